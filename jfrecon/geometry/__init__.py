@@ -1,0 +1,1 @@
+"""Rotations, cameras, meshes and UV maps."""

@@ -1,0 +1,81 @@
+"""Cameras: camera space (x right, y up, z towards the camera, mm) to pixels (x right, y down) and back.
+
+The leaves of a camera broadcast over the leading axes of points: focal [...], principal [..., 2], points [..., N, 3].
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jfrecon.geometry.mesh import normalise
+from jfrecon.types import Camera, Pinhole, WeakPerspective
+
+# mm. Points nearer than this, or behind the camera, project as if they were this far: finite, and never drawn.
+NEAR = 1.0
+
+
+def project(camera: Camera, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Projects points to the image: p = c + f (x, -y) / (-z), or c + s (x, -y) for weak perspective.
+
+    Behind a pinhole (-z < NEAR) the division uses NEAR, so that values and gradients stay finite; the returned depth
+    is the true one and tells such points apart.
+
+    Args:
+      camera: Pinhole or WeakPerspective.
+      points: [..., N, 3] mm, camera space.
+
+    Returns:
+      pixels [..., N, 2], and depth [..., N] = -z in mm.
+    """
+    depth = -points[..., 2]
+    plane = points[..., :2] * jnp.array([1.0, -1.0], points.dtype)
+    if isinstance(camera, Pinhole):
+        scale = jnp.asarray(camera.focal)[..., None] / jnp.maximum(depth, NEAR)
+    else:
+        scale = jnp.broadcast_to(jnp.asarray(camera.scale)[..., None], depth.shape)
+    return jnp.asarray(camera.principal)[..., None, :] + scale[..., None] * plane, depth
+
+
+def unproject(camera: Camera, pixels: jax.Array, depth: jax.Array) -> jax.Array:
+    """Points at a known depth behind pixels; the inverse of ``project`` in front of the camera.
+
+    Args:
+      camera: Pinhole or WeakPerspective.
+      pixels: [..., N, 2].
+      depth: [..., N] mm.
+
+    Returns:
+      [..., N, 3] mm, camera space.
+    """
+    plane = pixels - jnp.asarray(camera.principal)[..., None, :]
+    if isinstance(camera, Pinhole):
+        plane = plane * (depth / jnp.asarray(camera.focal)[..., None])[..., None]
+    else:
+        plane = plane / jnp.asarray(camera.scale)[..., None, None]
+    return jnp.concatenate([plane[..., :1], -plane[..., 1:], -depth[..., None]], -1)
+
+
+def crop(camera: Camera, origin: jax.Array, scale: jax.Array) -> Camera:
+    """The camera of a crop whose pixels are (p - origin) * scale: focal length and principal point follow.
+
+    Args:
+      camera: Pinhole or WeakPerspective.
+      origin: [..., 2] pixels, the crop's upper left corner in the image.
+      scale: [...] crop pixels per image pixel.
+
+    Returns:
+      A camera of the same kind.
+    """
+    scale = jnp.asarray(scale)
+    principal = (jnp.asarray(camera.principal) - origin) * scale[..., None]
+    if isinstance(camera, Pinhole):
+        return Pinhole(focal=camera.focal * scale, principal=principal)
+    return WeakPerspective(scale=camera.scale * scale, principal=principal)
+
+
+def towards(camera: Camera, points: jax.Array) -> jax.Array:
+    """Unit vectors from points [..., N, 3] (mm, camera space) to the camera: -p / |p|, or +z for weak perspective."""
+    if isinstance(camera, Pinhole):
+        return normalise(-points)
+    return jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0], points.dtype), points.shape)

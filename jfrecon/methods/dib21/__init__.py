@@ -1,0 +1,103 @@
+"""dib21: Dib et al., Towards High Fidelity Monocular Face Reconstruction (ICCV 2021), stage I.
+
+image -> chi (`network`) -> geometry and albedo -> shading (`jfrecon.render.face`) -> pixels -> energy (`objective`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jfrecon import morphable
+from jfrecon.errors import UserError
+from jfrecon.methods.dib21 import objective
+from jfrecon.methods.dib21.network import Network
+from jfrecon.render import face as faces
+from jfrecon.render import panel
+from jfrecon.types import Batch, FaceParameters, MorphableModel, Pinhole
+
+
+@dataclasses.dataclass(frozen=True)
+class Dib21:
+    """The base reconstruction: E trained end to end through a differentiable renderer.
+
+    Attributes:
+      model: the morphable model.
+      network: E.
+      weights: of the energy.
+      size: pixels of the square crops it reads.
+      roughness: of the Cook-Torrance lobe, constant over the face (3.1).
+    """
+
+    model: MorphableModel
+    network: Network
+    weights: objective.Weights
+    size: int
+    roughness: float
+
+    def init(self, key: jax.Array) -> tuple[dict, dict]:
+        """Parameters and batch statistics of a network that has seen nothing."""
+        image = jnp.zeros((1, self.size, self.size, 3))
+        camera = Pinhole(jnp.ones((1,)), jnp.zeros((1, 2)))
+        # jitted: op by op, a ResNet-18 takes twenty seconds
+        network = self.network.clone(axis_name=None)
+        variables = dict(jax.jit(lambda k: network.init(k, image, camera, train=False))(key))
+        return variables.pop('params'), variables
+
+    def predict(self, params: dict, model_state: dict, image: jax.Array, camera: Pinhole) -> FaceParameters:
+        """Reconstruct: image [B, H, W, 3] sRGB in 0..1 -> chi with leaves [B, ...]."""
+        return self.network.apply({'params': params, **model_state}, image, camera, train=False)
+
+    def loss(
+        self, params: dict, model_state: dict, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[dict, dict]]:
+        """Eq. 2, mean over the batch: (energy, (new batch statistics, every term by its name))."""
+        del key, step  # stage I with the vertex renderer draws nothing and has no schedule
+        chi, model_state = self.network.apply(
+            {'params': params, **model_state}, batch.image, batch.camera, train=True, mutable=list(model_state)
+        )
+        face = faces.surface(self.model, chi, batch.camera)
+        visible = faces.visible(self.model, face, batch.image.shape[1:3])
+        rendered = faces.colours(face, chi.light, self.roughness)
+        terms = {
+            'photo': objective.vertex_photometric(rendered, face.pixels, visible, batch),
+            'landmarks': objective.landmark_distance(morphable.landmarks(self.model, face.pixels), batch),
+            **objective.priors(chi),
+        }
+        metrics = {name: jnp.mean(term) for name, term in terms.items()}
+        energy = sum(getattr(self.weights, name) * value for name, value in metrics.items())
+        return energy, (model_state, {'loss': energy, **metrics})
+
+    def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
+        """uint8 [B, H, 5 W, 3]: a row of pictures per face, see `jfrecon.render.panel`."""
+        chi = jax.jit(self.predict)(params, model_state, batch.image, batch.camera)
+        return panel.rows(self.model, chi, batch.image, batch.camera, self.roughness)
+
+
+def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
+    """Unpack a config (see `configs/dib21.py`) into a method."""
+    if config.renderer != 'vertex':
+        raise UserError(f"config.renderer is {config.renderer!r}; there is 'vertex'")
+    model = morphable.truncate(
+        morphable.load(config.model.name, config.model.path),
+        config.model.identity,
+        config.model.expression,
+        config.model.albedo,
+    )
+    network = Network(
+        backbone=config.network.backbone,
+        latent=config.network.latent,
+        identity=model.identity_basis.shape[0],
+        expression=model.expression_basis.shape[0],
+        albedo=model.diffuse_basis.shape[0],
+        bands=config.light_bands,
+        face_width=float(np.ptp(np.asarray(model.mean)[:, 0])),
+        fill=config.network.fill,
+        dtype=jnp.dtype(config.network.dtype),
+        axis_name=axis_name,
+    )
+    return Dib21(model, network, objective.Weights(**config.loss), config.data.size, config.roughness)

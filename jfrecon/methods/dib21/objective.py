@@ -1,0 +1,66 @@
+"""The energy of dib21's stage I (eq. 2), term by term and unreduced terms reduced as the config says."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jfrecon.geometry.uv import sample_image
+from jfrecon.losses import terms
+from jfrecon.render import vertex
+from jfrecon.shading import colour
+from jfrecon.types import Batch, FaceParameters
+
+
+@struct.dataclass
+class Weights:
+    """Weights of eq. 2; the paper's values stand in `configs/dib21.py`.
+
+    Attributes:
+      photo: E_ph, mean over the counted vertices of the L1 over linear RGB.
+      landmarks: alpha_1 of E_land, mean over the known landmarks of the distance in units of the image's width.
+      identity, albedo: w_i and w_c, of the sums of squared coefficients.
+      expression: of the sum of squared activations; 0 in the paper.
+      box: of E_b(delta), a sum over the activations.
+      light: of the sum of squares of the bands above the first, which keeps the light from explaining the skin; 0 in
+        the paper.
+    """
+
+    photo: float = struct.field(pytree_node=False)
+    landmarks: float = struct.field(pytree_node=False)
+    identity: float = struct.field(pytree_node=False)
+    albedo: float = struct.field(pytree_node=False)
+    expression: float = struct.field(pytree_node=False)
+    box: float = struct.field(pytree_node=False)
+    light: float = struct.field(pytree_node=False)
+
+
+def vertex_photometric(
+    colours: jax.Array, pixels: jax.Array, visible: jax.Array, batch: Batch
+) -> jax.Array:
+    """E_ph as appendix B, eq. 7 has it, averaged over the vertices that are seen on skin.
+
+    colours: [B, V, 3] linear; pixels: [B, V, 2]; visible: [B, V]. The mask is read at the projections without
+    gradient, or a face would slide to where fewer of its vertices count. Returns [B].
+    """
+    mask = sample_image(batch.mask[..., None], jax.lax.stop_gradient(pixels))[..., 0]
+    residual = vertex.photometric(colours, colour.srgb_to_linear(batch.image), pixels, visible)
+    return terms.masked_mean(residual, mask * visible, axis=-1)
+
+
+def landmark_distance(projected: jax.Array, batch: Batch) -> jax.Array:
+    """E_land: mean distance of the 68 projections [B, 68, 2] to the given landmarks, in image widths; [B]."""
+    distance = terms.landmark_distance(projected, batch.landmarks) / batch.image.shape[-2]
+    return terms.masked_mean(distance, batch.landmark_weight, axis=-1)
+
+
+def priors(chi: FaceParameters) -> dict[str, jax.Array]:
+    """E_p and E_b of eq. 2, each a sum over coefficients; [B]."""
+    return {
+        'identity': jnp.sum(terms.prior(chi.identity), -1),
+        'albedo': jnp.sum(terms.prior(chi.albedo), -1),
+        'expression': jnp.sum(terms.prior(chi.expression), -1),
+        'box': jnp.sum(terms.soft_box(chi.expression), -1),
+        'light': jnp.sum(jnp.square(chi.light[..., 1:, :]), (-2, -1)),
+    }

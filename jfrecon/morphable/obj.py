@@ -1,0 +1,84 @@
+"""Reading the part of Wavefront OBJ that face models use: vertices, texture coordinates, polygons, groups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jfrecon.errors import UserError
+
+
+class Obj(NamedTuple):
+    """An OBJ file.
+
+    Attributes:
+      vertices: [V, 3] float64, the file's units.
+      uv: [U, 2].
+      polygons: [P, 4] int32 vertex ids, -1 in the last column of a triangle.
+      uv_polygons: [P, 4] int32 ids into ``uv``, the same way; empty when the file has none.
+      groups: [P] name of the group of each polygon.
+    """
+
+    vertices: np.ndarray
+    uv: np.ndarray
+    polygons: np.ndarray
+    uv_polygons: np.ndarray
+    groups: np.ndarray
+
+
+def _numbers(lines: list[str], width: int) -> np.ndarray:
+    return np.array([line.split()[1 : 1 + width] for line in lines], np.float64).reshape(-1, width)
+
+
+def read_vertices(path: Path) -> np.ndarray:
+    """Only the vertices [V, 3] of an OBJ file: what a blendshape file is read for."""
+    try:
+        lines = [line for line in path.read_text(encoding='utf-8').splitlines() if line.startswith('v ')]
+        return _numbers(lines, 3)
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path}: not a readable OBJ file ({error})') from error
+
+
+def read(path: Path) -> Obj:
+    """All that `Obj` holds.
+
+    Raises:
+      UserError: the file is missing, malformed, has polygons of more than four corners, or ids out of range.
+    """
+    try:
+        lines = path.read_text(encoding='utf-8').splitlines()
+        vertices = _numbers([line for line in lines if line.startswith('v ')], 3)
+        uv = _numbers([line for line in lines if line.startswith('vt ')], 2)
+        polygons, uv_polygons, groups, group = [], [], [], ''
+        for line in lines:
+            if line.startswith('g '):
+                group = line[2:].strip()
+            elif line.startswith('f '):
+                corners = [corner.split('/') for corner in line.split()[1:]]
+                if len(corners) not in (3, 4):
+                    raise ValueError(f'a polygon of {len(corners)} corners')
+                pad = [0] * (4 - len(corners))
+                polygons.append([int(c[0]) for c in corners] + pad)
+                uv_polygons.append([int(c[1]) if len(c) > 1 and c[1] else 0 for c in corners] + pad)
+                groups.append(group)
+    except (OSError, ValueError) as error:
+        raise UserError(f'{path}: not a readable OBJ file ({error})') from error
+    quads = np.array(polygons, np.int64).reshape(-1, 4) - 1
+    uv_quads = np.array(uv_polygons, np.int64).reshape(-1, 4) - 1
+    if not len(vertices) or not len(quads):
+        raise UserError(f'{path}: no vertices or no polygons in this OBJ file')
+    if quads[:, :3].min() < 0 or quads.max() >= len(vertices) or uv_quads.max() >= len(uv):
+        raise UserError(f'{path}: polygons name vertices that the file does not have')
+    return Obj(vertices, uv, quads.astype(np.int32), uv_quads.astype(np.int32), np.array(groups))
+
+
+def triangulate(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles [T, 3] of polygons [P, 4] (fan from the first corner) and the polygon [T] of each."""
+    whole = np.arange(len(polygons))
+    quad = whole[polygons[:, 3] >= 0]
+    triangles = np.concatenate([polygons[:, :3], polygons[quad][:, [0, 2, 3]]])
+    source = np.concatenate([whole, quad])
+    order = np.argsort(source, kind='stable')
+    return triangles[order].astype(np.int32), source[order]

@@ -1,0 +1,164 @@
+"""Published ImageNet weights of ResNets, from PyTorch's files into Flax variables.
+
+Two layouts of names are known, told apart by the stem:
+
+* torchvision: ``conv1.weight``, ``layer1.0.bn2.bias``, ``layer2.0.downsample.0.weight``, ``fc.weight``;
+* transformers (`ResNetModel`, `ResNetForImageClassification`): ``embedder.embedder.convolution.weight``,
+  ``encoder.stages.1.layers.0.shortcut.convolution.weight``, ``classifier.1.weight``, some after ``resnet.``.
+
+Names do not tell where a bottleneck strides. torchvision's weights, and transformers' with
+``downsample_in_bottleneck: false``, stride in the 3x3 convolution. transformers writes that setting into the
+``config.json`` beside the weights, and `load` compares it to the network where that file is there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jfrecon.errors import UserError
+from jfrecon.nets.resnet import ResNet
+
+LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """The tensors of a .safetensors, .pth, .pt or .bin file as float32 arrays by name.
+
+    Raises:
+      UserError: the file is missing, of another kind, damaged, or PyTorch is needed and not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f'{path}: no such weights file')
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path)
+    if path.suffix in ('.pth', '.pt', '.bin'):
+        return _read_torch(path)
+    raise UserError(f'{path}: weights are read from .safetensors, .pth, .pt or .bin')
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    import safetensors
+    from safetensors.flax import load_file  # NumPy's reader does not know bfloat16
+
+    try:
+        return {name: np.asarray(x.astype(jnp.float32)) for name, x in load_file(path).items()}
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UserError(f'{path}: not a complete safetensors file ({_first_line(error)})') from error
+
+
+def _read_torch(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f'{path}: reading {path.suffix} needs PyTorch (pip install torch); a .safetensors file does not'
+        ) from error
+    try:
+        tensors = torch.load(path, map_location='cpu', weights_only=True)
+    except Exception as error:  # damaged zip, hostile pickle and wrong format each raise their own kind
+        raise UserError(f'{path}: PyTorch finds no weights in it ({_first_line(error)})') from error
+    if not isinstance(tensors, dict) or not all(isinstance(x, torch.Tensor) for x in tensors.values()):
+        raise UserError(f'{path}: holds no flat table of tensors; save model.state_dict()')
+    return {name: x.float().numpy() for name, x in tensors.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def torchvision_name(path: tuple[str, ...]) -> str:
+    """torchvision's name of the variable at ``path``, e.g. ('params', 'layer1_0', 'bn2', 'scale')."""
+    *modules, leaf = path[1:]
+    name = '.'.join(modules).replace('downsample_conv', 'downsample.0')
+    name = name.replace('downsample_bn', 'downsample.1')
+    return re.sub(r'^layer(\d+)_(\d+)', r'layer\1.\2', name) + '.' + LEAVES[leaf]
+
+
+def transformers_name(path: tuple[str, ...]) -> str:
+    """The name that transformers' ResNet gives the variable at ``path``, without the prefix 'resnet.'."""
+    *modules, leaf = path[1:]
+    if modules == ['fc']:
+        return 'classifier.1.' + LEAVES[leaf]
+    kind = 'convolution' if leaf == 'kernel' else 'normalization'
+    if len(modules) == 1:
+        return f'embedder.embedder.{kind}.{LEAVES[leaf]}'
+    stage, block = modules[0].removeprefix('layer').split('_')
+    where = 'shortcut' if modules[1].startswith('downsample') else f'layer.{int(modules[1][-1]) - 1}'
+    return f'encoder.stages.{int(stage) - 1}.layers.{block}.{where}.{kind}.{LEAVES[leaf]}'
+
+
+def load(path: str | Path, model: ResNet, variables: dict, classifier: bool = True) -> dict:
+    """``variables`` of a `ResNet` replaced by the weights in a file.
+
+    Args:
+      path: see `read`.
+      model: the network, for its stride placement.
+      variables: {'params', 'batch_stats'} of ``model.init``: names and shapes to fill (shapes from
+        ``jax.eval_shape`` will do when every one is to be filled).
+      classifier: also fill the fully connected layer; else it keeps its values, and the file's is ignored.
+
+    Raises:
+      UserError: every name that is missing, left over or of another shape, in one message.
+    """
+    path = Path(path)
+    tensors = {name.removeprefix('resnet.'): x for name, x in read(path).items()}
+    transformers = 'embedder.embedder.convolution.weight' in tensors
+    if transformers:
+        _check_stride(path, model)
+    name_of = transformers_name if transformers else torchvision_name
+    heads = ('classifier.',) if transformers else ('fc.',)
+    unused = {name for name in tensors if name.endswith('num_batches_tracked')}
+    if not classifier or model.outputs is None:
+        unused |= {name for name in tensors if name.startswith(heads)}
+
+    filled, missing, mismatched = {}, [], []
+    for key, target in flatten_dict({c: variables[c] for c in ('params', 'batch_stats')}).items():
+        if key[1] == 'fc' and not classifier:
+            filled[key] = target
+            continue
+        name = name_of(key)
+        if name not in tensors:
+            missing.append(name)
+            continue
+        unused.add(name)
+        value = _to_flax(tensors[name])
+        if value.shape != target.shape:
+            mismatched.append(f'{name} {value.shape} for {tuple(target.shape)}')
+        filled[key] = jnp.asarray(value)
+    unexpected = sorted(tensors.keys() - unused)
+    complaints = [
+        ('missing', missing),
+        ('unexpected', unexpected),
+        ('mismatched (in our layout)', mismatched),
+    ]
+    if any(names for _, names in complaints):
+        listed = '; '.join(f'{kind}: {", ".join(names)}' for kind, names in complaints if names)
+        raise UserError(f'{path}: these are not the weights of this network; {listed}')
+    return unflatten_dict(filled)
+
+
+def _to_flax(x: np.ndarray) -> np.ndarray:
+    """[out, in, h, w] -> [h, w, in, out] for convolutions, [out, in] -> [in, out] for dense layers."""
+    return x.transpose(2, 3, 1, 0) if x.ndim == 4 else x.T
+
+
+def _check_stride(path: Path, model: ResNet) -> None:
+    config = path.with_name('config.json')
+    if not config.is_file() or not model.bottleneck:
+        return
+    try:
+        given = bool(json.loads(config.read_text()).get('downsample_in_bottleneck', False))
+    except (ValueError, AttributeError) as error:
+        raise UserError(f'{config}: not the JSON settings of a ResNet') from error
+    if given != model.stride_in_first:
+        raise UserError(
+            f'{config}: says downsample_in_bottleneck={given}, but the network has stride_in_first='
+            f'{model.stride_in_first}; take weights of the other kind'
+        )

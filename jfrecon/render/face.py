@@ -1,0 +1,81 @@
+"""From a face's parameters to its posed, shaded surface: the steps that every method and renderer shares."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jfrecon.geometry import camera as cameras
+from jfrecon.geometry import mesh, rotations
+from jfrecon.morphable import model as morphable
+from jfrecon.render import raster, vertex
+from jfrecon.shading import colour
+from jfrecon.types import Camera, FaceParameters, Fragments, MorphableModel
+
+
+@struct.dataclass
+class Surface:
+    """A posed face, vertex by vertex, before any light falls on it.
+
+    Attributes:
+      vertices: [B, V, 3] mm, camera space.
+      normals: [B, V, 3] unit, camera space.
+      diffuse: [B, V, 3] linear albedo.
+      specular: [B, V, 1] weight of the specular lobe.
+      pixels: [B, V, 2] projections.
+      depth: [B, V] mm in front of the camera.
+    """
+
+    vertices: jax.Array
+    normals: jax.Array
+    diffuse: jax.Array
+    specular: jax.Array
+    pixels: jax.Array
+    depth: jax.Array
+
+
+def surface(model: MorphableModel, chi: FaceParameters, camera: Camera) -> Surface:
+    """Decode geometry and albedo (dib21 3.1), pose them and project them; differentiable in everything."""
+    shape = morphable.shape(model, chi.identity, chi.expression)
+    vertices = rotations.transform(chi.rotation, chi.translation, shape)
+    diffuse, specular = morphable.albedo(model, chi.albedo)
+    pixels, depth = cameras.project(camera, vertices)
+    normals = mesh.vertex_normals(vertices, model.topology.triangles)
+    return Surface(vertices, normals, diffuse, specular, pixels, depth)
+
+
+def colours(face: Surface, light: jax.Array, roughness: float) -> jax.Array:
+    """Linear radiance [B, V, 3] that each vertex sends to a pinhole at the origin (dib21 appendix B)."""
+    view = mesh.normalise(-face.vertices)
+    return vertex.shade(face.normals, view, face.diffuse, face.specular, light, roughness)
+
+
+def fragments(model: MorphableModel, face: Surface, size: tuple[int, int]) -> Fragments:
+    """What each pixel of an [H, W] image sees; leaves [B, H, W, ...]. No gradient."""
+    return raster.rasterise_batch(face.pixels, face.depth, model.topology.triangles, size)
+
+
+def visible(model: MorphableModel, face: Surface, size: tuple[int, int]) -> jax.Array:
+    """[B, V] bool: vertices that a camera with an [H, W] image sees. No gradient."""
+    seen = fragments(model, face, size)
+    return jax.vmap(raster.visible_vertices, in_axes=(0, 0, 0, 0))(
+        face.pixels, face.depth, jnp.sum(face.normals * -face.vertices, -1), seen
+    )
+
+
+def picture(
+    model: MorphableModel, seen: Fragments, attributes: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Interpolate vertex attributes [B, V, C] into images: ([B, H, W, C], coverage [B, H, W])."""
+    images = jax.vmap(raster.interpolate, in_axes=(0, None, 0))(seen, model.topology.triangles, attributes)
+    return images, (seen.triangle >= 0).astype(images.dtype)
+
+
+def photo(
+    model: MorphableModel, chi: FaceParameters, camera: Camera, size: tuple[int, int], roughness: float
+) -> tuple[jax.Array, jax.Array]:
+    """The re-rendered photograph, sRGB [B, H, W, 3] in 0..1 and black where no face is, and coverage [B, H, W]."""
+    face = surface(model, chi, camera)
+    image, coverage = picture(model, fragments(model, face, size), colours(face, chi.light, roughness))
+    return jnp.clip(colour.linear_to_srgb(image), 0, 1) * coverage[..., None], coverage

@@ -1,0 +1,1 @@
+"""Colour, spherical harmonics, environment maps and reflectance: pure functions of camera-space directions."""
