@@ -68,9 +68,11 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     config.data.landmarks = placeholder(str)  # npz with filename and landmarks, for a folder
     config.data.landmarks_key = 'landmarks'
     config.data.size = 256
-    config.data.crop_scale = 1.6  # side of the crop over the longer side of the landmarks' box
+    config.data.crop = 'whole'  # photos cropped to the face already (synthetic ones are), or 'landmarks'
+    config.data.crop_scale = 1.8  # of 'landmarks': side of the crop over the longer side of the landmarks' box
+    config.data.forehead = 0.0  # see `jfrecon.data.crop.hull_mask`
     config.data.focal = 4.5  # of a photo whose focal length is unknown, in widths of the crop
-    config.data.jitter = True
+    config.data.jitter = ConfigDict({'scale': 0.1, 'shift': 0.05, 'flip': 0.5, 'colour': 0.1})
     config.data.faces = 100_000  # synthetic ones
 
     config.batch_size = 8

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import grain
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -13,28 +15,74 @@ from jfrecon.data.sample import Source
 from jfrecon.errors import UserError
 from jfrecon.types import Pinhole
 
-# Seeds of the synthetic sets: a set's faces depend on its seed and their index alone.
-SEEDS = {'train': 0, 'validation': 1, 'test': 2}
+# Splits of a synthetic set differ in their seed only: a face depends on the seed and on its index alone.
+SPLITS = ('train', 'validation', 'test')
 
 
-def source(config: ConfigDict, cache: Path, split: str = 'train', count: int | None = None) -> Source:
-    """The photographs or synthetic faces of a config.
-
-    cache: folder where synthetic faces are kept, made on the first call and reused. split: of a synthetic set, one of
-    `SEEDS`. count: how many synthetic faces, the config's number by default.
-    """
+def source(config: ConfigDict, cache: Path) -> Source:
+    """The photographs or synthetic faces that a config trains on; ``cache`` is where synthetic ones are kept."""
     data = config.data
     if data.source == 'synthetic':
-        head = morphable.load_head(config.model.name, config.model.path)
-        return synthetic.prepare(
-            cache / split, head, count or data.faces, data.size, seed=config.seed * len(SEEDS) + SEEDS[split]
-        )
+        return synthetic_faces(config, cache, 'train', data.faces)
     if data.path is None:
         raise UserError(f'config.data.source={data.source} needs --config.data.path')
     if data.source == 'folder':
-        return folder.Folder(data.path, landmarks=data.landmarks, key=data.landmarks_key)
+        return folder.Folder(data.path, data.landmarks, data.landmarks_key)
     if data.source == 'shards':
         return shards.Shards(data.path)
     if data.source == 'tfds':
         return tfds_sources.Tfds(data.path)
     raise UserError(f'config.data.source is {data.source!r}; there are synthetic, folder, shards, tfds')
+
+
+def synthetic_faces(config: ConfigDict, cache: Path, split: str, count: int) -> Source:
+    """``count`` synthetic faces of a split (`SPLITS`) with the config's head; made in ``cache`` once and reused."""
+    head = morphable.load_head(config.model.name, config.model.path)
+    seed = config.seed * len(SPLITS) + SPLITS.index(split)
+    return synthetic.prepare(cache / split, head, count, config.data.size, seed)
+
+
+def rule(config: ConfigDict) -> pipeline.BoxRule:
+    """Photo -> square, as ``config.data.crop`` says: around the landmarks, or the photo as it is."""
+    if config.data.crop == 'landmarks':
+        return pipeline.landmark_box(config.data.crop_scale)
+    if config.data.crop == 'whole':
+        return pipeline.whole_box()
+    raise UserError(f"config.data.crop is {config.data.crop!r}; there are 'landmarks' and 'whole'")
+
+
+def batches(config: ConfigDict, faces: Source) -> grain.MapDataset:
+    """Training batches of a source; element s is this process's part of step s."""
+    jitter = config.data.jitter
+    return pipeline.batches(
+        faces,
+        size=config.data.size,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        default_focal=config.data.focal,
+        rule=rule(config),
+        jitter=crop.Jitter(**jitter) if any(jitter.values()) else None,
+        forehead=config.data.forehead,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def mean_landmarks(config: ConfigDict, faces: Source, count: int = 1000) -> np.ndarray:
+    """[68, 2] mean of the landmarks over (at most ``count``) training crops without jitter; pixels of the crop."""
+    total, weight = np.zeros((68, 2)), np.zeros((68, 1))
+    box = rule(config)
+    for index in range(min(count, len(faces))):
+        sample = faces[index]
+        x, y, side = box(sample)
+        landmarks = (sample.landmarks - [x, y]) * (config.data.size / side)
+        known = np.isfinite(landmarks).all(-1, keepdims=True)
+        total += np.where(known, landmarks, 0)
+        weight += known
+    return total / np.maximum(weight, 1)
+
+
+def default_camera(config: ConfigDict) -> Pinhole:
+    """The camera of a crop of which nothing is known; scalar leaves."""
+    size = config.data.size
+    return Pinhole(np.float32(config.data.focal * size), np.full(2, size / 2, np.float32))

@@ -18,6 +18,7 @@ from skimage.draw import polygon
 
 from jfrecon.data.sample import Sample, Unreadable
 
+MAX_SIDE = 16  # of a box, in sides of the photo
 CHIN, BROWS = 8, slice(17, 27)  # iBUG
 
 
@@ -50,7 +51,7 @@ class Jitter:
       scale: the side is multiplied by exp(u), |u| <= scale.
       shift: the centre moves by up to this fraction of the side, along x and y.
       flip: probability of mirroring.
-      colour: brightness, contrast and each channel's gain vary by up to this fraction, on sRGB values.
+      colour: gamma, brightness and white balance vary by up to this fraction, on sRGB values.
     """
 
     scale: float = 0.1
@@ -75,10 +76,15 @@ def box_from_landmarks(landmarks: np.ndarray, scale: float = 1.6) -> Box:
     return Box(float(x), float(y), side)
 
 
-def box_from_detection(x: float, y: float, width: float, height: float, scale: float = 1.3) -> Box:
-    """The square around the centre of a detected face whose side is ``scale`` times the detection's longer side."""
-    side = scale * max(width, height)
-    return Box(x + (width - side) / 2, y + (height - side) / 2, side)
+def box_from_detection(found: Box, scale: float = 1.6) -> Box:
+    """The square that ``box_from_landmarks`` would give, estimated from a box of ``detect.faces``.
+
+    Medians over 43 photographs (one or two hundredths apart): the detector's box is 1.1 times as large as the
+    landmarks' and its centre 0.18 of the landmarks' box higher.
+    """
+    side = found.side / 1.1
+    x, y = found.x + found.side / 2, found.y + found.side / 2 + 0.18 * side
+    return Box(x - scale * side / 2, y - scale * side / 2, scale * side)
 
 
 def whole_image(image: np.ndarray) -> Box:
@@ -86,6 +92,14 @@ def whole_image(image: np.ndarray) -> Box:
     height, width = image.shape[:2]
     side = max(height, width)
     return Box((width - side) / 2, (height - side) / 2, float(side))
+
+
+def require_face(box: Box, image: np.ndarray) -> None:
+    """Raises ``Unreadable`` unless the centre of the box lies in the photo and its side is of a sane size."""
+    height, width = image.shape[:2]
+    x, y = box.x + box.side / 2, box.y + box.side / 2
+    if not (0 <= x < width and 0 <= y < height and 1 <= box.side <= MAX_SIDE * max(height, width)):
+        raise Unreadable(f'the face box ({box.x:.0f}, {box.y:.0f}, side {box.side:.0f}) does not fit the photo')
 
 
 def jitter_box(box: Box, jitter: Jitter, rng: np.random.Generator) -> Box:
@@ -102,11 +116,10 @@ def crop(sample: Sample, box: Box, size: int, default_focal: float, forehead: fl
     photo, mask 0 there. Without a mask the hull of the landmarks is taken (``hull_mask``, grown by ``forehead``);
     without landmarks, the photo. An unknown focal length becomes ``default_focal`` x ``size`` about the centre of the
     crop; a known one follows the crop. Ground truth maps follow too, weighted by ``face``. Raises ``Unreadable``
-    where box and photo do not meet.
+    (``require_face``).
     """
     height, width = sample.image.shape[:2]
-    if not (0 < box.side <= 16 * max(height, width) and -box.side < box.x < width and -box.side < box.y < height):
-        raise Unreadable('the face box lies outside the photo')
+    require_face(box, sample.image)
     scale = size / box.side
     origin = np.array([box.x, box.y])
 
@@ -151,7 +164,7 @@ def flip(sample: Sample) -> Sample:
 
 
 def jitter_colour(image: np.ndarray, jitter: Jitter, rng: np.random.Generator) -> np.ndarray:
-    """[H, W, 3] uint8 with random brightness, contrast and white balance; black stays black (outside the photo)."""
+    """[H, W, 3] uint8 with random gamma, brightness and white balance; black stays black, as outside the photo."""
     gain = 1 + rng.uniform(-jitter.colour, jitter.colour) + rng.uniform(-jitter.colour, jitter.colour, size=3) / 2
     exponent = 1 + rng.uniform(-jitter.colour, jitter.colour)
     table = (np.arange(256)[:, None] / 255.0) ** exponent * gain
@@ -163,7 +176,7 @@ def hull_mask(landmarks: np.ndarray, size: int, forehead: float = 0.0) -> np.nda
     """[size, size] bool: the pixels whose centre lies in the convex hull of the known landmarks.
 
     The hull ends at the brows. ``forehead`` > 0 adds the brow points moved away from the chin by that fraction of the
-    distance from the chin to the middle of the brows (0.4 reaches about half of most foreheads).
+    distance from the chin to the middle of the brows (0.2 stays below most hairlines).
     """
     points = landmarks[np.isfinite(landmarks).all(axis=1)].astype(np.float64)
     if forehead > 0 and np.isfinite(landmarks[[CHIN, *range(17, 27)]]).all():
@@ -187,6 +200,17 @@ def _inside(start: float, size: int, side: float, limit: int) -> np.ndarray:
 
 def _resample(values: np.ndarray, box: Box, size: int) -> np.ndarray:
     """[size, size, ...] of a uint8 or float32 [H, W, ...] array; beyond its edge the nearest pixel is repeated."""
+    if values.dtype != np.uint8:
+        return np.stack([_resample_plane(values[..., i], box, size) for i in range(values.shape[-1])], axis=-1)
+    return _resample_plane(values, box, size)
+
+
+def _resample_plane(values: np.ndarray, box: Box, size: int) -> np.ndarray:
+    # Blocks of a large photo are averaged first, which bounds the patch below at about 8 x size.
+    factor = int(box.side / size / 4)
+    if factor > 1:
+        values = np.asarray(Image.fromarray(values).reduce(factor))
+        box = Box(box.x / factor, box.y / factor, box.side / factor)
     margin = math.ceil(max(box.side / size, 1.0)) + 1  # the triangle reaches one new pixel beyond the box
     left, top = math.floor(box.x) - margin, math.floor(box.y) - margin
     columns = np.arange(left, math.ceil(box.x + box.side) + margin)
@@ -194,13 +218,7 @@ def _resample(values: np.ndarray, box: Box, size: int) -> np.ndarray:
     height, width = values.shape[:2]
     patch = values[np.clip(rows, 0, height - 1)][:, np.clip(columns, 0, width - 1)]
     window = (box.x - left, box.y - top, box.x - left + box.side, box.y - top + box.side)
-
-    def plane(part: np.ndarray) -> np.ndarray:
-        return np.asarray(Image.fromarray(part).resize((size, size), Image.Resampling.BILINEAR, box=window))
-
-    if values.dtype == np.uint8:
-        return plane(patch)
-    return np.stack([plane(patch[..., i]) for i in range(patch.shape[-1])], axis=-1)
+    return np.asarray(Image.fromarray(patch).resize((size, size), Image.Resampling.BILINEAR, box=window))
 
 
 def _crop_truth(truth: dict[str, np.ndarray], box: Box, size: int, inside: np.ndarray) -> dict[str, np.ndarray]:

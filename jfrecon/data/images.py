@@ -11,8 +11,10 @@ from PIL import ExifTags, Image, ImageOps
 
 from jfrecon.data.sample import Unreadable
 
+Image.init()  # registers the formats; `formats=` below does not do it by itself
+
 # Formats that decode by themselves: PIL would otherwise run external programs for some (EPS calls Ghostscript).
-FORMATS = ('JPEG', 'MPO', 'PNG', 'WEBP', 'BMP', 'TIFF', 'PPM')
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'PPM')
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.ppm')
 MAX_PIXELS = 80_000_000  # refused before decoding; below PIL's own bomb warning at 89 million
 MIN_SIDE = 16  # nothing smaller shows a face

@@ -139,9 +139,10 @@ class Source(ABC):
             found = (index + step) % len(self)
             if (sample := self.attempt(found)) is not None:
                 return found, sample
-        raise UserError(self._none_left())
+        raise UserError(self.none_left())
 
-    def _none_left(self) -> str:
+    def none_left(self) -> str:
+        """The message for a source without a single readable sample."""
         if not len(self):
             return 'there are no samples in the data source'
         name, reason = self.unreadable[0]

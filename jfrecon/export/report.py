@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from jfrecon import files
+
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .25rem .9rem; text-align: right; }
@@ -45,9 +47,7 @@ def write(
     ]
     if metrics is not None and metrics.is_file():
         parts += ['<h2>Loss</h2>', _curve(metrics)]
-    temporary = path.with_suffix('.tmp')
-    temporary.write_text('\n'.join(parts), encoding='utf-8')
-    temporary.replace(path)
+    files.write_text(path, '\n'.join(parts))
 
 
 def montage(pictures: np.ndarray) -> np.ndarray:

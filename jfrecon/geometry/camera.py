@@ -1,6 +1,7 @@
 """Cameras: camera space (x right, y up, z towards the camera, mm) to pixels (x right, y down) and back.
 
-The leaves of a camera broadcast over the leading axes of points: focal [...], principal [..., 2], points [..., N, 3].
+The leaves of a camera broadcast over the leading axes of points: focal [...], principal [..., 2], points
+[..., N, 3].
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import jax.numpy as jnp
 from jfrecon.geometry.mesh import normalise
 from jfrecon.types import Camera, Pinhole, WeakPerspective
 
-# mm. Points nearer than this, or behind the camera, project as if they were this far: finite, and never drawn.
+# mm. Points nearer than this, or behind the camera, project as if they were this far: finite, and never
+# drawn.
 NEAR = 1.0
 
 
 def project(camera: Camera, points: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Projects points to the image: p = c + f (x, -y) / (-z), or c + s (x, -y) for weak perspective.
 
-    Behind a pinhole (-z < NEAR) the division uses NEAR, so that values and gradients stay finite; the returned depth
-    is the true one and tells such points apart.
+    Behind a pinhole (-z < NEAR) the division uses NEAR, so that values and gradients stay finite; the
+    returned depth is the true one and tells such points apart.
 
     Args:
       camera: Pinhole or WeakPerspective.
@@ -75,7 +77,7 @@ def crop(camera: Camera, origin: jax.Array, scale: jax.Array) -> Camera:
 
 
 def towards(camera: Camera, points: jax.Array) -> jax.Array:
-    """Unit vectors from points [..., N, 3] (mm, camera space) to the camera: -p / |p|, or +z for weak perspective."""
+    """Unit vectors from points [..., N, 3] mm to the camera: -p / |p|, or +z for weak perspective."""
     if isinstance(camera, Pinhole):
         return normalise(-points)
     return jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0], points.dtype), points.shape)

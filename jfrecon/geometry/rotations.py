@@ -15,7 +15,8 @@ _SMALL = 1e-4
 
 
 def matrix(rotvec: jax.Array) -> jax.Array:
-    """Rotation matrix of an axis-angle vector (Rodrigues): I + a K + b K², a = sin t / t, b = (1 - cos t) / t².
+    """Rotation matrix of an axis-angle vector (Rodrigues): I + a K + b K², a = sin t / t, b = (1 - cos t) /
+    t².
 
     Near zero the factors come from their series, so that first and second derivatives are right there too.
 
@@ -45,9 +46,9 @@ def matrix(rotvec: jax.Array) -> jax.Array:
 def rotvec(matrix: jax.Array) -> jax.Array:
     """Axis-angle vector of a rotation matrix, of length in [0, pi]; the inverse of ``matrix``.
 
-    Goes through the unit quaternion q: the entries of the matrix give 4 q qᵀ, and the row of its largest diagonal
-    entry, normalised, is q without a cancellation or a square root at zero (Shepperd 1978). At exactly pi the sign of
-    the axis is arbitrary.
+    Goes through the unit quaternion q: the entries of the matrix give 4 q qᵀ, and the row of its largest
+    diagonal entry, normalised, is q without a cancellation or a square root at zero (Shepperd 1978). At
+    exactly pi the sign of the axis is arbitrary.
 
     Args:
       matrix: [..., 3, 3] a proper rotation.
@@ -85,8 +86,8 @@ def rotvec(matrix: jax.Array) -> jax.Array:
 def euler(pitch: jax.Array, yaw: jax.Array, roll: jax.Array) -> jax.Array:
     """Rotation matrix R_z(roll) R_y(yaw) R_x(pitch) of a head, model to camera space.
 
-    Seen in the image: positive pitch nods the face down, positive yaw turns it to the image's right, positive roll
-    tilts it counter-clockwise.
+    Seen in the image: positive pitch nods the face down, positive yaw turns it to the image's right, positive
+    roll tilts it counter-clockwise.
 
     Args:
       pitch: [...] radians about x.

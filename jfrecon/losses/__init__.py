@@ -1,0 +1,1 @@
+"""Loss terms, unreduced, each with its paper and equation (`terms`)."""

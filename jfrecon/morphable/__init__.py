@@ -1,0 +1,52 @@
+"""Morphable models behind one pytree: `load` gives the face region, `load_head` a whole head where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jfrecon.errors import UserError
+from jfrecon.morphable.head import Head
+from jfrecon.types import MorphableModel
+
+MODELS = ('makehuman', 'ict', 'basel2009', 'basel2017', 'basel2019', 'flame')
+
+
+def load(name: str = 'makehuman', path: str | Path | None = None, subdivisions: int = 0) -> MorphableModel:
+    """A morphable model by name.
+
+    Args:
+      name: one of `MODELS`.
+      path: file or folder of the model; needed for all but ``makehuman``.
+      subdivisions: makehuman and ict: 0, or 1 for four times the triangles.
+
+    Raises:
+      UserError: unknown name, or missing or broken files; the message says where to get them.
+    """
+    if name == 'makehuman':
+        from jfrecon.morphable import makehuman
+
+        return makehuman.load(None if path is None else Path(path), subdivisions)
+    if name == 'ict':
+        from jfrecon.morphable import ict
+
+        return ict.load(_needed(name, path, ict.MISSING), subdivisions)
+    raise UserError(f'no morphable model {name!r}; there are {", ".join(MODELS)}')
+
+
+def load_head(name: str = 'makehuman', path: str | Path | None = None, subdivisions: int = 0) -> Head:
+    """The whole head around `load`'s face, for synthetic photographs; makehuman and ict have one."""
+    if name == 'makehuman':
+        from jfrecon.morphable import makehuman
+
+        return makehuman.load_head(None if path is None else Path(path), subdivisions)
+    if name == 'ict':
+        from jfrecon.morphable import ict
+
+        return ict.load_head(_needed(name, path, ict.MISSING), subdivisions)
+    raise UserError(f'no whole head for {name!r}; there is one for makehuman and ict')
+
+
+def _needed(name: str, path: str | Path | None, missing: str) -> Path:
+    if path is None:
+        raise UserError(f'the morphable model {name!r} needs a path: {missing}')
+    return Path(path)

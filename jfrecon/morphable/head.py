@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from flax import struct
 
+from jfrecon.geometry.mesh import apply_map, subdivide
+from jfrecon.morphable.coat import EYE, HAIR, LASH, MOUTH, SKIN, TEETH, coat
+from jfrecon.morphable.obj import Obj, triangulate
 from jfrecon.types import Array, MorphableModel, Topology
 
-SKIN, EYE, TEETH, MOUTH, LASH, HAIR = range(6)
+__all__ = ['EYE', 'HAIR', 'LASH', 'MOUTH', 'PART_NAMES', 'SKIN', 'TEETH', 'Head', 'assemble', 'cut']
+
+UV_BORDER = 0.01  # keeps bilinear look-ups at the rim of the face inside the map
 PART_NAMES = ('skin', 'eye', 'teeth', 'mouth', 'lash', 'hair')
 
 
@@ -29,6 +36,93 @@ class Head:
     face_vertices: Array
     left_eyeball: Array
     right_eyeball: Array
+
+
+def assemble(
+    mesh: Obj,
+    *,
+    part: np.ndarray,
+    in_face: np.ndarray,
+    face_uv: np.ndarray,
+    identity: np.ndarray,
+    expression: np.ndarray,
+    expression_names: tuple[str, ...],
+    landmark_ids: np.ndarray,
+    eyeballs: Sequence[np.ndarray],
+    subdivisions: int,
+    name: str,
+    licence: str,
+) -> tuple[Head, MorphableModel]:
+    """A head and the face cut out of it, from the polygons of a larger mesh.
+
+    Args:
+      mesh: V vertices, mm; the origin is moved to the centroid of the landmarks.
+      part: [P] part of each polygon, -1 for polygons to leave out.
+      in_face: [P] bool, the polygons of the face region; one uv per vertex there.
+      face_uv: [V, 2] texture coordinates of the face in any rectangle, NaN elsewhere; stretched to the unit square.
+      identity, expression: [K, V, 3] mm.
+      landmark_ids: [68] on the face region.
+      eyeballs: vertices of the subject's left and right eyeball.
+      subdivisions: 0 or 1.
+    """
+    polygons = np.flatnonzero(part >= 0)
+    keep = np.unique(mesh.polygons[polygons][mesh.polygons[polygons] >= 0])
+    index = np.full(len(mesh.vertices) + 1, -1)  # the last entry answers for the -1 of a triangle's fourth corner
+    index[keep] = np.arange(len(keep))
+    landmark_ids = index[landmark_ids]
+    mean = mesh.vertices[keep]
+    mean = mean - mean[landmark_ids].mean(axis=0)
+
+    corners = index[mesh.polygons[polygons]]
+    triangles, source = triangulate(corners, mean)
+    inside = in_face[polygons][source]
+    # The corners of each triangle, found in its polygon to pick the matching texture corner.
+    which = (corners[source][:, None, :] == triangles[:, :, None]).argmax(axis=2)
+    uv_triangles = np.take_along_axis(mesh.uv_polygons[polygons][source], which, axis=1)
+    uv, uv_triangles = _merge_uv(mesh.uv, uv_triangles, face_uv[keep], triangles, inside)
+
+    topology = Topology(triangles, uv.astype(np.float32), uv_triangles.astype(np.int32))
+    kept_part = part[polygons][source].astype(np.int32)
+    left, right = (index[ids][index[ids] >= 0].astype(np.int32) for ids in eyeballs)
+
+    bases = [mean, identity[:, keep], expression[:, keep]]
+    bases += coat(mean, topology, kept_part, landmark_ids, [left, right])
+    bases = [np.asarray(basis, np.float32) for basis in bases]
+    for _ in range(subdivisions):
+        topology, finer = subdivide(topology, len(bases[0]), smooth=True)
+        bases = [apply_map(finer, basis) for basis in bases]
+        kept_part, inside = np.repeat(kept_part, 4), np.repeat(inside, 4)
+        left, right = (_around(ids, topology.triangles) for ids in (left, right))
+    model = MorphableModel(
+        *bases,
+        topology=topology,
+        landmark_ids=landmark_ids.astype(np.int32),
+        expression_names=expression_names,
+        name=name,
+        licence=licence,
+        expression_prior='box',
+    )
+    face, face_vertices = cut(model, inside)
+    return Head(model, kept_part, face_vertices, left, right), face
+
+
+def _around(ids: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Vertices of the triangles that touch the given ones: a closed piece's new vertices after a subdivision."""
+    return np.unique(triangles[np.isin(triangles, ids).any(axis=1)]).astype(np.int32)
+
+
+def _merge_uv(
+    uv: np.ndarray, uv_triangles: np.ndarray, face_uv: np.ndarray, triangles: np.ndarray, inside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """One list of texture coordinates: the face's, stretched to the unit square, and the others moved right by one."""
+    low, high = np.nanmin(face_uv, axis=0), np.nanmax(face_uv, axis=0)
+    used = np.flatnonzero(~np.isnan(face_uv[:, 0]))
+    slot = np.full(len(face_uv), -1)
+    slot[used] = np.arange(len(used)) + len(uv)
+    uv_triangles = np.where(inside[:, None], slot[triangles], uv_triangles)
+    stretched = UV_BORDER + (1 - 2 * UV_BORDER) * (face_uv[used] - low) / (high - low)
+    kept, renumbered = np.unique(uv_triangles, return_inverse=True)
+    return np.concatenate([uv + np.array([1.0, 0.0]), stretched])[kept], renumbered.reshape(triangles.shape)
 
 
 def cut(head: MorphableModel, triangle_in_face: np.ndarray) -> tuple[MorphableModel, np.ndarray]:

@@ -79,3 +79,14 @@ def pose(model: MorphableModel, vertices: jax.Array, joint_rotations: jax.Array)
     blended = jnp.einsum('vj,...jab->...vab', skeleton.weights, turns, precision=HIGHEST)
     posed = jnp.einsum('...vab,...vb->...va', blended, vertices, precision=HIGHEST)
     return posed + jnp.einsum('vj,...ja->...va', skeleton.weights, shifts, precision=HIGHEST)
+
+
+def truncate(model: MorphableModel, identity: int, expression: int, albedo: int) -> MorphableModel:
+    """The model with at most so many leading identity modes, expressions and albedo modes."""
+    return model.replace(
+        identity_basis=model.identity_basis[:identity],
+        expression_basis=model.expression_basis[:expression],
+        expression_names=model.expression_names[:expression],
+        diffuse_basis=model.diffuse_basis[:albedo],
+        specular_basis=model.specular_basis[:albedo],
+    )

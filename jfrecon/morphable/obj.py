@@ -74,11 +74,21 @@ def read(path: Path) -> Obj:
     return Obj(vertices, uv, quads.astype(np.int32), uv_quads.astype(np.int32), np.array(groups))
 
 
-def triangulate(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Triangles [T, 3] of polygons [P, 4] (fan from the first corner) and the polygon [T] of each."""
+def triangulate(polygons: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles [T, 3] of polygons [P, 4] and the polygon [T] that each came from.
+
+    A quadrilateral is cut along its shorter diagonal, so that a symmetric mesh gets symmetric triangles.
+    """
     whole = np.arange(len(polygons))
     quad = whole[polygons[:, 3] >= 0]
-    triangles = np.concatenate([polygons[:, :3], polygons[quad][:, [0, 2, 3]]])
+    corner = vertices[polygons[quad]]
+    across = np.linalg.norm(corner[:, 0] - corner[:, 2], axis=1), np.linalg.norm(corner[:, 1] - corner[:, 3], axis=1)
+    # One column order per diagonal: (0, 2) or (1, 3); the winding stays. The margin keeps ties on one side.
+    turn = (across[1] < across[0] * (1 - 1e-6)).astype(int)
+    turned = np.where(turn[:, None] == 1, polygons[quad][:, [1, 2, 3, 0]], polygons[quad])
+    first = polygons[:, :3].copy()
+    first[quad] = turned[:, [0, 1, 2]]
+    triangles = np.concatenate([first, turned[:, [0, 2, 3]]])
     source = np.concatenate([whole, quad])
     order = np.argsort(source, kind='stable')
     return triangles[order].astype(np.int32), source[order]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +50,14 @@ class Encoder(nn.Module):
         With ``train`` the collection 'batch_stats' must be mutable.
         """
         x = (image - IMAGENET_MEAN) / IMAGENET_STD
-        return self.body()(x, train)
+        return _backbone(self, name='body')(x, train)
 
-    def body(self) -> nn.Module:
-        """The backbone, unbound outside of `__call__`."""
-        if self.backbone not in BACKBONES:
-            raise ValueError(f'no backbone named {self.backbone!r}; there are {", ".join(BACKBONES)}')
-        make = partial(
-            BACKBONES[self.backbone], outputs=self.latent, axis_name=self.axis_name, dtype=self.dtype
-        )
-        return make(name='body')
+
+def _backbone(encoder: Encoder, **kwargs: Any) -> nn.Module:
+    if encoder.backbone not in BACKBONES:
+        raise ValueError(f'no backbone named {encoder.backbone!r}; there are {", ".join(BACKBONES)}')
+    make = BACKBONES[encoder.backbone]
+    return make(outputs=encoder.latent, axis_name=encoder.axis_name, dtype=encoder.dtype, **kwargs)
 
 
 def with_published(encoder: Encoder, variables: dict, path: str | Path) -> dict:
@@ -77,7 +74,7 @@ def with_published(encoder: Encoder, variables: dict, path: str | Path) -> dict:
     Raises:
       UserError: the file cannot be read or does not fit.
     """
-    body = encoder.clone(parent=None).body()
+    body = _backbone(encoder, parent=None)
     if not isinstance(body, ResNet):
         raise ValueError(f'there are no published weights for the backbone {encoder.backbone!r}')
     inner = {collection: variables[collection]['body'] for collection in ('params', 'batch_stats')}

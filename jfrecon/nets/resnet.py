@@ -1,11 +1,11 @@
 """Residual networks (He et al. 2016, arXiv 1512.03385), number for number as PyTorch has them, NHWC.
 
 Padding is explicit and symmetric, as in PyTorch: 'SAME' would pad a strided convolution on one side only and
-shift published weights by half a pixel. Stride sits in the 3x3 convolution of a bottleneck ("version 1.5", what
-torchvision and most published weights mean by ResNet-50) unless ``stride_in_first`` is set.
+shift published weights by half a pixel. Stride sits in the 3x3 convolution of a bottleneck ("version 1.5", as
+in torchvision and most published ResNet-50) unless ``stride_in_first`` is set.
 
-Batch norm's running variance: PyTorch accumulates the unbiased variance of the batch, Flax the biased one. With
-n values per channel they differ by n / (n - 1); evaluation with published statistics is not affected.
+Batch norm's running variance: PyTorch accumulates the unbiased variance of the batch, Flax the biased one.
+With n values per channel they differ by n / (n - 1); evaluation on published statistics is not affected.
 """
 
 from __future__ import annotations

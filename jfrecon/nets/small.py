@@ -32,7 +32,7 @@ class SmallNet(nn.Module):
       dtype: of the arithmetic; parameters and statistics stay float32.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128, 192)
+    widths: tuple[int, ...] = (24, 48, 128, 208)
     outputs: int | None = None
     axis_name: str | None = None
     dtype: Dtype = jnp.float32

@@ -9,6 +9,7 @@ from flax import struct
 from jfrecon.geometry import camera as cameras
 from jfrecon.geometry import mesh, rotations
 from jfrecon.morphable import model as morphable
+from jfrecon.render import fragments as hits
 from jfrecon.render import raster, vertex
 from jfrecon.shading import colour
 from jfrecon.types import Camera, FaceParameters, Fragments, MorphableModel
@@ -58,9 +59,8 @@ def fragments(model: MorphableModel, face: Surface, size: tuple[int, int]) -> Fr
 
 def visible(model: MorphableModel, face: Surface, size: tuple[int, int]) -> jax.Array:
     """[B, V] bool: vertices that a camera with an [H, W] image sees. No gradient."""
-    seen = fragments(model, face, size)
-    return jax.vmap(raster.visible_vertices, in_axes=(0, 0, 0, 0))(
-        face.pixels, face.depth, jnp.sum(face.normals * -face.vertices, -1), seen
+    return jax.vmap(hits.visible_vertices, in_axes=(0, 0, None, 0))(
+        face.pixels, face.depth, model.topology.triangles, fragments(model, face, size)
     )
 
 
@@ -68,7 +68,7 @@ def picture(
     model: MorphableModel, seen: Fragments, attributes: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Interpolate vertex attributes [B, V, C] into images: ([B, H, W, C], coverage [B, H, W])."""
-    images = jax.vmap(raster.interpolate, in_axes=(0, None, 0))(seen, model.topology.triangles, attributes)
+    images = jax.vmap(hits.interpolate, in_axes=(0, None, 0))(seen, model.topology.triangles, attributes)
     return images, (seen.triangle >= 0).astype(images.dtype)
 
 

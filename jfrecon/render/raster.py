@@ -1,11 +1,9 @@
-"""Primary visibility by a scatter-min rasteriser, and what is read from its fragments.
+"""Primary visibility by a scatter-min rasteriser.
 
-Triangles are sorted into lists by the size of their bounding box. Each list is worked through in chunks; a chunk tests
-one small window of pixels per triangle, scatters the minimum depth into the depth buffer, and the triangle's id where
-it holds the minimum. A face of 18,000 triangles is then a few large array operations instead of a loop over triangles
-or over pixels, and chunks that would be empty are never run.
-
-Images here are unbatched; `rasterise_batch` maps over a batch, everything else goes under `jax.vmap`.
+Triangles are sorted into lists by the size of their bounding box. Each list is worked through in chunks; a
+chunk tests one small window of pixels per triangle, scatters the minimum depth into the depth buffer, and the
+triangle's id where it holds the minimum. A face of 18,000 triangles is then a few large array operations
+instead of a loop over triangles or over pixels, and chunks that would be empty are never run.
 """
 
 from __future__ import annotations
@@ -16,33 +14,188 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jfrecon.render.fragments import SMALLEST_AREA, Corners, barycentric, interpolate, visible_vertices
 from jfrecon.types import Array, Fragments
+
+__all__ = [
+    'Window',
+    'barycentric',
+    'interpolate',
+    'rasterise',
+    'rasterise_batch',
+    'visible_vertices',
+    'windows',
+]
 
 # A pixel centre on an edge belongs to both triangles, so that rounding opens no cracks between them.
 EDGE = 1e-5
-# px². The rounding of coordinates near 256 px is 3e-5 px: a smaller triangle has no meaningful orientation.
-SMALLEST_AREA = 1e-6
 
 
 class Window(NamedTuple):
-    """One list: ``capacity`` triangles whose bounding box holds at most ``height`` x ``width`` pixel centres."""
+    """One list: ``capacity`` triangles with bounding boxes of up to ``height`` x ``width`` pixel centres."""
 
     capacity: int
     height: int
     width: int
 
+    @property
+    def chunk(self) -> int:
+        """Triangles per step: 65,000 pixel tests fit a CPU's cache, and in a batch fill an accelerator."""
+        return max(1, min(self.capacity, 2**16 // (self.height * self.width)))
+
 
 def windows(triangles: int, size: tuple[int, int]) -> tuple[Window, ...]:
-    """The lists for a mesh of so many triangles at this size; the last one takes triangles as large as the image.
+    """The lists for a mesh of so many triangles at this size; the last one takes triangles as large as the
+    image.
 
-    Small windows hold every triangle there is. The two large ones are bounded, because a mesh that a network has put
-    in front of the lens must not take minutes: 4,096 triangles up to 48x48, and 256 (64 on large images) beyond.
+    The small windows have room for the whole mesh. The large ones are bounded, because a mesh that a network
+    has put in front of the lens must not take minutes: 4,096 triangles up to 48x48, and 256 (64 on large
+    images) beyond.
     """
     height, width = size
-    lists = [
-        Window(min(triangles, capacity), min(side, height), min(side, width))
-        for side, capacity in ((4, triangles), (12, triangles), (48, 4096))
-        if side < max(size)
-    ]
-    largest = 256 if height * width <= 256**2 else 64
-    return (*lists, Window(min(triangles, largest), height, width))
+    small = ((triangles, 4), (triangles, 12), (min(triangles, 4096), 48))
+    lists = [Window(room, min(side, height), min(side, width)) for room, side in small if side < max(size)]
+    return (*lists, Window(min(triangles, 256 if height * width <= 256**2 else 64), height, width))
+
+
+def rasterise(
+    pixels: jax.Array,
+    depth: jax.Array,
+    triangles: Array,
+    size: tuple[int, int],
+    *,
+    cull: bool = False,
+    perspective: bool = True,
+    near: float = 1.0,
+    lists: tuple[Window, ...] | None = None,
+) -> Fragments:
+    """The front-most triangle through the centre of each pixel of one image.
+
+    Edges are inclusive; of triangles at exactly the same depth the highest id wins. Nothing is drawn for
+    triangles with a vertex nearer than ``near`` or not finite, nor for those of zero area. Triangles that did
+    not fit their list are counted in ``overflow``. There is NO gradient: `barycentric` has one.
+
+    Args:
+      pixels: [V, 2] projected vertices, x right, y down, first pixel centre at (0.5, 0.5).
+      depth: [V] mm in front of the camera.
+      triangles: [T, 3] int32, counter-clockwise seen from outside.
+      size: (H, W).
+      cull: leave out triangles that show their back.
+      perspective: depth is that of a pinhole, linear in 1/z over the image; False for weak perspective, whose
+        depth is linear itself, has any sign and knows no ``near``.
+      near: mm.
+      lists: by default those of `windows`.
+
+    Returns:
+      Fragments without batch axes.
+    """
+    pixels, depth = lax.stop_gradient(pixels), lax.stop_gradient(depth)
+    triangles = jnp.asarray(triangles, jnp.int32)
+    height, width = size
+    corners = Corners.of(triangles, pixels, depth)
+    column, columns = _span(corners.x0, corners.x1, corners.x2, width)
+    row, rows = _span(corners.y0, corners.y1, corners.y2, height)
+
+    z = jnp.stack([corners.z0, corners.z1, corners.z2])
+    left = (columns > 0) & (rows > 0) & jnp.isfinite(z).all(0)
+    left &= (corners.area < -SMALLEST_AREA) if cull else (jnp.abs(corners.area) > SMALLEST_AREA)
+    if perspective:
+        left &= z.min(0) >= near
+
+    buffers = (jnp.full(height * width, jnp.inf, depth.dtype), jnp.full(height * width, -1, jnp.int32))
+    overflow = jnp.zeros((), jnp.int32)
+    for window in windows(len(triangles), size) if lists is None else lists:
+        fits = left & (columns <= window.width) & (rows <= window.height)
+        left &= ~fits
+        ids, count = _compact(fits, window)
+        overflow += fits.sum(dtype=jnp.int32) - count
+        buffers = _draw(buffers, ids, count, corners, column, row, window, size, perspective)
+    overflow += left.sum(dtype=jnp.int32)
+
+    nearest, winner = (x.reshape(size) for x in buffers)
+    fragments = Fragments(winner, jnp.zeros((*size, 3), depth.dtype), nearest, overflow)
+    weights = barycentric(fragments, pixels, depth, triangles, perspective=perspective)
+    # Inclusive edges let weights of -EDGE through; attributes must not leave the triangle.
+    weights = jnp.maximum(weights, 0)
+    weights = weights / jnp.where(winner < 0, 1, weights.sum(-1))[..., None]
+    return Fragments(winner, weights, nearest, overflow)
+
+
+def rasterise_batch(
+    pixels: jax.Array,
+    depth: jax.Array,
+    triangles: Array,
+    size: tuple[int, int],
+    strategy: str | None = None,
+    **options,
+) -> Fragments:
+    """`rasterise` for pixels [B, V, 2] and depth [B, V].
+
+    Args:
+      pixels, depth, triangles, size: as there, with a batch axis.
+      strategy: 'map' one image after another (8x less memory, and faster on a CPU), 'vmap' all at once, None
+        chooses by the default backend.
+      **options: of `rasterise`.
+
+    Returns:
+      Fragments with one batch axis.
+    """
+    if strategy is None:
+        strategy = 'map' if jax.default_backend() == 'cpu' else 'vmap'
+    images = lax.stop_gradient(pixels), lax.stop_gradient(depth)
+
+    def draw(image):
+        return rasterise(*image, triangles, size, **options)
+
+    return {'map': lambda x: lax.map(draw, x), 'vmap': jax.vmap(draw)}[strategy](images)
+
+
+def _span(a: jax.Array, b: jax.Array, c: jax.Array, end: int) -> tuple[jax.Array, jax.Array]:
+    """First pixel and number of pixels with centres between the corners, on an axis of ``end`` pixels."""
+    low, high = jnp.minimum(jnp.minimum(a, b), c), jnp.maximum(jnp.maximum(a, b), c)
+    first = jnp.clip(jnp.ceil(low - 0.5), 0, end)
+    last = jnp.clip(jnp.floor(high - 0.5), -1, end - 1)
+    good = jnp.isfinite(low) & jnp.isfinite(high)
+    return jnp.where(good, first, 0).astype(jnp.int32), jnp.where(good, last - first + 1, 0).astype(jnp.int32)
+
+
+def _compact(mask: jax.Array, window: Window) -> tuple[jax.Array, jax.Array]:
+    """The first ``capacity`` ids where the mask holds, in an array of whole chunks, and how many they are."""
+    length = -(-window.capacity // window.chunk) * window.chunk
+    rank = jnp.cumsum(mask, dtype=jnp.int32) - 1
+    slots = jnp.where(mask & (rank < window.capacity), rank, length)
+    ids = jnp.zeros(length, jnp.int32).at[slots].set(jnp.arange(len(mask), dtype=jnp.int32), mode='drop')
+    return ids, jnp.minimum(mask.sum(dtype=jnp.int32), window.capacity)
+
+
+def _draw(buffers, ids, count, corners, column, row, window, size, perspective):
+    """Draws the first ``count`` triangles of a list into the (depth, id) buffers, [H W] each."""
+    height, width = size
+    nothing = height * width  # an index past the end: dropped
+    cells = jnp.arange(window.height * window.width)
+
+    def step(state):
+        done, nearest, winner = state
+        chunk = lax.dynamic_slice(ids, (done,), (window.chunk,))
+
+        def take(values):
+            return values.at[chunk].get(mode='promise_in_bounds')[:, None]
+
+        x, y = take(column) + cells % window.width, take(row) + cells // window.width
+        corner = Corners(*map(take, corners))
+        b = corner.weights(x.astype(nearest.dtype) + 0.5, y.astype(nearest.dtype) + 0.5)
+        inside = (b[0] >= -EDGE) & (b[1] >= -EDGE) & (b[2] >= -EDGE) & (x < width) & (y < height)
+        inside &= (done + jnp.arange(window.chunk) < count)[:, None]
+        where = jnp.where(inside, y * width + x, nothing).reshape(-1)
+        z = corner.depth(b, perspective).reshape(-1)
+        # Materialised, so that the depth that is scattered is bit for bit the depth that is compared.
+        where, z = lax.optimization_barrier((where, z))
+
+        before, nearest = nearest, nearest.at[where].min(z, mode='drop')
+        winner = jnp.where(nearest < before, -1, winner)
+        first = z <= nearest.at[jnp.minimum(where, nothing - 1)].get(mode='promise_in_bounds')
+        claim = jnp.broadcast_to(chunk[:, None], inside.shape).reshape(-1)
+        winner = winner.at[jnp.where(first, where, nothing)].max(claim, mode='drop')
+        return done + window.chunk, nearest, winner
+
+    return lax.while_loop(lambda state: state[0] < count, step, (jnp.int32(0), *buffers))[1:]

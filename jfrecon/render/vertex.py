@@ -1,7 +1,8 @@
 """The vertex renderer: one colour per vertex, by convolution in spherical harmonics (dib21 appendix B).
 
-Everything is in camera space, linear RGB. There are no shadows and no occlusion. The specular lobe is the one at normal
-incidence turned to the mirrored view, so towards grazing views it departs from the ray tracer's microfacet lobe.
+Everything is in camera space, linear RGB. There are no shadows and no occlusion. The specular lobe is the one
+at normal incidence turned to the mirrored view, so towards grazing views it departs from the ray tracer's
+microfacet lobe.
 """
 
 from __future__ import annotations
@@ -21,19 +22,18 @@ def shade(
     light: jax.Array,
     roughness: jax.Array | float,
 ) -> jax.Array:
-    """Radiance towards the viewer, dib21 eq. 6: (1 - s) B_d(n, c) + s B_s(r); [..., V, 3], signed as the light is.
+    """Radiance towards the viewer, dib21 eq. 6: (1 - s) B_d(n, c) + s B_s(r); [..., V, 3], signed.
 
     Args:
       normals: [..., V, 3] unit.
       view: [..., V, 3] unit, from the vertex towards the camera.
       diffuse: [..., V, 3] albedo c.
-      specular: [..., V, 1] weight s (a scalar as in eq. 6; section 3.1 writes three channels, which broadcast too).
+      specular: [..., V, 1] weight s, a scalar as in eq. 6; the three channels of section 3.1 broadcast too.
       light: [..., L², 3] spherical-harmonics radiance.
       roughness: [...] or a number; alpha = roughness².
     """
-    return (1.0 - specular) * diffuse * irradiance(normals, light) + specular * gloss(
-        normals, view, light, roughness
-    )
+    body = diffuse * irradiance(normals, light)
+    return (1.0 - specular) * body + specular * gloss(normals, view, light, roughness)
 
 
 def irradiance(normals: jax.Array, light: jax.Array) -> jax.Array:
@@ -45,7 +45,7 @@ def irradiance(normals: jax.Array, light: jax.Array) -> jax.Array:
 
 
 def gloss(normals: jax.Array, view: jax.Array, light: jax.Array, roughness: jax.Array | float) -> jax.Array:
-    """The specular lobe's answer B_s(r) = sum S_l B_lm Y_lm(r), dib21 eq. 5, [..., V, 3]; r mirrors the view about n."""
+    """The specular lobe's answer, dib21 eq. 5, [..., V, 3]: sum S_l B_lm Y_lm(r), r the mirrored view."""
     kernel = sh.brdf_kernel(roughness, sh.bands_of(light))
     return sh.evaluate(sh.convolve(light, kernel), mirror(view, normals))
 
@@ -58,7 +58,8 @@ def mirror(view: jax.Array, normals: jax.Array) -> jax.Array:
 def photometric(colours: jax.Array, image: jax.Array, pixels: jax.Array, visible: jax.Array) -> jax.Array:
     """The summands |B_i - I(project(v_i))| of dib21 eq. 7, L1 over RGB, [..., V]; 0 where a vertex is hidden.
 
-    The paper sums all vertices; leaving the hidden ones out is ours, since they would take a stranger's colour.
+    The paper sums all vertices; leaving the hidden ones out is ours, since they would take a stranger's
+    colour.
 
     Args:
       colours: [..., V, 3] in the same domain (linear or sRGB) as the image.

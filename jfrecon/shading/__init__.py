@@ -1,1 +1,1 @@
-"""Colour, spherical harmonics, environment maps and reflectance: pure functions of camera-space directions."""
+"""Colour, spherical harmonics, environment maps and reflectance, in camera space."""

@@ -12,8 +12,8 @@ _LUMINANCE = (0.2126, 0.7152, 0.0722)
 def srgb_to_linear(srgb: jax.Array) -> jax.Array:
     """Decode sRGB values [...] in 0..1 to linear light.
 
-    x / 12.92 up to 0.04045, ((x + 0.055) / 1.055)^2.4 above. Nothing is clamped: values above 1 follow the power,
-    negative ones the straight toe, so that `linear_to_srgb` inverts it everywhere.
+    x / 12.92 up to 0.04045, ((x + 0.055) / 1.055)^2.4 above. Nothing is clamped: values above 1 follow the
+    power, negative ones the straight toe, so that `linear_to_srgb` inverts it everywhere.
     """
     toe = srgb <= 0.04045
     # The power of a negative number is NaN and its gradient survives a plain `where`, hence the inner one.

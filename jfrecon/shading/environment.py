@@ -1,6 +1,7 @@
 """Light from far away as latitude-longitude maps [..., H, W, C] of linear radiance, in camera space.
 
-Row 0 is up (+y), the middle of the map is +z (where the camera is), the left half +x; `sphere` has the formula.
+Row 0 is up (+y), the middle of the map is +z (where the camera is), the left half +x; `sphere` has the
+formula.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ def from_sh(coefficients: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def lookup(environment: jax.Array, dirs: jax.Array) -> jax.Array:
-    """Bilinear radiance [..., N, C] of a map [..., H, W, C] in directions [..., N, 3] (of any length but zero).
+    """Bilinear radiance [..., N, C] of a map [..., H, W, C] in directions [..., N, 3], not zero.
 
-    Columns wrap around; beyond the first and the last row the row itself is repeated. Differentiable in both (piecewise
-    linear); straight up and straight down the gradient in the direction is zero.
+    Columns wrap around; beyond the first and the last row the row itself is repeated. Differentiable in both
+    (piecewise linear); straight up and straight down the gradient in the direction is zero.
     """
     height, width, channels = environment.shape[-3:]
     x, y, z = dirs[..., 0], dirs[..., 1], dirs[..., 2]
@@ -56,12 +57,15 @@ def lookup(environment: jax.Array, dirs: jax.Array) -> jax.Array:
 
     batch = jnp.broadcast_shapes(environment.shape[:-3], dirs.shape[:-2])
     texels = jnp.broadcast_to(
-        environment.reshape(*environment.shape[:-3], height * width, channels), (*batch, height * width, channels)
+        environment.reshape(*environment.shape[:-3], height * width, channels),
+        (*batch, height * width, channels),
     )
 
     def fetch(i: jax.Array, j: jax.Array) -> jax.Array:
         index = jnp.minimum(i, height - 1) * width + jnp.mod(j, width)
-        return jnp.take_along_axis(texels, jnp.broadcast_to(index, (*batch, index.shape[-1]))[..., None], axis=-2)
+        return jnp.take_along_axis(
+            texels, jnp.broadcast_to(index, (*batch, index.shape[-1]))[..., None], axis=-2
+        )
 
     upper = fetch(top, left) * (1 - right) + fetch(top, left + 1) * right
     lower = fetch(top + 1, left) * (1 - right) + fetch(top + 1, left + 1) * right

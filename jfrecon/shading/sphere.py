@@ -1,11 +1,12 @@
 """Points and weights on the unit sphere, as NumPy constants in double precision.
 
-Latitude-longitude maps, in camera space (x right, y up, z towards the camera): row i has its centre at the polar angle
-theta = pi (i + 1/2) / H from +y (row 0 is up), column j at phi = 2 pi (j + 1/2) / W with
+Latitude-longitude maps, in camera space (x right, y up, z towards the camera): row i has its centre at the
+polar angle theta = pi (i + 1/2) / H from +y (row 0 is up), column j at phi = 2 pi (j + 1/2) / W with
 
     d = (sin theta sin phi, cos theta, -sin theta cos phi),
 
-so the map's centre is +z and its left half holds +x: the panorama that the face sees when it looks at the camera.
+so the map's centre is +z and its left half holds +x: the panorama that the face sees when it looks at the
+camera.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def latlong_solid_angles(height: int, width: int) -> np.ndarray:
 def latlong_weights(height: int, width: int) -> np.ndarray:
     """Quadrature weights [H, W] for functions sampled at the texel centres; they sum to 4 pi.
 
-    Fejér's first rule in theta (the cosines of the rows are Chebyshev nodes): exact for polynomials on the sphere of
-    degree below H and below W, where the texels' areas are only second-order. They differ near the poles.
+    Fejér's first rule in theta (the cosines of the rows are Chebyshev nodes): exact for polynomials on the
+    sphere of degree below H and below W, where the texels' areas are only second-order. They differ near the
+    poles.
     """
     theta = np.pi * (np.arange(height) + 0.5) / height
     j = np.arange(1, height // 2 + 1)

@@ -1,0 +1,1 @@
+"""Training of any method: state, data-parallel step, loop, checkpoints, logging."""

@@ -16,6 +16,7 @@ from jfrecon import morphable
 from jfrecon.errors import UserError
 from jfrecon.methods.dib21 import objective
 from jfrecon.methods.dib21.network import Network
+from jfrecon.morphable import model as linear
 from jfrecon.render import face as faces
 from jfrecon.render import panel
 from jfrecon.types import Batch, FaceParameters, MorphableModel, Pinhole
@@ -65,7 +66,7 @@ class Dib21:
         rendered = faces.colours(face, chi.light, self.roughness)
         terms = {
             'photo': objective.vertex_photometric(rendered, face.pixels, visible, batch),
-            'landmarks': objective.landmark_distance(morphable.landmarks(self.model, face.pixels), batch),
+            'landmarks': objective.landmark_distance(linear.landmarks(self.model, face.pixels), batch),
             **objective.priors(chi),
         }
         metrics = {name: jnp.mean(term) for name, term in terms.items()}
@@ -82,7 +83,7 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
     """Unpack a config (see `configs/dib21.py`) into a method."""
     if config.renderer != 'vertex':
         raise UserError(f"config.renderer is {config.renderer!r}; there is 'vertex'")
-    model = morphable.truncate(
+    model = linear.truncate(
         morphable.load(config.model.name, config.model.path),
         config.model.identity,
         config.model.expression,

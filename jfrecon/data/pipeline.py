@@ -1,0 +1,252 @@
+"""Sources to batches, as Grain ``MapDataset``s: any step's batch can be computed from its number alone.
+
+Shuffling and jitter depend on the seed and on the sample's place in the endless global order; the processes take their
+parts of it last. So a checkpoint holds just the step, and a run resumes exactly on another number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import grain
+import numpy as np
+from absl import logging
+
+from jfrecon.data.crop import (
+    Box,
+    Jitter,
+    box_from_landmarks,
+    crop,
+    flip,
+    jitter_box,
+    jitter_colour,
+    require_face,
+    whole_image,
+)
+from jfrecon.data.sample import TRUTH_FIELDS, Sample, Source
+from jfrecon.errors import UserError
+from jfrecon.types import Batch, Pinhole, Truth
+
+BoxRule = Callable[[Sample], Box]
+
+
+def landmark_box(scale: float = 1.6) -> BoxRule:
+    """The rule that cuts around the landmarks; samples without any are unreadable."""
+    return lambda sample: box_from_landmarks(sample.landmarks, scale)
+
+
+def whole_box() -> BoxRule:
+    """The rule for photos that are cropped to the face already."""
+    return lambda sample: whole_image(sample.image)
+
+
+class Boxed(Source):
+    """A source in which samples that the box rule cannot cut are unreadable too."""
+
+    def __init__(self, source: Source, rule: BoxRule):
+        super().__init__()
+        self._source, self.rule = source, rule
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(self, index: int) -> Sample:
+        """The sample; raises ``Unreadable``."""
+        sample = self._source.read(index)
+        require_face(self.rule(sample), sample.image)
+        return sample
+
+    def name(self, index: int) -> str:
+        """The source's name for it."""
+        return self._source.name(index)
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The source's groups."""
+        return self._source.groups
+
+    @property
+    def unreadable(self) -> list[tuple[str, str]]:
+        """Those of the source, which counts for both."""
+        return self._source.unreadable
+
+    def note(self, index: int, reason: str) -> None:
+        """Count it in the source."""
+        self._source.note(index, reason)
+
+
+def batches(
+    source: Source,
+    *,
+    size: int,
+    batch_size: int,
+    seed: int,
+    default_focal: float,
+    rule: BoxRule = landmark_box(),  # noqa: B008 (a pure function)
+    jitter: Jitter | None = None,
+    forehead: float = 0.0,
+    frames: int = 1,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.MapDataset:
+    """An endless ``MapDataset`` of training batches; element ``s`` is this process's part of global step ``s``.
+
+    The parts of all processes, in order, are the batch of a single process. Ground truth is left behind.
+
+    Args:
+      source: where samples come from; ``source.unreadable`` lists what had to be replaced.
+      size: pixels of the side of a crop.
+      batch_size: of all processes together.
+      seed: of the order and the jitter, in [0, 2^32).
+      default_focal: focal length in crop sides, for photos that do not know theirs.
+      rule: photo -> square.
+      jitter: random changes of each crop, or None.
+      forehead: see ``crop.hull_mask``.
+      frames: so many consecutive rows come from the same group (clip), drawn anew each time; cest needs several.
+      process_index, process_count: of ``jax.process_index()`` and ``jax.process_count()``.
+
+    Raises:
+      UserError: the batch cannot be divided, there are no samples, or no group has enough frames.
+    """
+    if batch_size % (process_count * frames):
+        raise UserError(f'batch size {batch_size} is not divisible by {process_count} processes x {frames} frames')
+    clips = _clips(source, frames)
+    boxed = Boxed(source, rule)
+
+    def load(clip: int, rng: np.random.Generator) -> list[tuple[int, Sample]]:
+        rows = []
+        for index, sample in _readable_frames(boxed, clips, clip, frames, rng):
+            box = rule(sample) if jitter is None else jitter_box(rule(sample), jitter, rng)
+            cut = crop(sample.replace(truth=None), box, size, default_focal, forehead)
+            if jitter is not None:
+                cut = cut.replace(image=jitter_colour(cut.image, jitter, rng))
+                cut = flip(cut) if rng.random() < jitter.flip else cut
+            rows.append((index, cut))
+        return rows
+
+    local = batch_size // process_count
+    endless = grain.MapDataset.range(len(clips)).seed(seed).shuffle().repeat().random_map(load)
+    parts = endless.batch(local // frames, batch_fn=lambda clips: _batch([row for rows in clips for row in rows]))
+    return parts.slice(slice(process_index, None, process_count))
+
+
+def stream(dataset: grain.MapDataset, start: int = 0, threads: int = 2, ahead: int = 4) -> grain.DatasetIterator:
+    """Iterates over the batches from step ``start`` on, ``ahead`` of them prepared by ``threads`` threads.
+
+    Starting at ``s`` gives exactly what iterating ``s`` steps would have led to. ``close()`` ends the threads.
+    """
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+    iterator = iter(dataset.to_iter_dataset(options))
+    grain.experimental.set_next_index(iterator, start)
+    return iterator
+
+
+def examples(
+    source: Source,
+    *,
+    size: int,
+    batch_size: int,
+    default_focal: float,
+    rule: BoxRule = landmark_box(),  # noqa: B008
+    forehead: float = 0.0,
+) -> Iterator[tuple[Batch, int]]:
+    """(batch, count) over all readable samples once, in order, for evaluation.
+
+    The last batch repeats its last row up to ``batch_size`` (one compiled shape); only ``count`` rows are new.
+    """
+    for rows in _chunks(Boxed(source, rule), size, batch_size, default_focal, forehead):
+        yield _batch(_pad(rows, batch_size)), len(rows)
+
+
+def with_truth(
+    source: Source,
+    *,
+    size: int,
+    batch_size: int,
+    default_focal: float,
+    rule: BoxRule = landmark_box(),  # noqa: B008
+    forehead: float = 0.0,
+) -> Iterator[tuple[Batch, Truth, int]]:
+    """``examples`` of synthetic faces with their ground truth; raises ``UserError`` where a sample has none."""
+    for rows in _chunks(Boxed(source, rule), size, batch_size, default_focal, forehead):
+        padded = _pad(rows, batch_size)
+        truths = [sample.truth for _, sample in padded]
+        if any(truth is None for truth in truths):
+            raise UserError('this evaluation needs ground truth, which only synthetic faces have')
+        fields = {k: np.stack([truth[k].astype(np.float32) for truth in truths if truth]) for k in TRUTH_FIELDS}
+        yield _batch(padded), Truth(**fields), len(rows)
+
+
+def _clips(source: Source, frames: int) -> list[list[int]]:
+    """Which samples may stand together: each alone, or those of a group that has enough of them."""
+    if not len(source):
+        raise UserError('there are no samples in the data source')
+    if frames == 1:
+        return [[index] for index in range(len(source))]
+    members: dict[str, list[int]] = {}
+    for index, group in enumerate(source.groups):
+        members.setdefault(group, []).append(index)
+    members.pop('', None)  # unknown: not known to show the same person
+    clips = [indices for indices in members.values() if len(indices) >= frames]
+    if not clips:
+        raise UserError(f'no subject or clip in the data source has {frames} images')
+    if len(clips) < len(members):
+        logging.info('%d of %d groups have %d images or more', len(clips), len(members), frames)
+    return clips
+
+
+def _readable_frames(
+    source: Source, clips: list[list[int]], clip: int, frames: int, rng: np.random.Generator
+) -> list[tuple[int, Sample]]:
+    """Frames drawn from a clip; where too few are readable, from the next clip that has enough."""
+    for step in range(len(clips)):
+        rows = []
+        for index in rng.permutation(clips[(clip + step) % len(clips)]):
+            if (sample := source.attempt(int(index))) is not None:
+                rows.append((int(index), sample))
+            if len(rows) == frames:
+                return rows
+    raise UserError(source.none_left())
+
+
+def _chunks(
+    source: Boxed, size: int, batch_size: int, default_focal: float, forehead: float
+) -> Iterator[list[tuple[int, Sample]]]:
+    rows, found = [], False
+    for index in range(len(source)):
+        if (sample := source.attempt(index)) is not None:
+            found = True
+            rows.append((index, crop(sample, source.rule(sample), size, default_focal, forehead)))
+        if len(rows) == batch_size:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
+    if not found:
+        raise UserError(source.none_left())
+
+
+def _pad(rows: list[tuple[int, Sample]], batch_size: int) -> list[tuple[int, Sample]]:
+    return rows + rows[-1:] * (batch_size - len(rows))
+
+
+def _batch(rows: Sequence[tuple[int, Sample]]) -> Batch:
+    samples = [sample for _, sample in rows]
+    landmarks = np.stack([sample.landmarks for sample in samples])
+    known = np.isfinite(landmarks).all(axis=-1)
+    return Batch(
+        image=np.stack([sample.image for sample in samples]).astype(np.float32) / np.float32(255),
+        landmarks=np.where(known[..., None], landmarks, np.float32(0)),
+        landmark_weight=known.astype(np.float32),
+        mask=np.stack([_mask(sample) for sample in samples]).astype(np.float32) / np.float32(255),
+        camera=Pinhole(
+            focal=np.array([sample.focal for sample in samples], np.float32),
+            principal=np.stack([sample.principal for sample in samples]),
+        ),
+        index=np.array([index for index, _ in rows], np.int32),
+    )
+
+
+def _mask(sample: Sample) -> np.ndarray:
+    assert sample.mask is not None, 'crop gives every sample a mask'
+    return sample.mask

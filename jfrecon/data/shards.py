@@ -1,0 +1,221 @@
+"""Samples in ArrayRecord shards: one folder, one manifest that is written last, no code in the records.
+
+A record is a msgpack map; pictures are PNG or JPEG bytes, arrays are raw little-endian bytes with dtype and shape from
+a fixed list. A folder without its manifest is the remains of an interrupted run. The same samples give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+from array_record.python import array_record_data_source, array_record_module
+
+from jfrecon.data import images
+from jfrecon.data.sample import TRUTH_FIELDS, Sample, Source, Unreadable, check
+from jfrecon.errors import UserError
+
+FORMAT, VERSION = 'jfrecon shards', 1
+MANIFEST = 'manifest.json'
+DTYPES = {'float16': '<f2', 'float32': '<f4', 'uint8': '|u1', 'int32': '<i4'}
+SHARD_NAME = re.compile(r'shard-\d{5}\.array_record')
+
+
+def write(
+    samples: Iterable[Sample],
+    folder: str | Path,
+    shard_size: int = 1024,
+    quality: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> int:
+    """Writes samples to a new folder and returns how many.
+
+    Args:
+      samples: read once, in order.
+      folder: made where missing; leftovers of an interrupted run are overwritten, a complete one is refused.
+      shard_size: samples in a file.
+      quality: JPEG quality of the images, None for lossless PNG.
+      progress: called with the number of samples written so far.
+
+    Raises:
+      UserError: the folder holds a complete set already, or there are no samples.
+    """
+    folder = Path(folder)
+    if (folder / MANIFEST).exists():
+        raise UserError(f'{folder} holds shards already: choose another folder or remove it')
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        if SHARD_NAME.fullmatch(old.name.removesuffix('.tmp')):
+            old.unlink()
+    shards: list[dict[str, Any]] = []
+    groups: list[str] = []
+    names: list[str] = []
+    writer, path, count = None, folder, 0
+    try:
+        for sample in samples:
+            if writer is None:
+                path, count = folder / f'shard-{len(shards):05d}.array_record', 0
+                writer = array_record_module.ArrayRecordWriter(f'{path}.tmp', 'group_size:1')
+            writer.write(pack(sample, quality))
+            names.append(sample.name)
+            groups.append(sample.group)
+            count += 1
+            if count == shard_size:
+                closing, writer = writer, None
+                shards.append(_finish(closing, path, count))
+            if progress is not None:
+                progress(len(names))
+        if writer is not None:
+            closing, writer = writer, None
+            shards.append(_finish(closing, path, count))
+    finally:
+        if writer is not None:  # interrupted: nothing half-written takes a shard's name
+            writer.close()
+            Path(f'{path}.tmp').unlink()
+    if not names:
+        raise UserError(f'no samples to write to {folder}')
+    manifest = {
+        'format': FORMAT, 'version': VERSION, 'count': len(names), 'shards': shards, 'names': names, 'groups': groups
+    }  # fmt: skip
+    temporary = folder / f'{MANIFEST}.tmp'
+    temporary.write_text(json.dumps(manifest, indent=1))
+    os.replace(temporary, folder / MANIFEST)
+    return len(names)
+
+
+class Shards(Source):
+    """The samples in a folder that ``write`` filled.
+
+    Raises ``UserError`` where the folder is not complete. A damaged record is an unreadable sample.
+    """
+
+    def __init__(self, folder: str | Path):
+        super().__init__()
+        folder = Path(folder)
+        manifest = _read_manifest(folder)
+        self._names, self._groups = manifest['names'], manifest['groups']
+        instructions = []
+        for shard in manifest['shards']:
+            path = folder / shard['file']
+            if not path.is_file() or path.stat().st_size != shard['bytes']:
+                raise UserError(f'{path} is missing or not complete: write the shards again')
+            # Naming the range keeps ArrayRecord from opening every file just to count.
+            instructions.append(f'{path}[0:{shard["count"]}]')
+        self._records = array_record_data_source.ArrayRecordDataSource(instructions)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def read(self, index: int) -> Sample:
+        """The sample at an index; raises ``Unreadable`` for a damaged record."""
+        try:
+            record = self._records[index]
+        except (RuntimeError, ValueError, IndexError) as error:
+            reason = str(error).splitlines()
+            raise Unreadable(f'damaged shard ({reason[0] if reason else "cut short"})') from error
+        return unpack(record)
+
+    def name(self, index: int) -> str:
+        """The name that the sample had when it was written."""
+        return self._names[index]
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The groups of all samples, from the manifest."""
+        return self._groups
+
+
+def pack(sample: Sample, quality: int | None = None) -> bytes:
+    """One record."""
+    record = {
+        'version': VERSION,
+        'image': images.encode(sample.image, quality),
+        'landmarks': _pack_array(sample.landmarks.astype(np.float32)),
+        'mask': None if sample.mask is None else images.encode(sample.mask),
+        'focal': float(sample.focal),
+        'principal': _pack_array(sample.principal.astype(np.float32)),
+        'truth': None if sample.truth is None else {k: _pack_array(sample.truth[k]) for k in TRUTH_FIELDS},
+        'name': sample.name,
+        'group': sample.group,
+    }
+    return msgpack.packb(record)
+
+
+def unpack(record: bytes) -> Sample:
+    """The sample in a record; raises ``Unreadable`` for anything but the bytes of ``pack``."""
+    try:
+        fields = msgpack.unpackb(record)
+        if fields['version'] != VERSION:
+            raise Unreadable(f'record version {fields["version"]!r} is not {VERSION}')
+        image, _ = images.decode(fields['image'])
+        truth = fields['truth']
+        sample = Sample(
+            image=image,
+            landmarks=_unpack_array(fields['landmarks']),
+            mask=None if fields['mask'] is None else images.decode_mask(fields['mask']),
+            focal=float(fields['focal']),
+            principal=_unpack_array(fields['principal']),
+            truth=None if truth is None else {k: _unpack_array(truth[k]) for k in TRUTH_FIELDS},
+            name=str(fields['name']),
+            group=str(fields['group']),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
+        raise Unreadable(f'not a record of version {VERSION} ({type(error).__name__}: {error})') from error
+    return check(sample)
+
+
+def _pack_array(array: np.ndarray) -> dict[str, Any]:
+    if array.dtype.name not in DTYPES:
+        raise TypeError(f'shards store {", ".join(DTYPES)}, not {array.dtype}')
+    data = np.ascontiguousarray(array, dtype=DTYPES[array.dtype.name]).tobytes()
+    return {'dtype': array.dtype.name, 'shape': list(array.shape), 'data': data}
+
+
+def _unpack_array(fields: dict[str, Any]) -> np.ndarray:
+    dtype, shape = np.dtype(DTYPES[fields['dtype']]), fields['shape']
+    if not all(type(n) is int and n >= 0 for n in shape):
+        raise ValueError(f'bad shape {shape}')
+    if math.prod(shape) * dtype.itemsize != len(fields['data']):
+        raise ValueError(f'{len(fields["data"])} bytes for shape {shape}')
+    return np.frombuffer(fields['data'], dtype).reshape(shape)
+
+
+def _finish(writer: Any, path: Path, count: int) -> dict[str, Any]:
+    writer.close()
+    temporary = Path(f'{path}.tmp')
+    size = temporary.stat().st_size
+    os.replace(temporary, path)
+    return {'file': path.name, 'count': count, 'bytes': size}
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise UserError(f'no such folder: {folder}')
+    if not path.exists():
+        raise UserError(f'{folder} has no {MANIFEST}: not shards, or writing them was interrupted; write them again')
+    try:
+        manifest = json.loads(path.read_text())
+        if manifest['format'] != FORMAT or manifest['version'] != VERSION:
+            raise UserError(f'{path} is not version {VERSION} of {FORMAT}: write the shards again')
+        shards = manifest['shards']
+        whole = sum(shard['count'] for shard in shards) == manifest['count']
+        safe = all(SHARD_NAME.fullmatch(shard['file']) for shard in shards)
+        listed = all(
+            len(manifest[key]) == manifest['count'] and all(isinstance(text, str) for text in manifest[key])
+            for key in ('names', 'groups')
+        )
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f'{path} is damaged ({type(error).__name__}): write the shards again') from error
+    if not (shards and whole and safe and listed):
+        raise UserError(f'{path} is damaged (its counts or names disagree): write the shards again')
+    return manifest

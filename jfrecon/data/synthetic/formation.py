@@ -1,0 +1,135 @@
+"""Image formation: a posed scene to linear radiance, by deferred shading of rasterised layers.
+
+This is the piece that a ray tracer can replace: `form` takes what is in the scene and returns what every pixel sees.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jfrecon.data.synthetic import lighting, materials, strands
+from jfrecon.data.synthetic.pose import Layer, Posed
+from jfrecon.data.synthetic.scene import Scene
+from jfrecon.data.synthetic.shadow import Shadow, cast
+from jfrecon.data.synthetic.stage import Stage
+from jfrecon.geometry import camera as cameras
+from jfrecon.geometry import mesh
+from jfrecon.render import raster
+from jfrecon.types import Fragments, Pinhole
+
+SAMPLES = 2  # per pixel and axis
+
+
+@struct.dataclass
+class Formed:
+    """What the camera sees before film and background.
+
+    Attributes:
+      radiance: [H, W, 3] linear, premultiplied by `cover`.
+      cover: [H, W] the share of each pixel that anything covers.
+      face: [H, W] the share of unoccluded skin of the face region.
+      diffuse: [H, W, 3] albedo, and normal: [H, W, 3] camera space, of that skin; zero where there is none.
+    """
+
+    radiance: jax.Array
+    cover: jax.Array
+    face: jax.Array
+    diffuse: jax.Array
+    normal: jax.Array
+
+
+def form(stage: Stage, scene: Scene, posed: Posed, albedo: materials.Albedo, size: int) -> Formed:
+    """Render a picture of size x size pixels; SAMPLES² samples in each."""
+    fine = size * SAMPLES
+    camera = Pinhole(posed.camera.focal * SAMPLES, posed.camera.principal * SAMPLES)
+    shadow = cast(posed, scene.lamps, stage)
+    at = jnp.arange(fine) + 0.5
+    rays = jnp.stack(jnp.broadcast_arrays(at[None, :], at[:, None]), -1).reshape(-1, 2)
+
+    solid, point, normal, values = _see(posed.solid, camera, fine, rays, both_sides=False)
+    surface = materials.solid(stage, scene, posed, albedo, solid, point, normal, values)
+    colour = _lit(scene.lamps, shadow, surface, point, values[:, :3], values[:, 3])
+    depth = solid.depth.reshape(-1)
+    cover = jnp.isfinite(depth).astype(jnp.float32)
+    colour = colour * cover[:, None]
+    skin = surface.face * cover
+
+    hair, hair_point, hair_normal, hair_values = _see(posed.hair, camera, fine, rays)
+    hair_colour, alpha = strands.shade(scene.hair, scene.lamps, shadow, hair_point, hair_normal, hair_values)
+    hair_depth = hair.depth.reshape(-1)
+    alpha = jnp.where(hair_depth < depth, alpha, 0.0)
+    colour = colour * (1 - alpha[:, None]) + hair_colour * alpha[:, None]
+    cover = cover + alpha * (1 - cover)
+    skin = skin * (1 - alpha)
+
+    front, front_point, front_normal, kind = _see(posed.front, camera, fine, rays)
+    front_depth = front.depth.reshape(-1)
+    through, added = materials.front(scene, shadow, front_point, front_normal, kind[:, 0])
+    nearest = jnp.where(alpha > 0.5, hair_depth, depth)
+    there = (front_depth < nearest)[:, None]
+    through, added = jnp.where(there, through, 1.0), jnp.where(there, added, 0.0)
+    colour = colour * through + added
+    cover = 1 - (1 - cover) * jnp.mean(through, -1)
+    # Clear glass leaves skin to be seen, a dark lens does not.
+    skin = skin * jnp.where(jnp.mean(through, -1) > 0.5, 1.0, 0.0)
+
+    shrink = lambda x: jnp.mean(x.reshape(size, SAMPLES, size, SAMPLES, -1), (1, 3))
+    shares = shrink(jnp.concatenate([cover[:, None], skin[:, None]], -1))
+    face = shares[..., 1]
+    seen = shrink(jnp.concatenate([surface.diffuse, normal], -1) * skin[:, None])
+    return Formed(
+        radiance=shrink(colour),
+        cover=shares[..., 0],
+        face=face,
+        diffuse=seen[..., :3] / jnp.maximum(face, 1e-4)[..., None],
+        normal=mesh.normalise(seen[..., 3:]),
+    )
+
+
+def _see(
+    layer: Layer, camera: Pinhole, size: int, rays: jax.Array, both_sides: bool = True
+) -> tuple[Fragments, jax.Array, jax.Array, jax.Array]:
+    """Rasterise a layer: fragments, and per pixel points [N, 3], normals [N, 3], attributes [N, C].
+
+    Surfaces with two sides have normals that face the camera.
+    """
+    pixels, depth = cameras.project(camera, layer.vertices)
+    fragments = raster.rasterise(pixels, depth, layer.triangles, (size, size))
+    values = raster.interpolate(
+        fragments, layer.triangles, jnp.concatenate([layer.normals, layer.attributes], -1)
+    ).reshape(size * size, -1)
+    far = jnp.where(jnp.isfinite(fragments.depth), fragments.depth, 1e3).reshape(-1)
+    point = cameras.unproject(camera, rays, far)
+    normal = mesh.normalise(values[:, :3])
+    if both_sides:
+        normal = normal * jnp.where(jnp.sum(normal * point, -1, keepdims=True) > 0.0, -1.0, 1.0)
+    return fragments, point, normal, values[:, 3:]
+
+
+def _lit(
+    lamps: lighting.Lamps,
+    shadow: Shadow,
+    surface: materials.Surface,
+    point: jax.Array,
+    soft: jax.Array,
+    share: jax.Array,
+) -> jax.Array:
+    """Radiance [N, 3] of points under all lamps: (1 - s) diffuse + s specular, as the renderers have it."""
+    sharp = jnp.clip(1.0 - lamps.softness[0] / 0.6, 0.0, 1.0)
+    seen = shadow.visible(point)
+    key_share = seen * (sharp + (1 - sharp) * share)
+    # Light that went through the skin softens the edge of the key's shadow, in red most.
+    cosine = surface.normal @ lamps.direction[0]
+    bleed = surface.scatter[:, None] * jnp.array([0.28, 0.1, 0.06])
+    wrapped = jnp.maximum(cosine[:, None] + bleed, 0.0) / (1.0 + bleed)
+    key = jnp.maximum(lighting.received(cosine, lamps.softness[0]), 0.0)[:, None]
+    key = key + jnp.exp(-9.0 * jnp.square(lamps.softness[0])) * (wrapped - jnp.maximum(cosine, 0.0)[:, None])
+    white = soft * surface.open[:, None] + key * key_share[:, None] * lamps.irradiance[0]
+    view = mesh.normalise(-point)
+    mirrored = 2.0 * jnp.sum(view * surface.normal, -1, keepdims=True) * surface.normal - view
+    shine = materials.reflected(lamps, mirrored, surface.lobe, key_share, surface.open * jnp.maximum(share, 0.3))
+    s = surface.specular[:, None]
+    return (1 - s) * surface.diffuse * white + s * shine
+

@@ -1,0 +1,148 @@
+"""A scene's geometry: everything that is drawn, posed in camera space, in three layers."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jfrecon.data.synthetic import framing, hair, lighting, props
+from jfrecon.data.synthetic.scene import Scene
+from jfrecon.data.synthetic.stage import Stage
+from jfrecon.geometry import mesh, rotations
+from jfrecon.morphable import model as morphable
+from jfrecon.types import Pinhole
+
+
+@struct.dataclass
+class Layer:
+    """Triangles that are drawn together; camera space.
+
+    Attributes:
+      vertices: [V, 3] mm.
+      normals: [V, 3] unit.
+      triangles: [T, 3] int32.
+      attributes: [V, C] what the layer's shading wants to know.
+    """
+
+    vertices: jax.Array
+    normals: jax.Array
+    triangles: jax.Array
+    attributes: jax.Array
+
+
+@struct.dataclass
+class Posed:
+    """A scene ready to be drawn.
+
+    Attributes:
+      solid: head without hair, then torso. Attributes: light of all lamps but the key that reaches a white surface
+        there [3], the share of the key that the head at rest leaves [1], and for the torso mm below the neck and the
+        angle around it [2].
+      hair: shell and curtain, attributes of `hair.coordinates`.
+      front: frame, lenses, strands, lashes; attribute: 0 frame, 1 lens, 2 strand, 3 lash.
+      rotation, translation, camera: of the head.
+      landmarks: [68, 3] camera space.
+      eyes: [2, 3] centres, and `gaze` [3], camera space; `eye_radius`: mm.
+    """
+
+    solid: Layer
+    hair: Layer
+    front: Layer
+    rotation: jax.Array
+    translation: jax.Array
+    camera: Pinhole
+    landmarks: jax.Array
+    eyes: jax.Array
+    gaze: jax.Array
+    eye_radius: jax.Array
+
+
+HAIR_TRIANGLES = hair.triangles()
+TORSO_TRIANGLES = props.torso_triangles()
+FRAME_TRIANGLES, LENS_TRIANGLES = props.glasses_triangles()
+STRAND_TRIANGLES = props.strand_triangles()
+
+
+def pose(stage: Stage, scene: Scene, size: int) -> Posed:
+    """Build and place everything for a picture of `size` pixels."""
+    model, person = stage.model, scene.person
+    head = morphable.shape(model, person.identity, person.expression)
+    at_rest = morphable.landmarks(model, model.mean) + jnp.einsum(
+        'i,ilc->lc', person.identity, model.identity_basis[:, model.landmark_ids]
+    )
+    landmarks = morphable.landmarks(model, head)
+    rotation, translation, camera = framing.place(scene.framing, landmarks, size)
+    matrix = rotations.matrix(rotation)
+    to_camera = lambda points: rotations.rotate(matrix, points) + translation
+
+    grid = hair.skull(stage, head)
+    shell = hair.vertices(scene.hair, stage, grid)
+    torso, around = props.torso_vertices(scene.clothes, stage)
+    pivot = jnp.array([0.0, stage.neck[0], stage.neck[1]])
+    upright = rotations.euler(*(scene.framing.angles * scene.clothes.turn))
+    torso = rotations.rotate(upright, torso - pivot) + to_camera(pivot[None])
+
+    vertices = jnp.concatenate([to_camera(head), torso])
+    triangles = jnp.concatenate([stage.opaque, TORSO_TRIANGLES + len(head)])
+    normals = mesh.vertex_normals(vertices, triangles)
+    soft, key = _light(stage, scene.lamps, normals[: len(head)], normals[len(head) :], matrix)
+    about = jnp.concatenate([jnp.zeros((len(head), 2)), around])
+    solid = Layer(vertices, normals, triangles, jnp.concatenate([soft, key[:, None], about], -1))
+
+    shell_vertices = to_camera(shell)
+    shell_layer = Layer(
+        shell_vertices,
+        mesh.vertex_normals(shell_vertices, HAIR_TRIANGLES),
+        jnp.asarray(HAIR_TRIANGLES),
+        hair.coordinates(scene.hair, stage),
+    )
+    spectacles = props.glasses_vertices(scene.glasses, at_rest, stage)
+    wisps = props.strand_vertices(scene.strands, stage, grid)
+    front = to_camera(jnp.concatenate([spectacles, wisps]))
+    front = jnp.concatenate([front, vertices[: len(head)]])
+    offset = len(spectacles)
+    front_triangles = jnp.concatenate(
+        [FRAME_TRIANGLES, LENS_TRIANGLES, STRAND_TRIANGLES + offset, stage.lashes + offset + len(wisps)]
+    )
+    first_lens = int(LENS_TRIANGLES.min())
+    kind = np.concatenate([np.zeros(first_lens), np.ones(offset - first_lens), np.full(len(wisps), 2)])
+    kind = jnp.concatenate([jnp.asarray(kind), jnp.full(len(head), 3.0)])
+    front_layer = Layer(front, mesh.vertex_normals(front, front_triangles), front_triangles, kind[:, None])
+
+    balls = jnp.stack([head[ids] for ids in stage.eyeballs])
+    centres = (jnp.max(balls, 1) + jnp.min(balls, 1)) / 2
+    yaw, pitch = person.gaze
+    gaze = jnp.stack([jnp.sin(yaw) * jnp.cos(pitch), jnp.sin(pitch), jnp.cos(yaw) * jnp.cos(pitch)])
+    return Posed(
+        solid=solid,
+        hair=shell_layer,
+        front=front_layer,
+        rotation=rotation,
+        translation=translation,
+        camera=camera,
+        landmarks=to_camera(landmarks),
+        eyes=to_camera(centres),
+        gaze=matrix @ gaze,
+        eye_radius=jnp.mean((jnp.max(balls, 1) - jnp.min(balls, 1))[:, :2]) / 2,
+    )
+
+
+def _light(
+    stage: Stage, lamps: lighting.Lamps, head: jax.Array, torso: jax.Array, matrix: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """What the soft lamps (all but the key) give to head and torso normals [V, 3], and the key's share [V].
+
+    The head shadows itself as its mean does: of a lamp's directions, weighted by lamp and cosine, those that are free.
+    """
+    directions = stage.directions @ matrix.T
+    spread = jnp.maximum(lamps.softness, 0.45)
+    weight = jnp.exp((lamps.direction @ directions.T - 1.0) / jnp.square(spread)[:, None])
+    cosine = jnp.maximum(head @ directions.T, 0.0) + 0.02
+    free = (cosine * stage.unoccluded) @ weight.T / (cosine @ weight.T + 1e-6)
+    white = lighting.received(head @ lamps.direction.T, lamps.softness)
+    soft_head = (white * free)[:, 1:] @ lamps.irradiance[1:]
+    soft_torso = 0.75 * lighting.received(torso @ lamps.direction.T, lamps.softness)[:, 1:] @ lamps.irradiance[1:]
+    share = jnp.concatenate([free[:, 0], jnp.ones(len(torso))])
+    return jnp.concatenate([soft_head, soft_torso]), share

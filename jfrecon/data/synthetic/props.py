@@ -1,0 +1,248 @@
+"""Things around a face: glasses built from the landmarks, strands of hair across it, a torso in clothes."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jfrecon.data.synthetic.stage import COLUMNS, LOWEST, ROWS, Stage
+from jfrecon.geometry import mesh
+
+RING = 28  # points around a lens
+BAR = 9  # points along a bridge or a temple
+STRANDS, LINKS = 4, 14
+TORSO_ROWS, TORSO_COLUMNS = 14, 36
+
+
+@struct.dataclass
+class Glasses:
+    """Spectacles, from reading glasses to sunglasses.
+
+    Attributes:
+      worn: 1 or 0.
+      size: [2] mm, width and height of a lens.
+      power: exponent of the lens' outline: 2 an ellipse, 6 nearly a rectangle.
+      rim: mm, and the temples' height.
+      colour: [3] linear RGB of the frame.
+      metal: how much the frame shines.
+      tint: [3] what the lens lets through, and how much of the sky it mirrors.
+      drop: mm, lenses below the pupils.
+    """
+
+    worn: jax.Array
+    size: jax.Array
+    power: jax.Array
+    rim: jax.Array
+    colour: jax.Array
+    metal: jax.Array
+    tint: jax.Array
+    mirror: jax.Array
+    drop: jax.Array
+
+
+@struct.dataclass
+class Strands:
+    """A few wisps of hair across the face.
+
+    Attributes:
+      width: [STRANDS] mm, 0 for those that are not there.
+      start: [STRANDS, 2] polar angle past the hairline and azimuth, radians; `sweep`: how these change to the tip.
+    """
+
+    width: jax.Array
+    start: jax.Array
+    sweep: jax.Array
+
+
+@struct.dataclass
+class Clothes:
+    """A torso below the neck.
+
+    Attributes:
+      colours: [2, 3] linear RGB of the pattern.
+      stripes: [3] count around, count down, sharpness.
+      neckline: mm below the neck at which cloth begins at the back, and how much deeper at the front.
+      width: mm, half of the shoulders; `slope`: mm that they drop.
+      turn: [3] how much of the head's pitch, yaw and roll the torso shares.
+    """
+
+    colours: jax.Array
+    stripes: jax.Array
+    neckline: jax.Array
+    width: jax.Array
+    slope: jax.Array
+    turn: jax.Array
+
+
+def sample_glasses(key: jax.Array) -> Glasses:
+    """Worn by one in five; one in six of those are sunglasses."""
+    keys = iter(jax.random.split(key, 9))
+    dark = jax.random.uniform(next(keys)) < 0.17
+    size = jax.random.uniform(next(keys), (2,), minval=jnp.array([42.0, 28.0]), maxval=jnp.array([58.0, 48.0]))
+    thick = jax.random.uniform(next(keys))
+    colour = jax.random.uniform(next(keys), (3,), maxval=0.35) ** 1.5
+    colour = jnp.where(jax.random.uniform(next(keys)) < 0.6, 0.015 + 0.1 * colour[:1], colour)
+    clear = 0.97 - 0.12 * jax.random.uniform(next(keys), (3,)) ** 2
+    shade = 0.02 + 0.25 * jax.random.uniform(next(keys)) ** 2 * jnp.array([1.1, 0.9, 0.8])
+    draw = jax.random.uniform(next(keys), (4,))
+    return Glasses(
+        worn=(draw[0] < 0.2).astype(jnp.float32),
+        size=size,
+        power=2.0 + 4.0 * draw[1],
+        rim=1.0 + 4.5 * thick**2,
+        colour=colour,
+        metal=jnp.where(thick < 0.4, 0.8, 0.2),
+        tint=jnp.where(dark, shade, clear),
+        mirror=0.1 * draw[2] ** 2 + 0.02,
+        drop=6.0 * draw[3],
+    )
+
+
+def sample_strands(hairy: jax.Array, key: jax.Array) -> Strands:
+    """On one face in six where `hairy`."""
+    some, which, width, start, sweep = jax.random.split(key, 5)
+    there = (jax.random.uniform(some) < 0.16) * hairy * (jax.random.uniform(which, (STRANDS,)) < 0.6)
+    side = jnp.where(jax.random.bernoulli(some), 1.0, -1.0)
+    azimuth = side * jnp.radians(jax.random.uniform(start, (STRANDS,), minval=5.0, maxval=60.0))
+    bend = jax.random.uniform(sweep, (STRANDS, 2), minval=jnp.array([0.4, -0.3]), maxval=jnp.array([1.3, 0.6]))
+    return Strands(
+        width=there * jax.random.uniform(width, (STRANDS,), minval=0.8, maxval=7.0),
+        start=jnp.stack([jnp.full(STRANDS, -0.15), azimuth], -1),
+        sweep=bend * jnp.stack([jnp.ones(STRANDS), jnp.full(STRANDS, side)], -1),
+    )
+
+
+def sample_clothes(key: jax.Array) -> Clothes:
+    """Plain, striped or checked."""
+    keys = iter(jax.random.split(key, 6))
+    colours = jax.random.uniform(next(keys), (2, 3)) ** 2 * 0.8 + 0.01
+    grey = jnp.mean(colours, -1, keepdims=True)
+    colours = grey + (colours - grey) * jax.random.uniform(next(keys))
+    plain = jax.random.uniform(next(keys)) < 0.6
+    counts = jax.random.uniform(next(keys), (3,), minval=jnp.array([0.0, 0.0, 0.5]), maxval=jnp.array([30.0, 40.0, 4.0]))
+    draw = jax.random.uniform(next(keys), (7,))
+    return Clothes(
+        colours=jnp.where(plain, colours[:1], colours),
+        stripes=jnp.round(counts.at[2].set(0)).at[2].set(counts[2]),
+        neckline=jnp.stack([25.0 * draw[0], 90.0 * draw[1] ** 2]),
+        width=150.0 + 70.0 * draw[2],
+        slope=25.0 + 45.0 * draw[3],
+        turn=jnp.array([0.2, 0.35, 0.1]) + draw[4:] * jnp.array([0.4, 0.6, 0.4]),
+    )
+
+
+def _tube(path: jax.Array, side: jax.Array, half: jax.Array) -> jax.Array:
+    """A flat bar of 4 edges along path [N, 3]: `side` [N, 3] across it, half width; [N, 4, 3]."""
+    along = mesh.normalise(jnp.roll(path, -1, 0) - jnp.roll(path, 1, 0))
+    depth = mesh.normalise(jnp.cross(along, side)) * jnp.minimum(half, 1.6)
+    return jnp.stack([path + side * half + depth, path - side * half + depth, path - side * half - depth, path + side * half - depth], 1)
+
+
+def _tube_triangles(points: int, closed: bool) -> np.ndarray:
+    i = np.arange(points if closed else points - 1)
+    quads = []
+    for k in range(4):
+        a, b = i * 4 + k, i * 4 + (k + 1) % 4
+        c, d = (i + 1) % points * 4 + (k + 1) % 4, (i + 1) % points * 4 + k
+        quads += [np.stack([a, b, c], -1), np.stack([a, c, d], -1)]
+    return np.concatenate(quads)
+
+
+def glasses_vertices(glasses: Glasses, landmarks: jax.Array, stage: Stage) -> jax.Array:
+    """[Vg, 3] model space, of frame (two rings, bridge, two temples) and then the two lenses; far away if not worn."""
+    right, left = jnp.mean(landmarks[36:42], 0), jnp.mean(landmarks[42:48], 0)
+    ears = landmarks[jnp.array([0, 16])] + jnp.array([0.0, 22.0, -25.0])
+    bridge = landmarks[27]
+    angle = jnp.linspace(0.0, 2 * np.pi, RING, endpoint=False)
+    c, s = jnp.cos(angle), jnp.sin(angle)
+    radius = (jnp.abs(c) ** glasses.power + jnp.abs(s) ** glasses.power) ** (-1 / glasses.power)
+    outline = jnp.stack([c, s], -1) * radius[:, None]
+    front = bridge[2] + 5.0
+    rings, lenses, corners = [], [], []
+    for eye, sign in ((right, -1.0), (left, 1.0)):
+        # The lens must leave room for the nose, and follows the face around.
+        inner = jnp.maximum(jnp.abs(eye[0]) + 2.0, 8.0 + glasses.size[0] / 2)
+        flat = outline * glasses.size / 2
+        x = sign * inner + flat[:, 0]
+        z = front - 0.0011 * jnp.square(x) - 0.02 * flat[:, 1]
+        path = jnp.stack([x, eye[1] - glasses.drop + flat[:, 1], z], -1)
+        centre = jnp.mean(path, 0)
+        rings.append(_tube(path, mesh.normalise(path - centre), glasses.rim / 2))
+        lenses.append(jnp.concatenate([centre[None] + jnp.array([0.0, 0.0, 1.5]), path]))
+        corners.append(jnp.stack([sign * (inner + glasses.size[0] / 2), centre[1] + glasses.size[1] * 0.25, z[RING // 2] if sign < 0 else z[0]]))
+    t = jnp.linspace(0.0, 1.0, BAR)[:, None]
+    up = jnp.broadcast_to(jnp.array([0.0, 1.0, 0.0]), (BAR, 3))
+    ends = [jnp.stack([-sign * jnp.min(jnp.abs(ring[:, 0, 0])), ring[0, 0, 1] + 2.0, front]) for ring, sign in zip(rings, (1.0, -1.0))]
+    over = ends[0] + (ends[1] - ends[0]) * t + jnp.array([0.0, 3.0, 1.5]) * jnp.sin(np.pi * t)
+    bars = [_tube(over, up, glasses.rim * 0.4)]
+    for corner, ear in zip(corners, ears):
+        out = jnp.sign(corner[0]) * jnp.maximum(jnp.abs(corner[0]), jnp.abs(ear[0]) + 3.0)
+        elbow = jnp.array([out, corner[1], corner[2] - 12.0])
+        first = corner + (elbow - corner) * jnp.minimum(4 * t, 1.0)
+        path = first + (ear.at[0].set(out) - elbow) * jnp.maximum((4 * t - 1.0) / 3.0, 0.0)
+        bars.append(_tube(path, up, glasses.rim * 0.45))
+    parts = [part.reshape(-1, 3) for part in (*rings, *bars, *lenses)]
+    return jnp.concatenate(parts) + jnp.where(glasses.worn > 0, 0.0, 1e5)
+
+
+def glasses_triangles() -> tuple[np.ndarray, np.ndarray]:
+    """[T, 3] int32 of the frame, [T', 3] int32 of the lenses."""
+    ring, bar = _tube_triangles(RING, True), _tube_triangles(BAR, False)
+    frame, start = [], 0
+    for part, count in ((ring, RING * 4), (ring, RING * 4), (bar, BAR * 4), (bar, BAR * 4), (bar, BAR * 4)):
+        frame.append(part + start)
+        start += count
+    i = np.arange(RING)
+    fan = np.stack([np.zeros_like(i), 1 + i, 1 + (i + 1) % RING], -1)
+    lenses = np.concatenate([fan + start, fan + start + RING + 1])
+    return np.concatenate(frame).astype(np.int32), lenses.astype(np.int32)
+
+
+def strand_vertices(strands: Strands, stage: Stage, grid: jax.Array) -> jax.Array:
+    """[STRANDS * LINKS * 2, 3] ribbons that float over the skull's grid [G, 3], model space."""
+    t = jnp.linspace(0.0, 1.0, LINKS)
+    angles = strands.start[:, None, :] + strands.sweep[:, None, :] * jnp.stack([t, t * t], -1)
+    polar = jnp.clip(stage.hairline + angles[..., 0], 0.1, LOWEST - 0.05)
+    row, column = polar / LOWEST * (ROWS - 1), (angles[..., 1] / np.pi + 1.0) * 0.5 * (COLUMNS - 1)
+    i, j = jnp.floor(row).astype(jnp.int32), jnp.clip(jnp.floor(column).astype(jnp.int32), 0, COLUMNS - 2)
+    fi, fj = (row - i)[..., None], (column - j)[..., None]
+    at = lambda a, b: grid[jnp.minimum(a, ROWS - 1) * COLUMNS + b]
+    path = (at(i, j) * (1 - fj) + at(i, j + 1) * fj) * (1 - fi) + (at(i + 1, j) * (1 - fj) + at(i + 1, j + 1) * fj) * fi
+    outward = mesh.normalise(path - stage.scalp_origin)
+    path = path + outward * (4.0 + 10.0 * jnp.sin(np.pi * t))[None, :, None]
+    along = mesh.normalise(jnp.gradient(path, axis=1))
+    across = mesh.normalise(jnp.cross(along, outward)) * (strands.width[:, None] * (1.0 - 0.8 * t**2))[..., None] / 2
+    return jnp.stack([path - across, path + across], 2).reshape(-1, 3)
+
+
+def strand_triangles() -> np.ndarray:
+    """[T, 3] int32."""
+    i = np.arange(LINKS - 1) * 2
+    one = np.concatenate([np.stack([i, i + 1, i + 2], -1), np.stack([i + 1, i + 3, i + 2], -1)])
+    return np.concatenate([one + s * LINKS * 2 for s in range(STRANDS)]).astype(np.int32)
+
+
+def torso_vertices(clothes: Clothes, stage: Stage) -> tuple[jax.Array, jax.Array]:
+    """A neck's stump that widens to shoulders: [Vt, 3] model space, and [Vt, 2] mm below the neck and angle around."""
+    y, z, rx, rz = stage.neck
+    down = jnp.concatenate([jnp.linspace(-15.0, 20.0, 5), 20.0 + 280.0 * jnp.linspace(0.05, 1.0, TORSO_ROWS - 5) ** 1.3])
+    angle = jnp.linspace(0.0, 2 * np.pi, TORSO_COLUMNS)
+    spread = jnp.clip((down - 5.0) / clothes.slope, 0.0, 1.0)
+    spread = (spread * spread * (3 - 2 * spread))[:, None]
+    # Shoulders are wide and flat: a superellipse that gets wider faster than deeper.
+    c, s = jnp.cos(angle), jnp.sin(angle)
+    half_width = rx * 0.97 + (clothes.width - rx) * spread
+    half_depth = rz * 0.97 + (95.0 - rz) * spread
+    fall = down[:, None] + 0.25 * spread * jnp.maximum(half_width * jnp.abs(s) - rx, 0.0)
+    points = jnp.stack([half_width * s, y - fall, z + half_depth * c - 15.0 * spread * jnp.ones_like(c)], -1)
+    about = jnp.stack([jnp.broadcast_to(down[:, None], fall.shape), jnp.broadcast_to(angle, fall.shape)], -1)
+    return points.reshape(-1, 3), about.reshape(-1, 2)
+
+
+def torso_triangles() -> np.ndarray:
+    """[T, 3] int32."""
+    i = (np.arange(TORSO_ROWS - 1)[:, None] * TORSO_COLUMNS + np.arange(TORSO_COLUMNS - 1)).ravel()
+    down, right = i + TORSO_COLUMNS, i + 1
+    return np.concatenate([np.stack([i, down, right], -1), np.stack([right, down, down + 1], -1)]).astype(np.int32)

@@ -1,0 +1,68 @@
+"""Everything random about one synthetic photograph, drawn before anything is rendered."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from jfrecon.data.synthetic import backdrop, framing, hair, lighting, people, photograph, props
+from jfrecon.morphable import skin, skin_tone
+from jfrecon.types import MorphableModel
+
+
+@struct.dataclass
+class Scene:
+    """One photograph to be taken; the person (first three) can be shared by several.
+
+    Attributes:
+      person: identity, expression, gaze, eyes.
+      skin: what the skin is painted with.
+      hair, glasses, strands, clothes: what is worn.
+      lamps: the light.
+      framing: pose and camera.
+      backdrop: what is behind, and what may be in front of the face.
+      photograph: what camera and file do to the picture.
+    """
+
+    person: people.Person
+    skin: skin.SkinParameters
+    hair: hair.Hair
+    glasses: props.Glasses
+    strands: props.Strands
+    clothes: props.Clothes
+    lamps: lighting.Lamps
+    framing: framing.Framing
+    backdrop: backdrop.Backdrop
+    photograph: photograph.Photograph
+
+
+def sample(
+    model: MorphableModel, key: jax.Array, who: jax.Array, tone: jax.Array, focal: float, fill: float
+) -> Scene:
+    """A random scene.
+
+    Args:
+      model: whose coefficients are drawn.
+      key: of this picture; `who`: of the person in it; `tone`: of that person's skin, see `skins.paint`.
+      focal: default focal length, and `fill`: share of the landmarks' box, both in crop widths.
+    """
+    identity, head_of_hair = jax.random.split(who)
+    keys = jax.random.split(key, 8)
+    person = people.sample(model, identity, keys[0])
+    parameters = skin.sample(tone)
+    natural = skin_tone.hair_colour(parameters.hair_melanin, parameters.hair_pheomelanin, parameters.grey)
+    style = hair.sample(natural, head_of_hair)
+    hairy = jnp.where(style.cloth > 0, 0.0, style.opacity)
+    return Scene(
+        person=person,
+        skin=parameters,
+        hair=style,
+        glasses=props.sample_glasses(keys[1]),
+        strands=props.sample_strands(hairy, keys[2]),
+        clothes=props.sample_clothes(keys[3]),
+        lamps=lighting.sample(keys[4]),
+        framing=framing.sample(keys[5], focal, fill),
+        backdrop=backdrop.sample(keys[6]),
+        photograph=photograph.sample(keys[7]),
+    )

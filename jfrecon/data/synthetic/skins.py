@@ -1,0 +1,81 @@
+"""Painted skins: a texture of the face region and the colours of the other vertices, painted once and worn by many.
+
+Painting costs more than taking a picture, so a set of pictures shares this many skins: picture i wears skin i mod
+SKINS, under its own light on its own skull.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jfrecon.data.synthetic.stage import Stage
+from jfrecon.geometry import mesh, uv
+from jfrecon.morphable import skin
+from jfrecon.types import Topology
+
+SKINS = 512
+_TOGETHER = 8  # people painted at once share the noise's cosines
+
+
+@struct.dataclass
+class Skins:
+    """Albedo of P people: the square root of red, green, blue and specular weight, float16.
+
+    Attributes:
+      texture: [P, S, S, 4] of the face region.
+      vertices: [P, V, 4] of the whole head.
+    """
+
+    texture: jax.Array
+    vertices: jax.Array
+
+
+def key(seed: int, index: int | jax.Array) -> jax.Array:
+    """The key of skin `index`: its first half draws the skin, its second its detail."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 0x5C1), index % SKINS)
+
+
+def paint(stage: Stage, seed: int, count: int, size: int) -> Skins:
+    """The first `count` skins, at most SKINS, with textures of size x size texels."""
+    count = min(count, SKINS)
+    model, mean = stage.model, np.asarray(stage.model.mean)
+    inside = np.asarray(stage.face) > 0
+    corners = np.asarray(stage.corner_uv)[inside]
+    charts = Topology(
+        triangles=np.asarray(stage.opaque)[inside],
+        uv=corners.reshape(-1, 2),
+        uv_triangles=np.arange(3 * len(corners)).reshape(-1, 3),
+    )
+    texels = uv.texel_map(charts, size, margin=2)
+    hit = texels.triangle >= 0
+    normals = np.asarray(mesh.vertex_normals(jnp.asarray(mean), stage.opaque))
+    at = lambda values: np.einsum('nk,nkc->nc', texels.barycentric[hit], values[texels.vertices[hit]])
+    points, facing = np.concatenate([at(mean), mean]), np.concatenate([at(normals), normals])
+    surface = jax.tree.map(
+        jnp.asarray, skin.canvas(points, mean[np.asarray(model.landmark_ids)], facing)
+    )
+
+    @jax.jit
+    def batch(surface, keys):
+        def one(key):
+            tone, detail = jax.random.split(key)
+            parameters = skin.sample(tone).replace(scalp=jnp.zeros(()))
+            return jnp.concatenate(skin.paint(surface, parameters, detail), -1)
+
+        return jnp.sqrt(jax.vmap(one)(keys)).astype(jnp.float16)
+
+    rows, cells = np.nonzero(hit)
+    textures, vertices = [], []
+    for start in range(0, count, _TOGETHER):
+        keys = jax.vmap(lambda i: key(seed, i))(jnp.arange(start, start + _TOGETHER))
+        painted = np.asarray(batch(surface, keys))
+        sheet = np.zeros((_TOGETHER, size, size, 4), np.float16)
+        sheet[:, rows, cells] = painted[:, : len(rows)]
+        textures.append(sheet)
+        vertices.append(painted[:, len(rows) :])
+    return Skins(
+        jnp.asarray(np.concatenate(textures)[:count]), jnp.asarray(np.concatenate(vertices)[:count])
+    )

@@ -1,0 +1,86 @@
+"""Face data sets of TensorFlow Datasets, read without TensorFlow from prepared ArrayRecord files.
+
+=============  ==========================================================  =======================================
+name           landmarks                                                   what the images are
+=============  ==========================================================  =======================================
+``celeb_a``    none of the 68 (five others): prepare finds them, or crop   aligned, 218 x 178
+               by ``pipeline.whole_box``
+``the300w_lp`` ``landmarks_3d`` (the projected 3D contour) or              cut to the face, 450 x 450
+               ``landmarks_2d`` (the visible contour)
+``aflw2k3d``   ``landmarks_68_3d_xy_normalized``, the projected 3D         cut to the face, 450 x 450
+               contour
+=============  ==========================================================  =======================================
+
+The landmarks come as fractions of the image and are returned in pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jfrecon.data.sample import Sample, Source, Unreadable, check
+from jfrecon.errors import UserError
+
+LANDMARKS = {'celeb_a': None, 'the300w_lp': 'landmarks_3d', 'aflw2k3d': 'landmarks_68_3d_xy_normalized'}
+
+
+class Tfds(Source):
+    """A prepared data set.
+
+    Args:
+      name: one of ``LANDMARKS``.
+      split: for example 'train', 'train[:90%]'.
+      data_dir: where the data sets are, TFDS's own default where None.
+      landmarks: the feature that holds the landmarks, by default that of ``LANDMARKS``.
+
+    Raises:
+      UserError: the data set is unknown, or not prepared in the ArrayRecord format.
+    """
+
+    def __init__(self, name: str, split: str = 'train', data_dir: str | None = None, landmarks: str | None = None):
+        super().__init__()
+        if name not in LANDMARKS:
+            raise UserError(f'unknown data set {name!r}: choose from {", ".join(LANDMARKS)}')
+        self._name, self._split = name, split
+        self._feature = landmarks or LANDMARKS[name]
+        self._records = _open(name, split, data_dir)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def read(self, index: int) -> Sample:
+        """The sample at an index; raises ``Unreadable``."""
+        try:
+            record = self._records[index]
+            image = np.asarray(record['image'])
+        # Whatever a decoder makes of a damaged record; the data set as a whole was found to be there.
+        except Exception as error:
+            raise Unreadable(f'damaged record ({type(error).__name__}: {error})') from error
+        sample = Sample(image=image, name=self.name(index))
+        if self._feature is not None:
+            if self._feature not in record:
+                raise UserError(f'{self._name} has no feature {self._feature!r}: it has {", ".join(sorted(record))}')
+            size = np.array([image.shape[1], image.shape[0]], np.float32)
+            sample = sample.replace(landmarks=np.asarray(record[self._feature], np.float32) * size)
+        return check(sample)
+
+    def name(self, index: int) -> str:
+        """Data set, split and index: these data sets store no file names."""
+        return f'{self._name}/{self._split}/{index}'
+
+
+def _open(name: str, split: str, data_dir: str | None) -> Any:
+    import tensorflow_datasets as tfds  # here, because it takes a while and few runs need it
+
+    try:
+        return tfds.data_source(name, split=split, data_dir=data_dir, download=False)
+    except (AssertionError, FileNotFoundError, NotImplementedError, ImportError, OSError) as error:
+        where = f' --data_dir={data_dir}' if data_dir else ''
+        raise UserError(
+            f'{name} is not prepared as ArrayRecord; build it once, where TensorFlow is installed: '
+            f'tfds build {name} --file_format=array_record{where}'
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise UserError(f'{name}: {str(error).splitlines()[0]}') from error

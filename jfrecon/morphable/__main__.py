@@ -1,0 +1,163 @@
+"""Draw a morphable model, to look at it before trusting it.
+
+    python -m jfrecon.morphable MODEL --out=DIR [--path=PATH] [--subdivisions=0|1]
+
+For example:
+
+    python -m jfrecon.morphable makehuman --out=runs/makehuman
+
+MODEL is one of makehuman, ict, basel2009, basel2017, basel2019, flame; all but makehuman need --path, their file or
+folder. Writes mean.png (front, three quarters, profile), modes.png (the first eight identity modes at -2 and +2
+standard deviations), people.png (random identities), expressions.png (each at 1, or at 2 standard deviations),
+skin.png (sixteen random albedos) and landmarks.png (the 68 landmarks, numbered).
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from PIL import Image, ImageDraw
+
+from jfrecon import commands
+from jfrecon.errors import UserError
+from jfrecon.geometry import camera as cameras
+from jfrecon.geometry import mesh, rotations
+from jfrecon.morphable import load, load_head
+from jfrecon.morphable import model as morphable
+from jfrecon.render import fragments as hits
+from jfrecon.render import raster, vertex
+from jfrecon.shading import colour, sh
+from jfrecon.types import MorphableModel, WeakPerspective
+
+OUT = flags.DEFINE_string('out', None, 'Folder to write the pictures to.')
+MODEL_PATH = flags.DEFINE_string('path', None, 'File or folder of the model.')
+SUBDIVISIONS = flags.DEFINE_integer('subdivisions', 0, 'makehuman and ict: 1 for four times the triangles.')
+
+TILE = 320  # pixels
+HEIGHT = 260.0  # mm that a tile shows
+TURNS = (0.0, -40.0, -80.0)  # degrees of yaw: the subject's left cheek comes into view
+
+
+def main() -> int:
+    """Reads the command line and draws."""
+    if {'--help', '-h', '-help', '--helpfull'} & set(sys.argv[1:]):
+        print(__doc__.strip())
+        return 0
+    try:
+        rest = flags.FLAGS(sys.argv)[1:]
+    except flags.Error as error:
+        raise UserError(f'{error} (see --help)') from None
+    if len(rest) != 1:
+        raise UserError('which model? for example: makehuman --out=runs/makehuman (see --help)')
+    if OUT.value is None:
+        raise UserError('where to? give --out=DIR (see --help)')
+    model = load(rest[0], MODEL_PATH.value, SUBDIVISIONS.value)
+    out = Path(OUT.value)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, picture in sheets(model, rest[0]).items():
+        picture.save(out / f'{name}.png')
+        print(out / f'{name}.png')
+    return 0
+
+
+def sheets(model: MorphableModel, name: str) -> dict[str, Image.Image]:
+    """All pictures of a model, by file name."""
+    random = np.random.default_rng(0)
+    whole = model
+    if name in ('makehuman', 'ict'):
+        whole = _without_hair(load_head(name, MODEL_PATH.value, SUBDIVISIONS.value))
+    identities = 2.0 * np.eye(len(model.identity_basis))
+    strength = 1.0 if model.expression_prior == 'box' else 2.0
+    expressions = strength * np.eye(len(model.expression_basis))
+    skins = random.normal(size=(16, len(model.diffuse_basis)))
+    people = random.normal(size=(16, len(model.identity_basis)))
+    named = model.expression_names or [f'expression {i}' for i in range(len(expressions))]
+    modes = [(f'mode {i} {sign:+d} sd', sign * identities[i] / 2) for i in range(8) for sign in (-2, 2)]
+    return {
+        'mean': _sheet([(f'{turn:.0f}', render(whole, turn=turn)) for turn in TURNS], 3, TILE * 2),
+        'landmarks': _sheet([('', _numbered(model, turn)) for turn in (0.0, -40.0)], 2, TILE * 3),
+        'modes': _sheet([(text, render(model, identity=a, turn=-20)) for text, a in modes], 4),
+        'people': _sheet([('', render(whole, identity=a, turn=-20)) for a in people], 4),
+        'expressions': _sheet([(text, render(whole, expression=e)) for text, e in zip(named, expressions)], 9),
+        'skin': _sheet([('', render(model, skin=a)) for a in skins], 4),
+    }
+
+
+def render(
+    model: MorphableModel,
+    identity: np.ndarray | None = None,
+    expression: np.ndarray | None = None,
+    skin: np.ndarray | None = None,
+    turn: float = 0.0,
+    size: int = TILE,
+) -> np.ndarray:
+    """Picture [size, size, 3], sRGB in 0..1, of a face turned by so many degrees, under one lamp and a grey sky."""
+    zero = [np.zeros(len(b), np.float32) for b in (model.identity_basis, model.expression_basis, model.diffuse_basis)]
+    chosen = [z if c is None else np.asarray(c, np.float32) for z, c in zip(zero, (identity, expression, skin))]
+    return np.asarray(_render(size, model, *chosen, np.float32(turn)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _render(size, model, identity, expression, skin, turn):
+    vertices = morphable.shape(model, identity, expression)
+    diffuse, specular = morphable.albedo(model, skin)
+    vertices = vertices @ rotations.euler(0.0, jnp.radians(turn), 0.0).T
+    normals = mesh.vertex_normals(vertices, model.topology.triangles)
+    light = 0.5 * sh.directional(mesh.normalise(jnp.array([0.4, 0.5, 0.8])), 3.0 * jnp.ones(3), 3)
+    light = light.at[0].add(0.5 * jnp.sqrt(4 * jnp.pi))
+    view = jnp.zeros_like(vertices).at[:, 2].set(1.0)
+    shaded = vertex.shade(normals, view, jnp.clip(diffuse, 0, 1), jnp.clip(specular, 0, 1), light, 0.5)
+    pixels, depth = cameras.project(_camera(size), vertices)
+    seen = raster.rasterise(pixels, depth, model.topology.triangles, (size, size), perspective=False)
+    image = hits.interpolate(seen, model.topology.triangles, colour.linear_to_srgb(jnp.clip(shaded, 0, 1)))
+    return jnp.where((seen.triangle >= 0)[..., None], image, 0.9)
+
+
+def _camera(size: int) -> WeakPerspective:
+    return WeakPerspective(jnp.float32(size / HEIGHT), jnp.array([size / 2, size / 2], jnp.float32))
+
+
+def _numbered(model: MorphableModel, turn: float, size: int = TILE * 3) -> Image.Image:
+    image = _to_image(render(model, turn=turn, size=size))
+    draw = ImageDraw.Draw(image)
+    points = model.mean[np.asarray(model.landmark_ids)] @ np.asarray(rotations.euler(0.0, np.radians(turn), 0.0)).T
+    pixels, _ = cameras.project(_camera(size), jnp.asarray(points, jnp.float32))
+    for i, (x, y) in enumerate(np.asarray(pixels)):
+        draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=(255, 0, 0))
+        draw.text((x + 3, y - 5), str(i), fill=(0, 0, 160))
+    return image
+
+
+def _without_hair(head) -> MorphableModel:
+    from jfrecon.morphable.head import HAIR
+
+    shown = head.part != HAIR
+    topology = head.model.topology
+    return head.model.replace(
+        topology=topology.replace(triangles=topology.triangles[shown], uv_triangles=topology.uv_triangles[shown])
+    )
+
+
+def _sheet(tiles: list[tuple[str, np.ndarray | Image.Image]], columns: int, size: int = TILE) -> Image.Image:
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new('RGB', (columns * size, rows * size), 'white')
+    for i, (text, tile) in enumerate(tiles):
+        image = tile if isinstance(tile, Image.Image) else _to_image(tile)
+        image = image.resize((size, size))
+        ImageDraw.Draw(image).text((4, 4), text, fill=(0, 0, 0))
+        sheet.paste(image, (i % columns * size, i // columns * size))
+    return sheet
+
+
+def _to_image(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray((np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8))
+
+
+if __name__ == '__main__':
+    commands.run(main)

@@ -1,0 +1,98 @@
+"""A generic skin model for heads that come without one: `sample` a person, `paint` any surface, or get a linear basis.
+
+`skin_tone` turns pigments into colour, `skin_canvas` says where lips, brows and beards are, `skin_person` who we paint,
+`skin_paint` paints, and `skin_basis` here reduces many paintings to principal components.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jfrecon.morphable.skin_canvas import Canvas, canvas
+from jfrecon.morphable.skin_paint import paint
+from jfrecon.morphable.skin_person import SkinParameters, sample
+from jfrecon.types import Topology
+
+__all__ = ['Canvas', 'SkinParameters', 'canvas', 'paint', 'sample', 'skin_basis', 'smooth_people']
+
+SPECULAR_WEIGHT = 3.0  # how much a unit of specular counts against a unit of diffuse in the joint PCA
+FINEST = 0.2  # eye distances, about 13 mm: finer marks (freckles, single hairs) do not repeat from person to person
+
+
+def skin_basis(
+    mean: np.ndarray,
+    topology: Topology,
+    landmark_ids: np.ndarray,
+    modes: int = 80,
+    samples: int = 600,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Linear albedo model of a head: diffuse and specular driven by one coefficient vector, as Smith et al. 2020.
+
+    Args:
+      mean: [V, 3] mm, model space.
+      topology, landmark_ids: of the head; only its triangles and the 68 vertices count.
+      modes: A, at most samples - 1.
+
+    Returns:
+      diffuse_mean [V, 3], diffuse_basis [A, V, 3], specular_mean [V, 1], specular_basis [A, V, 1]: float32, scaled so
+      that coefficients are N(0, 1) over the population; the sign of a mode is that its mean diffuse is positive.
+    """
+    mean = np.asarray(mean, np.float32)
+    surface = canvas(mean, mean[np.asarray(landmark_ids)], _normals(mean, np.asarray(topology.triangles)))
+    diffuse, specular = smooth_people(surface, jax.random.split(jax.random.key(seed), samples))
+    stacked = np.concatenate([diffuse.reshape(samples, -1), SPECULAR_WEIGHT * specular[..., 0]], axis=1)
+    centre, basis = _principal_components(stacked, modes)
+    cut = 3 * len(mean)
+    return (
+        centre[:cut].reshape(-1, 3),
+        basis[:, :cut].reshape(modes, -1, 3),
+        centre[cut:, None] / SPECULAR_WEIGHT,
+        basis[:, cut:, None] / SPECULAR_WEIGHT,
+    )
+
+
+def smooth_people(surface: Canvas, keys: jax.Array, batch: int = 25) -> tuple[np.ndarray, np.ndarray]:
+    """Diffuse [n, N, 3] and specular [n, N, 1] of people with what a linear basis can carry.
+
+    No fine marks and no hair of the head, which is an occluder rather than skin.
+    """
+    count = len(keys)
+    pad = -count % batch
+    keys = jnp.concatenate([keys, keys[:pad]])
+    painted = [_paint_smooth(surface, keys[i : i + batch]) for i in range(0, count + pad, batch)]
+    diffuse, specular = (np.concatenate([np.asarray(p) for p in part])[:count] for part in zip(*painted))
+    return diffuse, specular
+
+
+@jax.jit
+def _paint_smooth(surface: Canvas, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def one(key):
+        person, place = jax.random.split(key)
+        skin = sample(person).replace(scalp=jnp.zeros(()))
+        return paint(surface, skin, place, finest=FINEST)
+
+    return jax.vmap(one)(keys)
+
+
+def _principal_components(rows: np.ndarray, modes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [D] and modes [A, D] times their standard deviations, through the small Gram matrix."""
+    centre = rows.mean(0, dtype=np.float64).astype(np.float32)
+    rows = rows - centre
+    values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64) / (len(rows) - 1))
+    top = vectors[:, ::-1][:, :modes]
+    # rows.T u has norm sqrt((n-1) lambda); a mode of one standard deviation has norm sqrt(lambda).
+    basis = (top.T.astype(np.float32) @ rows) / np.float32(np.sqrt(len(rows) - 1))
+    sign = np.where(basis.sum(1, keepdims=True) < 0, -1, 1).astype(np.float32)
+    return centre, basis * sign
+
+
+def _normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    a, b, c = (vertices[triangles[:, i]] for i in range(3))
+    face = np.cross(b - a, c - a)
+    normals = np.zeros_like(vertices)
+    for corner in range(3):
+        np.add.at(normals, triangles[:, corner], face)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)

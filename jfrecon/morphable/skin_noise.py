@@ -1,0 +1,81 @@
+"""Random fields on a surface, as functions of 3D position: no texture coordinates, no seams, any resolution.
+
+`waves` for what is slow, `lattice` for what is fine, `spots` for what is scattered. Points and wavelengths share a unit.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_CORNERS = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.int32)
+_NEIGHBOURS = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)], np.int32)
+FEATURES = 64  # weights of one field of waves: a cosine and a sine for each of half as many frequencies
+
+
+def waves(points: jax.Array, wavelength: float, weights: jax.Array) -> jax.Array:
+    """Gaussian field [N] of unit variance: random waves (Rahimi and Recht 2007).
+
+    The frequencies are fixed and only the weights [FEATURES] ~ N(0, 1) change from person to person, so under
+    `vmap` the waves are computed once, and each further field of this wavelength costs one small product.
+    """
+    draws = np.random.default_rng(0)
+    frequency = draws.normal(size=(3, FEATURES // 2))
+    frequency *= draws.uniform(0.5, 1.3, FEATURES // 2) / np.linalg.norm(frequency, axis=0)
+    phase = jnp.matmul(
+        points, (2 * np.pi / wavelength * frequency).astype(np.float32), precision=jax.lax.Precision.HIGHEST
+    )
+    features = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], -1)
+    return jnp.matmul(features, weights, precision=jax.lax.Precision.HIGHEST) * np.float32((2 / FEATURES) ** 0.5)
+
+
+def lattice(points: jax.Array, wavelength: float, seed: jax.Array) -> jax.Array:
+    """Gradient noise [N], about unit variance: random slopes at integer points, quintic blending (Perlin 2002).
+
+    ``seed`` is [3] uint32.
+    """
+    x = points @ _tilt() / wavelength * 2
+    cell = jnp.floor(x)
+    inside = x - cell
+    corner = cell.astype(jnp.int32)[:, None] + _CORNERS
+    slope = _hash(corner, seed) * 2 - 1
+    offset = inside[:, None] - _CORNERS
+    fade = inside**3 * (inside * (inside * 6 - 15) + 10)
+    weight = jnp.prod(jnp.where(_CORNERS == 1, fade[:, None], 1 - fade[:, None]), axis=-1)
+    # 5.25 brings the measured standard deviation to one.
+    return 5.25 * jnp.sum(weight * jnp.sum(slope * offset, -1), -1)
+
+
+def spots(points: jax.Array, spacing: float, share: jax.Array, seed: jax.Array) -> jax.Array:
+    """Scattered soft spots [N] in 0..1 (cellular noise, Worley 1996): at most one to a cell of edge ``spacing``.
+
+    Args:
+      share: [N] chance of a cell to carry one; a spot that straddles a change of the share may be cut.
+      seed: [3] uint32.
+    """
+    x = points @ _tilt() / spacing
+    cell = jnp.floor(x).astype(jnp.int32)[:, None] + _NEIGHBOURS
+    centre = cell + _hash(cell, seed)
+    draw = _hash(cell, seed + np.uint32(1))
+    radius = 0.18 + 0.32 * draw[..., 0] ** 2
+    distance = jnp.sum((x[:, None] - centre) ** 2, -1)
+    strength = (0.4 + 0.6 * draw[..., 1]) * jnp.clip((share[:, None] - draw[..., 2]) * 20, 0, 1)
+    return jnp.max(strength * jnp.exp(-((distance / radius**2) ** 1.5)), axis=1)
+
+
+def _tilt() -> np.ndarray:
+    """A rotation that keeps the lattice off the planes of the face."""
+    return np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0].astype(np.float32)
+
+
+def _hash(cell: jax.Array, seed: jax.Array) -> jax.Array:
+    """[..., 3] uniform in [0, 1) from integer cells [..., 3]: multiply, xor and shift, twice over."""
+    v = jax.lax.bitcast_convert_type(cell, jnp.uint32) * np.uint32(1664525) + seed
+    x, y, z = v[..., 0], v[..., 1], v[..., 2]
+    for _ in range(2):
+        x = x + y * z
+        y = y + z * x
+        z = z + x * y
+        x, y, z = x ^ (x >> 16), y ^ (y >> 16), z ^ (z >> 16)
+    return jnp.stack([x, y, z], -1).astype(jnp.float32) * np.float32(2.0**-32)

@@ -1,0 +1,83 @@
+"""Skin's reflectance: the simplified Cook-Torrance BRDF with one constant roughness (dib21 3.1, B eq. 6).
+
+    f(l, v) = (1 - s) c / pi + s D(h) G(l, v) / (4 n·l n·v)
+
+with GGX normals D, alpha = roughness², the separable Smith shadowing G = G1(l) G1(v) and no Fresnel term
+(F = 1). The paper names neither D nor G. Directions are unit, of one frame, and point away from the surface;
+batch axes broadcast.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+#: Below this the lobe is a mirror at every resolution in use, and single precision loses its peak.
+MIN_ROUGHNESS = 0.03
+
+
+def evaluate(
+    normal: jax.Array,
+    light: jax.Array,
+    view: jax.Array,
+    diffuse: jax.Array,
+    specular: jax.Array,
+    roughness: jax.Array | float,
+) -> jax.Array:
+    """The BRDF f, 1/sr, without the cosine: [..., C]; 0 where the light or the viewer is below the horizon.
+
+    Args:
+      normal, light, view: [..., 3] unit.
+      diffuse: [..., C] albedo c.
+      specular: [..., 1] or [..., C] weight s.
+      roughness: [...] or a number, at least `MIN_ROUGHNESS` (clamped).
+    """
+    above = (_dot(normal, light) > 0) & (_dot(normal, view) > 0)
+    body = jnp.where(above[..., None], diffuse / jnp.pi, 0.0)
+    return (1.0 - specular) * body + specular * lobe(normal, light, view, roughness)[..., None]
+
+
+def lobe(normal: jax.Array, light: jax.Array, view: jax.Array, roughness: jax.Array | float) -> jax.Array:
+    """The specular part D G / (4 n·l n·v), [...]; finite, with finite gradients, down to grazing angles.
+
+    G1(mu) / mu is evaluated as one bounded expression, so nothing divides by a cosine.
+    """
+    alpha2 = squared_alpha(roughness)
+    cos_l, cos_v = _dot(normal, light), _dot(normal, view)
+    half = light + view
+    # Opposite directions have no half vector; any will do, since one of the two is below the horizon.
+    half = jnp.where((_dot(half, half) > 1e-12)[..., None], half, normal)
+    half = half * jax.lax.rsqrt(_dot(half, half))[..., None]
+    cross = jnp.cross(normal, half)
+    # The sine from the cross product: 1 - cos² would cancel just where a narrow lobe has its peak.
+    density = distribution(_dot(normal, half) ** 2, _dot(cross, cross), alpha2)
+    shadowing = _shadowing_over_cosine(cos_l, alpha2) * _shadowing_over_cosine(cos_v, alpha2)
+    return jnp.where((cos_l > 0) & (cos_v > 0), 0.25 * density * shadowing, 0.0)
+
+
+def distribution(cos2: jax.Array, sin2: jax.Array, alpha2: jax.Array) -> jax.Array:
+    """GGX density of microfacet normals, 1/sr (Walter et al. 2007, eq. 33).
+
+    D = alpha² / (pi (alpha² cos² + sin²)²). cos2, sin2: [...] squared cosine and sine of the angle between the
+    normal and the half vector.
+    """
+    return alpha2 / (jnp.pi * (cos2 * alpha2 + sin2) ** 2)
+
+
+def shadowing(cosine: jax.Array, alpha2: jax.Array) -> jax.Array:
+    """Smith's G1 = 2 mu / (mu + sqrt(alpha² + (1 - alpha²) mu²)) for mu >= 0 (Walter et al. 2007, eq. 34)."""
+    return cosine * _shadowing_over_cosine(cosine, alpha2)
+
+
+def squared_alpha(roughness: jax.Array | float) -> jax.Array:
+    """alpha² = roughness⁴ with the roughness kept above `MIN_ROUGHNESS`."""
+    return jnp.maximum(roughness, MIN_ROUGHNESS) ** 4
+
+
+def _shadowing_over_cosine(cosine: jax.Array, alpha2: jax.Array) -> jax.Array:
+    mu = jnp.maximum(cosine, 0.0)
+    return 2.0 / (mu + jnp.sqrt(alpha2 + (1.0 - alpha2) * mu * mu))
+
+
+def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.sum(a * b, axis=-1)

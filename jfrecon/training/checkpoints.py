@@ -1,0 +1,193 @@
+"""Checkpoints that survive a kill at any moment: written beside, renamed when complete, read newest first.
+
+One checkpoint, ``DIR/checkpoints/<step>/``, has three items: ``network`` (params, model state), which is all that
+inference reads; ``training`` (step, which is the position in the data, optimiser, counts of skipped steps); ``config``.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from orbax.checkpoint import checkpoint_managers as policies
+
+from jfrecon.errors import UserError
+from jfrecon.methods.method import ModelState, Params
+from jfrecon.training.state import TrainState
+
+FOLDER = 'checkpoints'
+
+
+def manager(workdir: str | Path, every: int, keep: int, keep_every: int = 0) -> ocp.CheckpointManager:
+    """Orbax's manager of ``workdir/checkpoints``; saves in the background.
+
+    Args:
+      workdir: of the run.
+      every: steps between checkpoints.
+      keep: how many of the latest stay.
+      keep_every: checkpoints at its multiples stay for good; 0: none does.
+    """
+    kept: list[Any] = [policies.LatestN(keep)]
+    if keep_every:
+        kept.append(policies.EveryNSteps(keep_every))
+    options = ocp.CheckpointManagerOptions(
+        save_decision_policy=policies.FixedIntervalPolicy(every),
+        preservation_policy=policies.AnyPreservationPolicy(kept),
+        cleanup_tmp_directories=True,
+    )
+    return _open(Path(workdir).absolute() / FOLDER, options)
+
+
+def save(checkpoints: ocp.CheckpointManager, state: TrainState, config: dict[str, Any], force: bool = False) -> None:
+    """Starts to write the state unless its step is there already; without ``force``, when the interval says so."""
+    step = int(state.step)
+    if step in checkpoints.all_steps():
+        return
+    network, training = _items(state)
+    items = ocp.args.Composite(
+        network=ocp.args.StandardSave(network),
+        training=ocp.args.StandardSave(training),
+        config=ocp.args.JsonSave(config),
+    )
+    checkpoints.save(step, args=items, force=force)
+
+
+def restore(checkpoints: ocp.CheckpointManager, abstract: TrainState) -> TrainState | None:
+    """The newest state that can be read, None where there is no checkpoint at all.
+
+    A damaged one is set aside as ``damaged-<step>`` with a warning, and the one before is tried.
+
+    Args:
+      checkpoints: see `manager`.
+      abstract: the state as ShapeDtypeStructs with shardings.
+
+    Raises:
+      UserError: the checkpoint is of another network or optimiser, or none of them can be read.
+    """
+    steps = sorted(checkpoints.all_steps(), reverse=True)
+    for step in steps:
+        try:
+            found = checkpoints.item_metadata(step)
+            stored = {item: _shapes(found[item].tree) for item in ('network', 'training')}
+        except Exception as error:  # whatever Orbax, TensorStore and JSON say of files that are torn
+            _set_aside(checkpoints, step, error)
+            continue
+        network, training = _items(abstract)
+        wanted = {'network': _shapes(network), 'training': _shapes(training)}
+        for item in wanted:
+            _compare(checkpoints.directory / str(step), stored[item], wanted[item])
+        try:
+            items = ocp.args.Composite(
+                network=ocp.args.StandardRestore(network), training=ocp.args.StandardRestore(training)
+            )
+            restored = checkpoints.restore(step, args=items)
+        except Exception as error:
+            _set_aside(checkpoints, step, error)
+            continue
+        return TrainState(**restored['network'], **restored['training'])
+    if steps:
+        raise UserError(f'{checkpoints.directory}: no checkpoint can be read; start again in another --workdir')
+    return None
+
+
+def load(directory: str | Path) -> tuple[dict[str, Any], int, Params, ModelState]:
+    """What inference needs of the newest checkpoint that can be read: config, step, params, model state.
+
+    Args:
+      directory: a run's working directory, its ``checkpoints``, or one checkpoint in there.
+
+    Raises:
+      UserError: there is no checkpoint, or it cannot be read.
+    """
+    path = Path(directory).absolute()
+    single = path.name.isdigit() and (path / 'network').is_dir()
+    folder = path.parent if single else path / FOLDER if (path / FOLDER).is_dir() else path
+    if not folder.is_dir():
+        raise UserError(f'{directory}: no such folder')
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with _open(folder, ocp.CheckpointManagerOptions(create=False)) as checkpoints:
+        steps = [int(path.name)] if single else sorted(checkpoints.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                tree = checkpoints.item_metadata(step)['network'].tree
+                network = jax.tree.map(
+                    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree
+                )
+                items = ocp.args.Composite(
+                    network=ocp.args.StandardRestore(network), config=ocp.args.JsonRestore()
+                )
+                found = checkpoints.restore(step, args=items)
+            except Exception as error:
+                logging.warning('%s cannot be read (%s)', folder / str(step), _first_line(error))
+                continue
+            return found['config'], step, found['network']['params'], found['network']['model_state']
+    if steps:
+        raise UserError(f'{directory}: damaged, no checkpoint in it can be read')
+    raise UserError(f'{directory}: no checkpoint here; train one with python -m jfrecon.main')
+
+
+def config_of(checkpoints: ocp.CheckpointManager) -> dict[str, Any] | None:
+    """The config of the newest checkpoint whose config can be read."""
+    for step in sorted(checkpoints.all_steps(), reverse=True):
+        try:
+            return checkpoints.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))['config']
+        except Exception as error:
+            logging.warning('%s: config cannot be read (%s)', checkpoints.directory / str(step), _first_line(error))
+    return None
+
+
+def _open(folder: Path, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
+    handlers = {
+        'network': ocp.StandardCheckpointHandler(),
+        'training': ocp.StandardCheckpointHandler(),
+        'config': ocp.JsonCheckpointHandler(),
+    }
+    return ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
+
+
+def _items(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
+    network = {'params': state.params, 'model_state': state.model_state}
+    training = {
+        'step': state.step,
+        'opt_state': state.opt_state,
+        'skipped': state.skipped,
+        'skipped_in_a_row': state.skipped_in_a_row,
+    }
+    return network, training
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    """Name of each leaf -> 'float32[3, 4]'; the metadata's containers are plain, so names are normalised."""
+    name = functools.partial(jax.tree_util.keystr, simple=True, separator='.')
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {name(path): f'{np.dtype(leaf.dtype)}{list(leaf.shape)}' for path, leaf in leaves}
+
+
+def _compare(path: Any, stored: dict[str, str], wanted: dict[str, str]) -> None:
+    """Raises UserError where the leaves differ."""
+    names = [name for name in stored | wanted if stored.get(name) != wanted.get(name)]
+    if names:
+        name = names[0]
+        more = f' (and {len(names) - 1} more)' if len(names) > 1 else ''
+        raise UserError(
+            f'{path} is of another network or optimiser: {name} is {stored.get(name, "absent")} there and '
+            f'{wanted.get(name, "absent")} in this config{more}; use another --workdir'
+        )
+
+
+def _set_aside(checkpoints: ocp.CheckpointManager, step: int, error: Exception) -> None:
+    path = Path(checkpoints.directory) / str(step)
+    aside = path.with_name(f'damaged-{step}')
+    logging.warning('%s is damaged (%s): now %s; trying the one before', path, _first_line(error), aside.name)
+    if jax.process_index() == 0:
+        path.rename(aside)
+    checkpoints.reload()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,201 @@
+"""The training loop, for every method."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+import optax
+from absl import logging
+from jax.sharding import NamedSharding
+from ml_collections import ConfigDict
+
+from jfrecon.errors import UserError
+from jfrecon.methods.method import AXIS, Method
+from jfrecon.training import checkpoints, optimiser, record
+from jfrecon.training import state as states
+from jfrecon.training import step as steps
+from jfrecon.training.logging import Journal, Silence
+from jfrecon.training.prefetch import prefetched
+from jfrecon.training.state import TrainState
+from jfrecon.training.stopping import Stopping
+from jfrecon.types import Batch
+
+# Steps that are under way before the numbers of the oldest are looked at: enough that the device never waits for the
+# host, few enough that a diverged run is noticed and that no batches pile up.
+LAG = 2
+PANEL_ROWS = 4
+
+
+class Batches(Protocol):
+    """The data of a run: batch ``step`` is the same whenever it is asked for, numpy, this process's part."""
+
+    def __getitem__(self, step: int, /) -> Batch:
+        """Leaves [batch_size / processes, ...]."""
+        ...
+
+
+class Diverged(RuntimeError):
+    """Too many steps in a row whose loss or gradient was not finite."""
+
+
+def train(
+    config: ConfigDict, workdir: str | Path, method: Method | None = None, data: Batches | None = None
+) -> TrainState:
+    """Trains ``config`` in ``workdir``, from its newest checkpoint if there is one, and returns the last state.
+
+    On the same machine a resumed run computes what an uninterrupted one does, to the last bit.
+
+    Args:
+      config: reads ``seed``, ``steps``, ``optimiser`` (see `jfrecon.training.optimiser`), ``log_every``,
+        ``panels_every`` (0: never), ``checkpoint_every``, ``max_skipped_in_a_row``, and if they are there
+        ``keep_checkpoints`` (3) and ``keep_checkpoints_every`` (0: none for good). The rest belongs to method and data.
+      workdir: gets config.json, metrics.jsonl, checkpoints/, panels/ and TensorBoard's events.
+      method: instead of the one that the config names.
+      data: instead of the data that the config names.
+
+    Raises:
+      UserError: the config cannot be trained, or ``workdir`` holds another experiment.
+      Diverged: the newest checkpoint is from before the trouble.
+      SystemExit: with a shell's code after Ctrl-C or SIGTERM, when the state is saved.
+    """
+    workdir = Path(workdir)
+    first_process = jax.process_index() == 0
+    _check(config)
+    if method is None:
+        from jfrecon import methods
+
+        method = methods.build(config, AXIS)
+    descent, rates = optimiser.build(config.steps, **config.optimiser)
+    mesh = steps.device_mesh()
+
+    # State: the newest checkpoint's, or fresh.
+    workdir.mkdir(parents=True, exist_ok=True)
+    saved = checkpoints.manager(
+        workdir,
+        config.checkpoint_every,
+        config.get('keep_checkpoints', 3),
+        config.get('keep_checkpoints_every', 0),
+    )
+    experiment = record.plain(config)
+    before = checkpoints.config_of(saved)
+    if before is not None:
+        record.check_same_experiment(workdir, before, experiment)
+    key = jax.random.PRNGKey(config.seed)
+    fresh = lambda: states.create(*method.init(key), descent)  # noqa: E731
+    state = checkpoints.restore(saved, _replicated_shapes(jax.eval_shape(fresh), mesh))
+    if state is None:
+        state = steps.replicate(fresh(), mesh)
+    step = int(state.step)
+    if step >= config.steps:
+        logging.warning('%s is at step %d of %d already; nothing to do', workdir, step, config.steps)
+        return state
+    if first_process:
+        record.write(workdir, experiment)
+
+    # Data and the compiled step.
+    if data is None:
+        from jfrecon import data as sources
+
+        data = sources.training_batches(config, workdir)
+    example = data[step]
+    faces = jax.tree.map(lambda leaf: leaf[:PANEL_ROWS], data[0])
+    images = len(example.image) * jax.process_count()
+    if len(example.image) % jax.local_device_count():
+        raise UserError(
+            f'config.batch_size: {len(example.image)} images a process cannot be shared out evenly to '
+            f'{jax.local_device_count()} devices'
+        )
+    update = steps.pmapped(steps.gradient_step(method.loss, descent, config.seed))
+    update = _compiled(update.lower(state, steps.share_out(example, mesh)))
+    journal = Journal(workdir, step, config.steps) if first_process else Silence()
+
+    begun = step, time.monotonic()
+    pending: deque[tuple[int, Mapping[str, jax.Array]]] = deque()
+    batches = prefetched(lambda number: steps.share_out(data[number], mesh), step, config.steps)
+    try:
+        with Stopping() as stopping:
+            for batch in batches:
+                state, metrics = update(state, batch)
+                step += 1
+                pending.append((step, metrics))
+
+                last = step == config.steps
+                stop = stopping.after(step)
+                draw = last or _due(step, config.panels_every)
+                save = saved.should_save(step)
+
+                while len(pending) > (0 if last or stop or draw or save else LAG):
+                    done, metrics = pending.popleft()
+                    skipping = int(metrics['skipped_in_a_row'])
+                    if skipping >= config.max_skipped_in_a_row:
+                        raise Diverged(
+                            f'{skipping} steps in a row gave a loss or gradient that is not finite, up to step '
+                            f'{done}; {workdir}/checkpoints holds the last good state: lower '
+                            f'config.optimiser.learning_rate or look at the data'
+                        )
+                    journal.advance(done)
+                    if done == 1 or done == config.steps or _due(done, config.log_every):
+                        now = time.monotonic()
+                        speed = images * (done - begun[0]) / max(now - begun[1], 1e-9)
+                        begun = done, now
+                        journal.write(done, _numbers(metrics, rates, done) | {'images_per_second': speed})
+
+                if draw and first_process:
+                    pictures = method.panels(steps.local(state.params), steps.local(state.model_state), faces)
+                    journal.panels(step, np.asarray(pictures))
+                # parameters that stopped giving finite losses do not displace older ones
+                if last or stop or (save and not skipping):
+                    checkpoints.save(saved, state, experiment, force=last or stop)
+                if draw or save:
+                    begun = step, time.monotonic()
+                if stop:
+                    break
+    finally:
+        batches.close()
+        saved.wait_until_finished()
+        saved.close()
+        journal.close()
+    if stopping.signal is not None and step < config.steps:
+        print(f'stopped after step {step}; the same command resumes', file=sys.stderr, flush=True)
+        raise SystemExit(stopping.exit_code)
+    return state
+
+
+def _check(config: ConfigDict) -> None:
+    for name in ('steps', 'checkpoint_every', 'max_skipped_in_a_row'):
+        if config[name] < 1:
+            raise UserError(f'config.{name} must be at least 1, got {config[name]}')
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _numbers(
+    metrics: Mapping[str, jax.Array], rates: Mapping[str, optax.Schedule], step: int
+) -> dict[str, float]:
+    """Metrics and learning rates of the step that was the ``step``-th, as Python numbers."""
+    numbers = {name: value.item() for name, value in jax.device_get(dict(metrics)).items()}
+    updates_before = max(step - 1 - int(numbers['skipped']), 0)
+    return numbers | {name: float(rate(updates_before)) for name, rate in rates.items()}
+
+
+def _replicated_shapes(abstract: Any, mesh: jax.sharding.Mesh) -> Any:
+    everywhere = NamedSharding(mesh, steps.EVERYWHERE)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), abstract)
+
+
+def _compiled(lowered: Any) -> Any:
+    """Compiles on a thread: it can take a minute, and Ctrl-C does not reach a main thread that is inside XLA."""
+    pool = ThreadPoolExecutor(1)
+    compiled = pool.submit(lowered.compile)
+    pool.shutdown(wait=False)
+    return compiled.result()
