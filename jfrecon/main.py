@@ -6,12 +6,12 @@ For example, in seconds and on any computer:
 
     python -m jfrecon.main --config=configs/dib21.py:quicktest --config.batch_size=8
 
-If DIR (by default runs/<config>[_<variant>]) holds a checkpoint, the run goes on from there. Ctrl-C and SIGTERM save
-before they stop it; the same command resumes.
+If DIR (by default runs/<config>[_<variant>]) holds a checkpoint, the run goes on from there. Ctrl-C and
+SIGTERM save before they stop it; the same command resumes.
 
-On several machines, start one process on each (or one for each accelerator). Under Slurm's srun and Open MPI's mpirun
-they find each other by themselves (--distributed=auto); --distributed=cluster asks JAX to find out, which Kubernetes
-needs; elsewhere say where: --distributed=HOST:PORT,PROCESSES,ID.
+On several machines, start one process on each (or one for each accelerator). Under Slurm's srun and Open
+MPI's mpirun they find each other by themselves (--distributed=auto); --distributed=cluster asks JAX to find
+out, which Kubernetes needs; elsewhere say where: --distributed=HOST:PORT,PROCESSES,ID.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from jfrecon.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, a file with get_config().')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run lives (default: runs/<config>[_<variant>]).')
-DISTRIBUTED = flags.DEFINE_string('distributed', 'auto', "'auto', 'cluster', 'off' or HOST:PORT,PROCESSES,ID.")
+DISTRIBUTED = flags.DEFINE_string(
+    'distributed', 'auto', "'auto', 'cluster', 'off' or HOST:PORT,PROCESSES,ID."
+)
 
 # Only set by launchers that start several processes which belong together.
 PROCESS_COUNTS = ('SLURM_STEP_NUM_TASKS', 'OMPI_COMM_WORLD_SIZE')
@@ -49,7 +51,7 @@ def main() -> int:
     # After the flags, because it takes seconds, and after joining, because it may touch the devices.
     from jfrecon.training.loop import Diverged, train
 
-    workdir = WORKDIR.value or default_workdir(flags.FLAGS['config'].config_filename)
+    workdir = WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS['config']))
     try:
         train(CONFIG.value, workdir)
     except Diverged as error:

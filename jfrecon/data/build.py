@@ -39,7 +39,16 @@ def synthetic_faces(config: ConfigDict, cache: Path, split: str, count: int) -> 
     """``count`` synthetic faces of a split (`SPLITS`) with the config's head; made in ``cache`` once and reused."""
     head = morphable.load_head(config.model.name, config.model.path)
     seed = config.seed * len(SPLITS) + SPLITS.index(split)
-    return synthetic.prepare(cache / split, head, count, config.data.size, seed)
+    return synthetic.prepare(
+        cache / split,
+        head,
+        count,
+        config.data.size,
+        seed,
+        focal=config.data.focal,
+        fill=1 / config.data.crop_scale,
+        truth=split != 'train',
+    )
 
 
 def rule(config: ConfigDict) -> pipeline.BoxRule:
@@ -49,6 +58,11 @@ def rule(config: ConfigDict) -> pipeline.BoxRule:
     if config.data.crop == 'whole':
         return pipeline.whole_box()
     raise UserError(f"config.data.crop is {config.data.crop!r}; there are 'landmarks' and 'whole'")
+
+
+def training_batches(config: ConfigDict, workdir: Path) -> grain.MapDataset:
+    """What `jfrecon.main` trains on; synthetic faces are kept in ``workdir/synthetic``."""
+    return batches(config, source(config, workdir / 'synthetic'))
 
 
 def batches(config: ConfigDict, faces: Source) -> grain.MapDataset:
@@ -85,4 +99,4 @@ def mean_landmarks(config: ConfigDict, faces: Source, count: int = 1000) -> np.n
 def default_camera(config: ConfigDict) -> Pinhole:
     """The camera of a crop of which nothing is known; scalar leaves."""
     size = config.data.size
-    return Pinhole(np.float32(config.data.focal * size), np.full(2, size / 2, np.float32))
+    return Pinhole(np.array(config.data.focal * size, np.float32), np.full(2, size / 2, np.float32))

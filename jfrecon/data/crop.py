@@ -1,8 +1,8 @@
 """Square crops of photographs: where to cut, and how image, landmarks, mask and camera follow.
 
-A crop's pixel is (p - origin) * scale of the photo's pixel p, in the convention that the first pixel's centre is at
-(0.5, 0.5). None of the papers gives its numbers ("aligned and cropped", dib21 5, s2f2 4; yang21 and cest crop by 68
-landmarks), so side and scale are arguments.
+A crop's pixel is (p - origin) * scale of the photo's pixel p, in the convention that the first pixel's centre
+is at (0.5, 0.5). None of the papers gives its numbers ("aligned and cropped", dib21 5, s2f2 4; yang21 and
+cest crop by 68 landmarks), so side and scale are arguments.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from scipy.spatial import ConvexHull, QhullError
 from skimage.draw import polygon
 
 from jfrecon.data.sample import Sample, Unreadable
+from jfrecon.errors import UserError
 
-MAX_SIDE = 16  # of a box, in sides of the photo
+MIN_SIDE, MAX_SIDE = 8, 16  # of a box: in pixels, and in sides of the photo
 CHIN, BROWS = 8, slice(17, 27)  # iBUG
 
 
@@ -59,9 +60,14 @@ class Jitter:
     flip: float = 0.5
     colour: float = 0.1
 
+    def __post_init__(self):
+        if not 0 <= self.shift <= math.exp(-abs(self.scale)) / 2 or abs(self.scale) > math.log(4):
+            raise UserError(f'jitter of scale {self.scale} and shift {self.shift} would lose the face')
+
 
 def box_from_landmarks(landmarks: np.ndarray, scale: float = 1.6) -> Box:
-    """The square around the centre of the landmarks' bounding box whose side is ``scale`` times its longer side.
+    """The square around the centre of the landmarks' bounding box whose side is ``scale`` times its longer
+    side.
 
     Landmarks that are NaN are left out. Raises ``Unreadable`` where fewer than two different points are left.
     """
@@ -94,12 +100,18 @@ def whole_image(image: np.ndarray) -> Box:
     return Box((width - side) / 2, (height - side) / 2, float(side))
 
 
-def require_face(box: Box, image: np.ndarray) -> None:
-    """Raises ``Unreadable`` unless the centre of the box lies in the photo and its side is of a sane size."""
+def require_face(box: Box, image: np.ndarray, jittered: bool = False) -> None:
+    """Raises ``Unreadable`` unless the centre of the box lies in the photo and its side is of a sane size.
+
+    A box that was jittered since then has to meet the photo only, which ``Jitter``'s bounds ensure.
+    """
     height, width = image.shape[:2]
-    x, y = box.x + box.side / 2, box.y + box.side / 2
-    if not (0 <= x < width and 0 <= y < height and 1 <= box.side <= MAX_SIDE * max(height, width)):
-        raise Unreadable(f'the face box ({box.x:.0f}, {box.y:.0f}, side {box.side:.0f}) does not fit the photo')
+    reach, slack = (box.side / 2, 4) if jittered else (0.0, 1)
+    x, y, limit = box.x + box.side / 2, box.y + box.side / 2, MAX_SIDE * max(height, width)
+    placed = -reach <= x < width + reach and -reach <= y < height + reach
+    if not (placed and MIN_SIDE / slack <= box.side <= limit * slack):
+        place = f'{box.x:.0f}, {box.y:.0f}, side {box.side:.0f}'
+        raise Unreadable(f'the face box ({place}) does not fit the photo')
 
 
 def jitter_box(box: Box, jitter: Jitter, rng: np.random.Generator) -> Box:
@@ -112,14 +124,14 @@ def jitter_box(box: Box, jitter: Jitter, rng: np.random.Generator) -> Box:
 def crop(sample: Sample, box: Box, size: int, default_focal: float, forehead: float = 0.0) -> Sample:
     """The sample cut to a box and resampled to ``size`` x ``size`` pixels, with everything known filled in.
 
-    Downsampling weighs all pixels under a triangle of the width of the new pixel (no aliasing). Black outside the
-    photo, mask 0 there. Without a mask the hull of the landmarks is taken (``hull_mask``, grown by ``forehead``);
-    without landmarks, the photo. An unknown focal length becomes ``default_focal`` x ``size`` about the centre of the
-    crop; a known one follows the crop. Ground truth maps follow too, weighted by ``face``. Raises ``Unreadable``
-    (``require_face``).
+    Downsampling weighs all pixels under a triangle of the width of the new pixel (no aliasing). Black outside
+    the photo, mask 0 there. Without a mask the hull of the landmarks is taken (``hull_mask``, grown by
+    ``forehead``); without landmarks, the photo. An unknown focal length becomes ``default_focal`` x ``size``
+    about the centre of the crop; a known one follows the crop. Ground truth maps follow too, weighted by
+    ``face``. Raises ``Unreadable`` (``require_face``).
     """
     height, width = sample.image.shape[:2]
-    require_face(box, sample.image)
+    require_face(box, sample.image, jittered=True)
     scale = size / box.side
     origin = np.array([box.x, box.y])
 
@@ -150,7 +162,7 @@ def crop(sample: Sample, box: Box, size: int, default_focal: float, forehead: fl
 
 
 def flip(sample: Sample) -> Sample:
-    """The mirrored photo: x -> width - x, landmarks renamed (a left eye becomes a right eye). Truth is dropped."""
+    """The mirrored photo: x -> width - x, landmarks renamed (a left eye becomes a right one). Drops truth."""
     width = sample.image.shape[1]
     landmarks = sample.landmarks[MIRROR].copy()
     landmarks[:, 0] = width - landmarks[:, 0]
@@ -164,8 +176,12 @@ def flip(sample: Sample) -> Sample:
 
 
 def jitter_colour(image: np.ndarray, jitter: Jitter, rng: np.random.Generator) -> np.ndarray:
-    """[H, W, 3] uint8 with random gamma, brightness and white balance; black stays black, as outside the photo."""
-    gain = 1 + rng.uniform(-jitter.colour, jitter.colour) + rng.uniform(-jitter.colour, jitter.colour, size=3) / 2
+    """[H, W, 3] uint8 with random gamma, brightness and white balance; black stays black."""
+    gain = (
+        1
+        + rng.uniform(-jitter.colour, jitter.colour)
+        + rng.uniform(-jitter.colour, jitter.colour, size=3) / 2
+    )
     exponent = 1 + rng.uniform(-jitter.colour, jitter.colour)
     table = (np.arange(256)[:, None] / 255.0) ** exponent * gain
     table = np.round(np.clip(table, 0, 1) * 255).astype(np.uint8)
@@ -175,8 +191,8 @@ def jitter_colour(image: np.ndarray, jitter: Jitter, rng: np.random.Generator) -
 def hull_mask(landmarks: np.ndarray, size: int, forehead: float = 0.0) -> np.ndarray:
     """[size, size] bool: the pixels whose centre lies in the convex hull of the known landmarks.
 
-    The hull ends at the brows. ``forehead`` > 0 adds the brow points moved away from the chin by that fraction of the
-    distance from the chin to the middle of the brows (0.2 stays below most hairlines).
+    The hull ends at the brows. ``forehead`` > 0 adds the brow points moved away from the chin by that
+    fraction of the distance from the chin to the middle of the brows (0.2 stays below most hairlines).
     """
     points = landmarks[np.isfinite(landmarks).all(axis=1)].astype(np.float64)
     if forehead > 0 and np.isfinite(landmarks[[CHIN, *range(17, 27)]]).all():
@@ -199,9 +215,11 @@ def _inside(start: float, size: int, side: float, limit: int) -> np.ndarray:
 
 
 def _resample(values: np.ndarray, box: Box, size: int) -> np.ndarray:
-    """[size, size, ...] of a uint8 or float32 [H, W, ...] array; beyond its edge the nearest pixel is repeated."""
+    """[size, size, ...] of a uint8 or float32 [H, W, ...] array; the edge pixels are repeated beyond it."""
     if values.dtype != np.uint8:
-        return np.stack([_resample_plane(values[..., i], box, size) for i in range(values.shape[-1])], axis=-1)
+        return np.stack(
+            [_resample_plane(values[..., i], box, size) for i in range(values.shape[-1])], axis=-1
+        )
     return _resample_plane(values, box, size)
 
 
@@ -221,7 +239,9 @@ def _resample_plane(values: np.ndarray, box: Box, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(patch).resize((size, size), Image.Resampling.BILINEAR, box=window))
 
 
-def _crop_truth(truth: dict[str, np.ndarray], box: Box, size: int, inside: np.ndarray) -> dict[str, np.ndarray]:
+def _crop_truth(
+    truth: dict[str, np.ndarray], box: Box, size: int, inside: np.ndarray
+) -> dict[str, np.ndarray]:
     """Truth at the crop's size; a pixel belongs to the face where more than half of it does."""
     weight = truth['face'].astype(np.float32)[..., None]
     coverage = _resample(weight, box, size)

@@ -1,7 +1,8 @@
 """Face boxes without downloads: the cascade of local binary patterns that scikit-image brings along.
 
-It finds upright, roughly frontal faces (Viola and Jones 2001; Liao et al. 2007): 17 of 20 photographs in the wild and
-all of 24 studio portraits, without a false alarm, at the settings here. Landmarks, where given, make better boxes.
+It finds upright, roughly frontal faces (Viola and Jones 2001; Liao et al. 2007): 17 of 20 photographs in the
+wild and all of 24 studio portraits, without a false alarm, at the settings here. Landmarks, where given, make
+better boxes.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def faces(image: np.ndarray, smallest: float = 0.06) -> list[Box]:
     """
     width = image.shape[1]
     mirrored = [box._replace(x=width - box.x - box.side) for box in _search(image[:, ::-1], smallest)]
-    return _largest([box for box in _search(image, smallest) if any(_agree(box, other) for other in mirrored)])
+    return _largest(
+        [box for box in _search(image, smallest) if any(_agree(box, other) for other in mirrored)]
+    )
 
 
 def _search(image: np.ndarray, smallest: float) -> list[Box]:

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from jfrecon.data import images
-from jfrecon.data.sample import Sample, Source, Unreadable, check
+from jfrecon.data.sample import Sample, Source, check
 from jfrecon.errors import UserError
 
 Keep = Callable[[str, str], bool] | Collection[str]
@@ -30,16 +30,19 @@ class LandmarkFile(NamedTuple):
 class Folder(Source):
     """Photographs in a folder.
 
-    With a landmark file the samples are its rows, in their order (a file may come several times: several faces);
-    without one, all pictures below the folder, sorted by name, landmarks unknown. EXIF orientation is applied to the
-    image; landmarks and masks are those of the upright picture. A file that is missing or broken is unreadable.
+    With a landmark file the samples are its rows, in their order (a file may come several times: several
+    faces); without one, all pictures below the folder, sorted by name, landmarks unknown. EXIF orientation is
+    applied to the image; landmarks and masks are those of the upright picture. A file that is missing or
+    broken is unreadable.
 
     Args:
       folder: where the pictures are.
-      landmarks: npz with ``filename`` [N] (or an ``index.csv`` of N rows beside it, with a column ``filename``) and
-        landmarks [N, 68, 2 or more], of which x and y are used: pixels, x right, y down, centres at +0.5.
+      landmarks: npz with ``filename`` [N] (or an ``index.csv`` of N rows beside it, with a column
+        ``filename``) and landmarks [N, 68, 2 or more], of which x and y are used: pixels, x right, y down,
+        centres at +0.5.
       key: name of the landmarks in the npz.
-      masks: folder of pictures ``<stem><mask_suffix>.png``, bright on the face; a photo without one has no mask.
+      masks: folder of pictures ``<stem><mask_suffix>.png``, bright on the face; a photo without one has no
+        mask.
       mask_suffix: see ``masks``.
       keep: names of the samples to use, or a rule (name, group) -> bool.
 
@@ -63,7 +66,9 @@ class Folder(Source):
             if path is not None and not path.is_dir():
                 raise UserError(f'no such folder: {path}')
         table = _list_pictures(self._folder) if landmarks is None else read_landmarks(landmarks, key)
-        rows = [i for i, (name, group) in enumerate(zip(table.names, table.groups)) if _kept(keep, name, group)]
+        rows = [
+            i for i, (name, group) in enumerate(zip(table.names, table.groups)) if _kept(keep, name, group)
+        ]
         if not rows:
             raise UserError(f'no pictures to use in {landmarks or folder}')
         self._names = [table.names[i] for i in rows]
@@ -107,19 +112,39 @@ def read_landmarks(path: str | Path, key: str = 'landmarks') -> LandmarkFile:
         with np.load(path, allow_pickle=False) as archive:
             if key not in archive:
                 found = [name for name in archive.files if archive[name].ndim == 3]
-                raise UserError(f'{path} has no {key!r}; arrays that could be landmarks: {", ".join(found) or "none"}')
+                raise UserError(
+                    f'{path} has no {key!r}; arrays that could be landmarks: {", ".join(found) or "none"}'
+                )
             landmarks = np.asarray(archive[key], np.float32)
-            columns = {name: [str(text) for text in archive[name]] for name in ('filename', 'subject') if name in archive}
+            columns = {
+                name: [str(text) for text in archive[name]]
+                for name in ('filename', 'subject')
+                if name in archive
+            }
     except UserError:
         raise
     except FileNotFoundError as error:
         raise UserError(f'no such landmark file: {path}') from error
-    except (ValueError, TypeError, OSError, EOFError, AttributeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        ValueError,
+        TypeError,
+        OSError,
+        EOFError,
+        AttributeError,
+        MemoryError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise UserError(f'{path} is not an npz of plain arrays ({type(error).__name__}: {error})') from error
     if 'filename' not in columns:
         columns |= _read_index(path.parent / 'index.csv', path)
     count = len(columns['filename'])
-    if landmarks.ndim != 3 or landmarks.shape[0] != count or landmarks.shape[1] != 68 or landmarks.shape[2] < 2:
+    if (
+        landmarks.ndim != 3
+        or landmarks.shape[0] != count
+        or landmarks.shape[1] != 68
+        or landmarks.shape[2] < 2
+    ):
         raise UserError(f'{path}: {key} is {landmarks.shape}, expected ({count}, 68, 2)')
     groups = columns.get('subject', [''] * count)
     if len(groups) != count:
@@ -137,11 +162,15 @@ def _read_index(path: Path, landmarks: Path) -> dict[str, list[str]]:
         raise UserError(f'{landmarks} has no "filename" and {path} cannot be read') from error
     if not rows or 'filename' not in rows[0]:
         raise UserError(f'{path} has no column "filename"')
-    return {column: [row[column] or '' for row in rows] for column in ('filename', 'subject') if column in rows[0]}
+    return {
+        column: [row[column] or '' for row in rows] for column in ('filename', 'subject') if column in rows[0]
+    }
 
 
 def _list_pictures(folder: Path) -> LandmarkFile:
-    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in images.SUFFIXES and path.is_file())
+    paths = sorted(
+        path for path in folder.rglob('*') if path.suffix.lower() in images.SUFFIXES and path.is_file()
+    )
     names = [path.relative_to(folder).as_posix() for path in paths]
     return LandmarkFile(names, np.full((len(names), 68, 2), np.nan, np.float32), [''] * len(names))
 

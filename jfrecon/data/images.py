@@ -13,7 +13,7 @@ from jfrecon.data.sample import Unreadable
 
 Image.init()  # registers the formats; `formats=` below does not do it by itself
 
-# Formats that decode by themselves: PIL would otherwise run external programs for some (EPS calls Ghostscript).
+# Formats that decode by themselves: PIL would run external programs for others (Ghostscript for EPS).
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'PPM')
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.ppm')
 MAX_PIXELS = 80_000_000  # refused before decoding; below PIL's own bomb warning at 89 million
@@ -24,7 +24,8 @@ FILM_DIAGONAL_MM = math.hypot(36.0, 24.0)  # the format that EXIF's 35 mm equiva
 def decode(data: bytes, min_side: int = MIN_SIDE) -> tuple[np.ndarray, float]:
     """(image [H, W, 3] uint8 sRGB upright by its EXIF orientation, focal length in pixels or NaN).
 
-    Grey, palette, CMYK and 16-bit pictures are converted, transparent ones shown over black. Raises ``Unreadable``.
+    Grey, palette, CMYK and 16-bit pictures are converted, transparent ones shown over black. Raises
+    ``Unreadable``.
     """
     if not data:
         raise Unreadable('the file is empty')
@@ -39,7 +40,7 @@ def decode(data: bytes, min_side: int = MIN_SIDE) -> tuple[np.ndarray, float]:
             return _rgb(ImageOps.exif_transpose(picture)), focal
     except Unreadable:
         raise
-    # A decoder fed garbage may fail in any way (SyntaxError, struct.error, MemoryError ...); all mean the same here.
+    # A decoder fed garbage may fail in any way (SyntaxError, struct.error, MemoryError ...): all mean it.
     except Exception as error:
         text = str(error).splitlines()
         raise Unreadable(f'not a readable picture ({text[0] if text else type(error).__name__})') from error
@@ -62,7 +63,7 @@ def read_mask(path: str | Path) -> np.ndarray:
 
 
 def encode(image: np.ndarray, quality: int | None = None) -> bytes:
-    """PNG bytes, or JPEG bytes of that quality without chroma subsampling; the same input gives the same bytes."""
+    """PNG bytes, or JPEG of that quality without chroma subsampling; the same input gives the same bytes."""
     buffer = io.BytesIO()
     if quality is None:
         Image.fromarray(image).save(buffer, 'PNG')
@@ -72,14 +73,19 @@ def encode(image: np.ndarray, quality: int | None = None) -> bytes:
 
 
 def exif_focal(exif: Image.Exif, width: int, height: int) -> float:
-    """Focal length in pixels from the 35 mm equivalent, f_px = f_35 diagonal_px / diagonal_film; NaN if unknown.
+    """Focal length in pixels from the 35 mm equivalent, f_px = f_35 diagonal_px / diagonal_film; NaN if
+    unknown.
 
-    Pictures whose shape differs from the one that the camera recorded were cropped later: the tag no longer holds.
+    Pictures whose shape differs from the one that the camera recorded were cropped later: the tag no longer
+    holds.
     """
     details = exif.get_ifd(ExifTags.IFD.Exif)
     try:
         film = float(details.get(ExifTags.Base.FocalLengthIn35mmFilm) or 0)
-        recorded = [float(details.get(tag) or 0) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
+        recorded = [
+            float(details.get(tag) or 0)
+            for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
+        ]
     except (TypeError, ValueError):
         return float('nan')
     if not 5 <= film <= 2000:  # also false for NaN
@@ -100,7 +106,9 @@ def _rgb(picture: Image.Image) -> np.ndarray:
         raise Unreadable('floating-point pictures have no agreed range; save it as PNG or JPEG')
     if picture.has_transparency_data:
         picture = picture.convert('RGBA')
-        return np.array(Image.alpha_composite(Image.new('RGBA', picture.size, (0, 0, 0, 255)), picture).convert('RGB'))
+        return np.array(
+            Image.alpha_composite(Image.new('RGBA', picture.size, (0, 0, 0, 255)), picture).convert('RGB')
+        )
     return np.array(picture.convert('RGB'))
 
 

@@ -1,7 +1,8 @@
 """Sources to batches, as Grain ``MapDataset``s: any step's batch can be computed from its number alone.
 
-Shuffling and jitter depend on the seed and on the sample's place in the endless global order; the processes take their
-parts of it last. So a checkpoint holds just the step, and a run resumes exactly on another number of processes.
+Shuffling and jitter depend on the seed and on the sample's place in the endless global order; the processes
+take their parts of it last. So a checkpoint holds just the step, and a run resumes exactly on another number
+of processes.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> grain.MapDataset:
-    """An endless ``MapDataset`` of training batches; element ``s`` is this process's part of global step ``s``.
+    """An endless ``MapDataset`` of training batches; element s is this process's part of global step s.
 
     The parts of all processes, in order, are the batch of a single process. Ground truth is left behind.
 
@@ -102,14 +103,16 @@ def batches(
       rule: photo -> square.
       jitter: random changes of each crop, or None.
       forehead: see ``crop.hull_mask``.
-      frames: so many consecutive rows come from the same group (clip), drawn anew each time; cest needs several.
+      frames: so many consecutive rows come from one group (clip), drawn anew each time; cest needs several.
       process_index, process_count: of ``jax.process_index()`` and ``jax.process_count()``.
 
     Raises:
       UserError: the batch cannot be divided, there are no samples, or no group has enough frames.
     """
     if batch_size % (process_count * frames):
-        raise UserError(f'batch size {batch_size} is not divisible by {process_count} processes x {frames} frames')
+        raise UserError(
+            f'batch size {batch_size} is not divisible by {process_count} processes x {frames} frames'
+        )
     clips = _clips(source, frames)
     boxed = Boxed(source, rule)
 
@@ -126,14 +129,17 @@ def batches(
 
     local = batch_size // process_count
     endless = grain.MapDataset.range(len(clips)).seed(seed).shuffle().repeat().random_map(load)
-    parts = endless.batch(local // frames, batch_fn=lambda clips: _batch([row for rows in clips for row in rows]))
+    parts = endless.batch(local // frames, drop_remainder=True, batch_fn=_flat_batch)
     return parts.slice(slice(process_index, None, process_count))
 
 
-def stream(dataset: grain.MapDataset, start: int = 0, threads: int = 2, ahead: int = 4) -> grain.DatasetIterator:
+def stream(
+    dataset: grain.MapDataset, start: int = 0, threads: int = 2, ahead: int = 4
+) -> grain.DatasetIterator:
     """Iterates over the batches from step ``start`` on, ``ahead`` of them prepared by ``threads`` threads.
 
-    Starting at ``s`` gives exactly what iterating ``s`` steps would have led to. ``close()`` ends the threads.
+    Starting at ``s`` gives exactly what iterating ``s`` steps would have led to. ``close()`` ends the
+    threads.
     """
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
     iterator = iter(dataset.to_iter_dataset(options))
@@ -152,7 +158,8 @@ def examples(
 ) -> Iterator[tuple[Batch, int]]:
     """(batch, count) over all readable samples once, in order, for evaluation.
 
-    The last batch repeats its last row up to ``batch_size`` (one compiled shape); only ``count`` rows are new.
+    The last batch repeats its last row up to ``batch_size`` (one compiled shape); only ``count`` rows are
+    new.
     """
     for rows in _chunks(Boxed(source, rule), size, batch_size, default_focal, forehead):
         yield _batch(_pad(rows, batch_size)), len(rows)
@@ -167,13 +174,15 @@ def with_truth(
     rule: BoxRule = landmark_box(),  # noqa: B008
     forehead: float = 0.0,
 ) -> Iterator[tuple[Batch, Truth, int]]:
-    """``examples`` of synthetic faces with their ground truth; raises ``UserError`` where a sample has none."""
+    """``examples`` of synthetic faces with their ground truth; raises ``UserError`` where there is none."""
     for rows in _chunks(Boxed(source, rule), size, batch_size, default_focal, forehead):
         padded = _pad(rows, batch_size)
         truths = [sample.truth for _, sample in padded]
         if any(truth is None for truth in truths):
             raise UserError('this evaluation needs ground truth, which only synthetic faces have')
-        fields = {k: np.stack([truth[k].astype(np.float32) for truth in truths if truth]) for k in TRUTH_FIELDS}
+        fields = {
+            k: np.stack([truth[k].astype(np.float32) for truth in truths if truth]) for k in TRUTH_FIELDS
+        }
         yield _batch(padded), Truth(**fields), len(rows)
 
 
@@ -245,6 +254,10 @@ def _batch(rows: Sequence[tuple[int, Sample]]) -> Batch:
         ),
         index=np.array([index for index, _ in rows], np.int32),
     )
+
+
+def _flat_batch(clips: Sequence[list[tuple[int, Sample]]]) -> Batch:
+    return _batch([row for rows in clips for row in rows])
 
 
 def _mask(sample: Sample) -> np.ndarray:

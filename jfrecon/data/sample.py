@@ -34,7 +34,8 @@ class Sample:
 
     Attributes:
       image: [H, W, 3] uint8 sRGB.
-      landmarks: [68, 2] float32 pixels in the iBUG order, x right, y down, pixel centres at +0.5; NaN where unknown.
+      landmarks: [68, 2] float32 pixels in the iBUG order, x right, y down, pixel centres at +0.5; NaN where
+        unknown.
       mask: [H, W] uint8, 255 on the pixels where the face is seen, 0 elsewhere; None where nobody said.
       focal: pixels, NaN where unknown.
       principal: [2] float32 pixels, NaN for the centre of the image.
@@ -81,8 +82,8 @@ def check(sample: Sample) -> Sample:
 class Source(ABC):
     """Random access to samples. Indexing never fails for one bad file: the next readable index replaces it.
 
-    The replacement depends on the index alone, never on the order of access, so a resumed run sees the same data.
-    Reading is safe from several threads.
+    The replacement depends on the index alone, never on the order of access, so a resumed run sees the same
+    data. Reading is safe from several threads.
     """
 
     def __init__(self):

@@ -1,7 +1,8 @@
 """Samples in ArrayRecord shards: one folder, one manifest that is written last, no code in the records.
 
-A record is a msgpack map; pictures are PNG or JPEG bytes, arrays are raw little-endian bytes with dtype and shape from
-a fixed list. A folder without its manifest is the remains of an interrupted run. The same samples give the same bytes.
+A record is a msgpack map; pictures are PNG or JPEG bytes, arrays are raw little-endian bytes with dtype and
+shape from a fixed list. A folder without its manifest is the remains of an interrupted run. The same samples
+give the same bytes.
 """
 
 from __future__ import annotations
@@ -81,9 +82,8 @@ def write(
             Path(f'{path}.tmp').unlink()
     if not names:
         raise UserError(f'no samples to write to {folder}')
-    manifest = {
-        'format': FORMAT, 'version': VERSION, 'count': len(names), 'shards': shards, 'names': names, 'groups': groups
-    }  # fmt: skip
+    manifest = {'format': FORMAT, 'version': VERSION, 'count': len(names), 'shards': shards}
+    manifest |= {'names': names, 'groups': groups}
     temporary = folder / f'{MANIFEST}.tmp'
     temporary.write_text(json.dumps(manifest, indent=1))
     os.replace(temporary, folder / MANIFEST)
@@ -200,7 +200,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise UserError(f'no such folder: {folder}')
     if not path.exists():
-        raise UserError(f'{folder} has no {MANIFEST}: not shards, or writing them was interrupted; write them again')
+        raise UserError(
+            f'{folder} has no {MANIFEST}: not shards, or writing them was interrupted; write them again'
+        )
     try:
         manifest = json.loads(path.read_text())
         if manifest['format'] != FORMAT or manifest['version'] != VERSION:

@@ -1,15 +1,10 @@
 """Face data sets of TensorFlow Datasets, read without TensorFlow from prepared ArrayRecord files.
 
-=============  ==========================================================  =======================================
-name           landmarks                                                   what the images are
-=============  ==========================================================  =======================================
-``celeb_a``    none of the 68 (five others): prepare finds them, or crop   aligned, 218 x 178
-               by ``pipeline.whole_box``
-``the300w_lp`` ``landmarks_3d`` (the projected 3D contour) or              cut to the face, 450 x 450
-               ``landmarks_2d`` (the visible contour)
-``aflw2k3d``   ``landmarks_68_3d_xy_normalized``, the projected 3D         cut to the face, 450 x 450
-               contour
-=============  ==========================================================  =======================================
+* ``celeb_a``: aligned, 218 x 178; five landmarks, none of them used: preparation finds the 68, or take
+  ``pipeline.whole_box``.
+* ``the300w_lp``: cut to the face, 450 x 450; ``landmarks_3d``, the projected 3D contour, or ``landmarks_2d``,
+  the visible contour.
+* ``aflw2k3d``: cut to the face, 450 x 450; ``landmarks_68_3d_xy_normalized``, the projected 3D contour.
 
 The landmarks come as fractions of the image and are returned in pixels.
 """
@@ -39,7 +34,9 @@ class Tfds(Source):
       UserError: the data set is unknown, or not prepared in the ArrayRecord format.
     """
 
-    def __init__(self, name: str, split: str = 'train', data_dir: str | None = None, landmarks: str | None = None):
+    def __init__(
+        self, name: str, split: str = 'train', data_dir: str | None = None, landmarks: str | None = None
+    ):
         super().__init__()
         if name not in LANDMARKS:
             raise UserError(f'unknown data set {name!r}: choose from {", ".join(LANDMARKS)}')
@@ -61,7 +58,9 @@ class Tfds(Source):
         sample = Sample(image=image, name=self.name(index))
         if self._feature is not None:
             if self._feature not in record:
-                raise UserError(f'{self._name} has no feature {self._feature!r}: it has {", ".join(sorted(record))}')
+                raise UserError(
+                    f'{self._name} has no feature {self._feature!r}: it has {", ".join(sorted(record))}'
+                )
             size = np.array([image.shape[1], image.shape[0]], np.float32)
             sample = sample.replace(landmarks=np.asarray(record[self._feature], np.float32) * size)
         return check(sample)

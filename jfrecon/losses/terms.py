@@ -16,7 +16,7 @@ _LANDMARK_TIP = 0.01
 
 def photometric(rendered: jax.Array, image: jax.Array) -> jax.Array:
     """|p - q|_1 over RGB, [..., 3] -> [...] (dib21 eq. 1; cest eq. 6)."""
-    return jnp.sum(jnp.abs(rendered - image), axis=-1)
+    return jnp.sum(_absolute(rendered - image), axis=-1)
 
 
 def photometric_squared(rendered: jax.Array, image: jax.Array) -> jax.Array:
@@ -36,7 +36,7 @@ def landmark_distance(projected: jax.Array, target: jax.Array) -> jax.Array:
 
 def landmark_l1(projected: jax.Array, target: jax.Array) -> jax.Array:
     """|Q - q|_1 of landmarks [..., 68, 2], pixels, [..., 68] (cest's L_kp, after eq. 8)."""
-    return jnp.sum(jnp.abs(projected - target), axis=-1)
+    return jnp.sum(_absolute(projected - target), axis=-1)
 
 
 def prior(coefficients: jax.Array) -> jax.Array:
@@ -51,7 +51,7 @@ def soft_box(values: jax.Array) -> jax.Array:
 
 def symmetry(texture: jax.Array, flipped: jax.Array) -> jax.Array:
     """|A - flip A|_1 over channels, [..., C] -> [...] (dib21 3.2, E_s); `flipped` from `geometry.uv.flip`."""
-    return jnp.sum(jnp.abs(texture - flipped), axis=-1)
+    return jnp.sum(_absolute(texture - flipped), axis=-1)
 
 
 def symmetry_squared(texture: jax.Array, flipped: jax.Array) -> jax.Array:
@@ -79,8 +79,8 @@ def consistency(albedo: jax.Array, prior: jax.Array) -> jax.Array:
     yields.
     """
     if albedo.shape[-1] == 1:
-        return jnp.abs(albedo - prior)[..., 0]
-    return jnp.sum(jnp.abs(chromaticity(albedo) - chromaticity(prior)), axis=-1)
+        return _absolute(albedo - prior)[..., 0]
+    return jnp.sum(_absolute(chromaticity(albedo) - chromaticity(prior)), axis=-1)
 
 
 def smoothness(texture: jax.Array, mask: jax.Array | None = None) -> jax.Array:
@@ -94,13 +94,17 @@ def smoothness(texture: jax.Array, mask: jax.Array | None = None) -> jax.Array:
 def guided_smoothness(
     texture: jax.Array, guide: jax.Array, sharpness: float, mask: jax.Array | None = None
 ) -> jax.Array:
-    """Smoothness weighted by exp(-sharpness |G_j - G_i|²), [..., H, W, C] -> [..., H, W] (yang21 eqs. 8 and
-    9).
+    """Smoothness weighted by exp(-sharpness |G_j - G_i|²), [..., H, W, C] -> [..., H, W] (yang21 eqs. 8, 9).
 
     The guide [..., H, W, C], the prior albedo, keeps its edges and gets no gradient.
     """
     weights = jnp.exp(-sharpness * _squared_differences(jax.lax.stop_gradient(guide), None))
     return jnp.sum(weights * _squared_differences(texture, mask), axis=-1)
+
+
+def _absolute(values: jax.Array) -> jax.Array:
+    """|x| with gradient 0 at 0, where `jnp.abs` has 1: a decoder that starts at zero must not be pushed."""
+    return values * jnp.sign(values)
 
 
 def _squared_differences(texture: jax.Array, mask: jax.Array | None) -> jax.Array:

@@ -23,8 +23,9 @@ class Method(Protocol):
     def init(self, key: jax.Array) -> tuple[Params, ModelState]:
         """Fresh parameters, and what the network carries besides them ({'batch_stats': ...}, or {}).
 
-        Called once on the host, outside of jit, because published weights are read from files here; a method
-        therefore jits the initialisation of its own networks. Every process gets the same key.
+        Called on the host, outside of jit, because published weights are read from files here; a method
+        therefore jits the initialisation of its own networks. Also traced for the shapes (`jax.eval_shape`).
+        Every process gets the same key.
         """
         ...
 
@@ -33,12 +34,12 @@ class Method(Protocol):
     ) -> tuple[jax.Array, tuple[ModelState, Metrics]]:
         """The loss of one device's share of the batch.
 
-        Traced inside an axis called `AXIS`. ``key`` differs between steps and devices, ``step`` (int32) counts the
-        steps taken before this one.
+        Traced inside an axis called `AXIS`. ``key`` differs between steps and devices, ``step`` (int32)
+        counts the steps taken before this one.
 
         Returns:
-          (loss, (model_state, metrics)): the mean over the share, what the network carries on, and every term as a
-          float scalar by its name.
+          (loss, (model_state, metrics)): the mean over the share, what the network carries on, and every term
+          as a float scalar by its name.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Morphable models behind one pytree: `load` gives the face region, `load_head` a whole head where there is one."""
+"""Morphable models behind one pytree: `load` gives the face region, `load_head` a whole head."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jfrecon.errors import UserError
 from jfrecon.morphable.head import Head
 from jfrecon.types import MorphableModel
 
-MODELS = ('makehuman', 'ict', 'basel2009', 'basel2017', 'basel2019', 'flame')
+MODELS = ('makehuman', 'ict')
 
 
 def load(name: str = 'makehuman', path: str | Path | None = None, subdivisions: int = 0) -> MorphableModel:
@@ -22,6 +22,7 @@ def load(name: str = 'makehuman', path: str | Path | None = None, subdivisions: 
     Raises:
       UserError: unknown name, or missing or broken files; the message says where to get them.
     """
+    _check(subdivisions)
     if name == 'makehuman':
         from jfrecon.morphable import makehuman
 
@@ -35,6 +36,7 @@ def load(name: str = 'makehuman', path: str | Path | None = None, subdivisions: 
 
 def load_head(name: str = 'makehuman', path: str | Path | None = None, subdivisions: int = 0) -> Head:
     """The whole head around `load`'s face, for synthetic photographs; makehuman and ict have one."""
+    _check(subdivisions)
     if name == 'makehuman':
         from jfrecon.morphable import makehuman
 
@@ -50,3 +52,8 @@ def _needed(name: str, path: str | Path | None, missing: str) -> Path:
     if path is None:
         raise UserError(f'the morphable model {name!r} needs a path: {missing}')
     return Path(path)
+
+
+def _check(subdivisions: int) -> None:
+    if subdivisions not in (0, 1):
+        raise UserError(f'subdivisions={subdivisions}: 0 or 1')

@@ -6,14 +6,15 @@ For example:
 
     python -m jfrecon.morphable makehuman --out=runs/makehuman
 
-MODEL is one of makehuman, ict, basel2009, basel2017, basel2019, flame; all but makehuman need --path, their file or
-folder. Writes mean.png (front, three quarters, profile), modes.png (the first eight identity modes at -2 and +2
-standard deviations), people.png (random identities), expressions.png (each at 1, or at 2 standard deviations),
-skin.png (sixteen random albedos) and landmarks.png (the 68 landmarks, numbered).
+MODEL is a name that jfrecon.morphable.load knows; all but makehuman need --path, their file or folder.
+Writes mean.png (front, three quarters, profile), modes.png (the first eight identity modes at -2 and +2
+standard deviations), people.png (random identities), expressions.png (each at 1, or at 2 standard
+deviations), skin.png (sixteen random albedos) and landmarks.png (the 68 landmarks, numbered).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from pathlib import Path
@@ -30,17 +31,18 @@ from jfrecon.geometry import camera as cameras
 from jfrecon.geometry import mesh, rotations
 from jfrecon.morphable import load, load_head
 from jfrecon.morphable import model as morphable
+from jfrecon.morphable.head import HAIR, LASH, Head
 from jfrecon.render import fragments as hits
 from jfrecon.render import raster, vertex
 from jfrecon.shading import colour, sh
-from jfrecon.types import MorphableModel, WeakPerspective
+from jfrecon.types import MorphableModel, Topology, WeakPerspective
 
 OUT = flags.DEFINE_string('out', None, 'Folder to write the pictures to.')
 MODEL_PATH = flags.DEFINE_string('path', None, 'File or folder of the model.')
 SUBDIVISIONS = flags.DEFINE_integer('subdivisions', 0, 'makehuman and ict: 1 for four times the triangles.')
 
 TILE = 320  # pixels
-HEIGHT = 260.0  # mm that a tile shows
+HEIGHT = 270.0  # mm that a tile shows
 TURNS = (0.0, -40.0, -80.0)  # degrees of yaw: the subject's left cheek comes into view
 
 
@@ -71,7 +73,7 @@ def sheets(model: MorphableModel, name: str) -> dict[str, Image.Image]:
     random = np.random.default_rng(0)
     whole = model
     if name in ('makehuman', 'ict'):
-        whole = _without_hair(load_head(name, MODEL_PATH.value, SUBDIVISIONS.value))
+        whole = _bare(load_head(name, MODEL_PATH.value, SUBDIVISIONS.value))
     identities = 2.0 * np.eye(len(model.identity_basis))
     strength = 1.0 if model.expression_prior == 'box' else 2.0
     expressions = strength * np.eye(len(model.expression_basis))
@@ -84,7 +86,9 @@ def sheets(model: MorphableModel, name: str) -> dict[str, Image.Image]:
         'landmarks': _sheet([('', _numbered(model, turn)) for turn in (0.0, -40.0)], 2, TILE * 3),
         'modes': _sheet([(text, render(model, identity=a, turn=-20)) for text, a in modes], 4),
         'people': _sheet([('', render(whole, identity=a, turn=-20)) for a in people], 4),
-        'expressions': _sheet([(text, render(whole, expression=e)) for text, e in zip(named, expressions)], 9),
+        'expressions': _sheet(
+            [(text, render(whole, expression=e)) for text, e in zip(named, expressions)], 9
+        ),
         'skin': _sheet([('', render(model, skin=a)) for a in skins], 4),
     }
 
@@ -97,9 +101,14 @@ def render(
     turn: float = 0.0,
     size: int = TILE,
 ) -> np.ndarray:
-    """Picture [size, size, 3], sRGB in 0..1, of a face turned by so many degrees, under one lamp and a grey sky."""
-    zero = [np.zeros(len(b), np.float32) for b in (model.identity_basis, model.expression_basis, model.diffuse_basis)]
-    chosen = [z if c is None else np.asarray(c, np.float32) for z, c in zip(zero, (identity, expression, skin))]
+    """Picture [size, size, 3], sRGB, of a face turned by so many degrees, under one lamp and a grey sky."""
+    zero = [
+        np.zeros(len(b), np.float32)
+        for b in (model.identity_basis, model.expression_basis, model.diffuse_basis)
+    ]
+    chosen = [
+        z if c is None else np.asarray(c, np.float32) for z, c in zip(zero, (identity, expression, skin))
+    ]
     return np.asarray(_render(size, model, *chosen, np.float32(turn)))
 
 
@@ -114,7 +123,12 @@ def _render(size, model, identity, expression, skin, turn):
     view = jnp.zeros_like(vertices).at[:, 2].set(1.0)
     shaded = vertex.shade(normals, view, jnp.clip(diffuse, 0, 1), jnp.clip(specular, 0, 1), light, 0.5)
     pixels, depth = cameras.project(_camera(size), vertices)
-    seen = raster.rasterise(pixels, depth, model.topology.triangles, (size, size), perspective=False)
+    # A close-up of a coarse mesh has larger triangles than the rasteriser expects: room for all of them.
+    count = len(model.topology.triangles)
+    lists = tuple(raster.Window(count, side, side) for side in (8, 32, 128))
+    seen = raster.rasterise(
+        pixels, depth, model.topology.triangles, (size, size), perspective=False, lists=lists
+    )
     image = hits.interpolate(seen, model.topology.triangles, colour.linear_to_srgb(jnp.clip(shaded, 0, 1)))
     return jnp.where((seen.triangle >= 0)[..., None], image, 0.9)
 
@@ -126,7 +140,10 @@ def _camera(size: int) -> WeakPerspective:
 def _numbered(model: MorphableModel, turn: float, size: int = TILE * 3) -> Image.Image:
     image = _to_image(render(model, turn=turn, size=size))
     draw = ImageDraw.Draw(image)
-    points = model.mean[np.asarray(model.landmark_ids)] @ np.asarray(rotations.euler(0.0, np.radians(turn), 0.0)).T
+    points = (
+        model.mean[np.asarray(model.landmark_ids)]
+        @ np.asarray(rotations.euler(jnp.zeros(()), jnp.radians(turn), jnp.zeros(()))).T
+    )
     pixels, _ = cameras.project(_camera(size), jnp.asarray(points, jnp.float32))
     for i, (x, y) in enumerate(np.asarray(pixels)):
         draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=(255, 0, 0))
@@ -134,14 +151,12 @@ def _numbered(model: MorphableModel, turn: float, size: int = TILE * 3) -> Image
     return image
 
 
-def _without_hair(head) -> MorphableModel:
-    from jfrecon.morphable.head import HAIR
-
-    shown = head.part != HAIR
+def _bare(head: Head) -> MorphableModel:
+    """A head without hair shell and lashes: both are sheets that want transparency."""
+    shown = (head.part != HAIR) & (head.part != LASH)
     topology = head.model.topology
-    return head.model.replace(
-        topology=topology.replace(triangles=topology.triangles[shown], uv_triangles=topology.uv_triangles[shown])
-    )
+    bare = Topology(topology.triangles[shown], topology.uv, topology.uv_triangles[shown])
+    return dataclasses.replace(head.model, topology=bare)
 
 
 def _sheet(tiles: list[tuple[str, np.ndarray | Image.Image]], columns: int, size: int = TILE) -> Image.Image:

@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ def folder() -> Path:
 
 
 def fingerprint(arrays: Iterable[np.ndarray], sources: Iterable[Path]) -> str:
-    """Hash of arrays and of the text of the modules that compute with them: changed code never meets an old result."""
+    """Hash of arrays and of the modules that compute with them: changed code never meets an old result."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f'{array.dtype}{array.shape}'.encode())
@@ -31,8 +32,8 @@ def fingerprint(arrays: Iterable[np.ndarray], sources: Iterable[Path]) -> str:
 def arrays(name: str, key: str, build: Callable[[], tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
     """What ``build`` returns, from the cache where it is there.
 
-    A file that is damaged is built again; a folder that cannot be written costs time, not the result. Written under a
-    temporary name and renamed, so that processes that start together never read half a file.
+    A file that is damaged is built again; a folder that cannot be written costs time, not the result. Written
+    under a temporary name and renamed, so that processes that start together never read half a file.
     """
     file = folder() / f'{name}-{key}.npz'
     try:
@@ -46,7 +47,8 @@ def arrays(name: str, key: str, build: Callable[[], tuple[np.ndarray, ...]]) -> 
         handle, temporary = tempfile.mkstemp(dir=file.parent, suffix='.tmp')
         try:
             with os.fdopen(handle, 'wb') as out:
-                np.savez(out, **{f'a{i}': array for i, array in enumerate(result)})
+                named: dict[str, Any] = {f'a{i}': array for i, array in enumerate(result)}
+                np.savez(out, **named)
             os.replace(temporary, file)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

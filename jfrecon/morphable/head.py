@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,10 @@ from jfrecon.types import Array, MorphableModel, Topology
 
 __all__ = ['EYE', 'HAIR', 'LASH', 'MOUTH', 'PART_NAMES', 'SKIN', 'TEETH', 'Head', 'assemble', 'cut']
 
+BASES = (
+    'mean', 'identity_basis', 'expression_basis',
+    'diffuse_mean', 'diffuse_basis', 'specular_mean', 'specular_basis',
+)  # fmt: skip
 UV_BORDER = 0.01  # keeps bilinear look-ups at the rim of the face inside the map
 PART_NAMES = ('skin', 'eye', 'teeth', 'mouth', 'lash', 'hair')
 
@@ -23,10 +28,10 @@ class Head:
     """A head that moves with the same coefficients as the face model cut out of it.
 
     Attributes:
-      model: the whole head as a MorphableModel: skin to the neck, eyeballs, teeth, gums, tongue, lashes. The uv of the
-        face's triangles are the face model's own, in [0, 1]; all other triangles have u in [1, 2].
-      part: [T] int32 per triangle: SKIN, EYE, TEETH, MOUTH (gums, tongue, inside of the mouth), LASH or HAIR (a
-        hair-like shell around the skull, for occluders; not part of the person).
+      model: the whole head as a MorphableModel: skin to the neck, eyeballs, teeth, gums, tongue, lashes. The
+        uv of the face's triangles are the face model's own, in [0, 1]; all other triangles have u in [1, 2].
+      part: [T] int32 per triangle: SKIN, EYE, TEETH, MOUTH (gums, tongue, inside of the mouth), LASH or HAIR
+        (a hair-like shell around the skull, for occluders; not part of the person).
       face_vertices: [Vf] int32, where the vertices of the face model stand in the head.
       left_eyeball, right_eyeball: [K] int32, vertices of the subject's left and right eyeball.
     """
@@ -59,7 +64,8 @@ def assemble(
       mesh: V vertices, mm; the origin is moved to the centroid of the landmarks.
       part: [P] part of each polygon, -1 for polygons to leave out.
       in_face: [P] bool, the polygons of the face region; one uv per vertex there.
-      face_uv: [V, 2] texture coordinates of the face in any rectangle, NaN elsewhere; stretched to the unit square.
+      face_uv: [V, 2] texture coordinates of the face in any rectangle, NaN elsewhere; stretched to the unit
+        square.
       identity, expression: [K, V, 3] mm.
       landmark_ids: [68] on the face region.
       eyeballs: vertices of the subject's left and right eyeball.
@@ -67,7 +73,9 @@ def assemble(
     """
     polygons = np.flatnonzero(part >= 0)
     keep = np.unique(mesh.polygons[polygons][mesh.polygons[polygons] >= 0])
-    index = np.full(len(mesh.vertices) + 1, -1)  # the last entry answers for the -1 of a triangle's fourth corner
+    index = np.full(
+        len(mesh.vertices) + 1, -1
+    )  # the last entry answers for the -1 of a triangle's fourth corner
     index[keep] = np.arange(len(keep))
     landmark_ids = index[landmark_ids]
     mean = mesh.vertices[keep]
@@ -85,16 +93,16 @@ def assemble(
     kept_part = part[polygons][source].astype(np.int32)
     left, right = (index[ids][index[ids] >= 0].astype(np.int32) for ids in eyeballs)
 
-    bases = [mean, identity[:, keep], expression[:, keep]]
+    bases = [mean, identity[:, keep], _closed_mouth(expression[:, keep], expression_names)]
     bases += coat(mean, topology, kept_part, landmark_ids, [left, right])
     bases = [np.asarray(basis, np.float32) for basis in bases]
     for _ in range(subdivisions):
         topology, finer = subdivide(topology, len(bases[0]), smooth=True)
         bases = [apply_map(finer, basis) for basis in bases]
         kept_part, inside = np.repeat(kept_part, 4), np.repeat(inside, 4)
-        left, right = (_around(ids, topology.triangles) for ids in (left, right))
+        left, right = (_around(ids, np.asarray(topology.triangles)) for ids in (left, right))
     model = MorphableModel(
-        *bases,
+        **dict(zip(BASES, bases)),
         topology=topology,
         landmark_ids=landmark_ids.astype(np.int32),
         expression_names=expression_names,
@@ -106,15 +114,29 @@ def assemble(
     return Head(model, kept_part, face_vertices, left, right), face
 
 
+def _closed_mouth(expression: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """ARKit's mouthClose on top of jawOpen.
+
+    As artists deliver it, it only undoes jawOpen at the lips; alone it pushes the lower lip into the nose.
+    Together they are what its name says, a lowered jaw behind closed lips, and the expressions span the same
+    space.
+    """
+    if 'mouthClose' not in names or 'jawOpen' not in names:
+        return expression
+    result = expression.copy()
+    result[names.index('mouthClose')] += expression[names.index('jawOpen')]
+    return result
+
+
 def _around(ids: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Vertices of the triangles that touch the given ones: a closed piece's new vertices after a subdivision."""
+    """Vertices of the triangles that touch the given ones: a closed piece after a subdivision."""
     return np.unique(triangles[np.isin(triangles, ids).any(axis=1)]).astype(np.int32)
 
 
 def _merge_uv(
     uv: np.ndarray, uv_triangles: np.ndarray, face_uv: np.ndarray, triangles: np.ndarray, inside: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One list of texture coordinates: the face's, stretched to the unit square, and the others moved right by one."""
+    """One list of texture coordinates: the face's, stretched to the unit square, others moved right."""
     low, high = np.nanmin(face_uv, axis=0), np.nanmax(face_uv, axis=0)
     used = np.flatnonzero(~np.isnan(face_uv[:, 0]))
     slot = np.full(len(face_uv), -1)
@@ -139,14 +161,9 @@ def cut(head: MorphableModel, triangle_in_face: np.ndarray) -> tuple[MorphableMo
     landmark_ids = np.searchsorted(vertices, head.landmark_ids)
     if not np.array_equal(vertices[np.minimum(landmark_ids, len(vertices) - 1)], head.landmark_ids):
         raise ValueError(f'{head.name}: landmarks lie outside the face region')
-    face = head.replace(
-        mean=head.mean[vertices],
-        identity_basis=head.identity_basis[:, vertices],
-        expression_basis=head.expression_basis[:, vertices],
-        diffuse_mean=head.diffuse_mean[vertices],
-        diffuse_basis=head.diffuse_basis[:, vertices],
-        specular_mean=head.specular_mean[vertices],
-        specular_basis=head.specular_basis[:, vertices],
+    face = dataclasses.replace(
+        head,
+        **{name: getattr(head, name)[..., vertices, :] for name in BASES},
         topology=Topology(
             triangles=triangles_new.reshape(triangles.shape).astype(np.int32),
             uv=np.asarray(head.topology.uv)[uvs],

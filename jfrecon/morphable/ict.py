@@ -1,8 +1,8 @@
-"""ICT Face Model Light (Li et al. 2020, "Learning Formation of Physically-Based Face Attributes"): scans, MIT licence.
+"""ICT Face Model Light, from scans, MIT licence (Li et al. 2020, Physically-Based Face Attributes).
 
-Read from the OBJ files of its repository (a folder ``FaceXModel``) or from one npz file with the same arrays packed.
-``vertices = neutral + sum_k a_k identity_k + sum_j e_j expression_j`` with the modes scaled by their standard
-deviations. Its lengths are centimetres; it comes without albedo.
+Read from the OBJ files of its repository (a folder ``FaceXModel``) or from one npz file with the same arrays
+packed. ``vertices = neutral + sum_k a_k identity_k + sum_j e_j expression_j`` with modes scaled by their
+standard deviations. Its lengths are centimetres; it comes without albedo.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from jfrecon.morphable.head import EYE, LASH, MOUTH, SKIN, TEETH, Head, assemble
 from jfrecon.types import MorphableModel
 
 MISSING = (
-    'get the folder FaceXModel from github.com/ICT-VGL/ICT-FaceKit (MIT) and give its path, or use makehuman meanwhile'
+    'get the folder FaceXModel from github.com/ICT-VGL/ICT-FaceKit (MIT) and give its path, '
+    'or use makehuman meanwhile'
 )
 MILLIMETRES = 10.0
 EXPRESSIONS = 53
@@ -34,13 +35,13 @@ LANDMARKS = (
     5708, 5695, 2081, 0, 4275, 6200, 6213, 6346, 6461, 5518, 5957, 5841,
     5702, 5711, 5533, 6216, 6207, 6470, 5517, 5966,
 )  # fmt: skip
-# Half-open ranges of polygons, from the README. Lacrimal fluid and the blend and occlusion shells, which need special
-# materials and would hide the eyeballs, are left out.
+# Half-open ranges of polygons, from the README. Lacrimal fluid and the blend and occlusion shells, which need
+# special materials and would hide the eyeballs, are left out.
 POLYGONS = 26384
 NARROW_FACE = (0, 6560)
 PARTS = (
-    (0, 11144, SKIN), (11144, 13226, MOUTH), (13226, 14034, SKIN), (14034, 17006, MOUTH), (17006, 21496, TEETH),
-    (21496, 24692, EYE), (25304, 26384, LASH),
+    (0, 11144, SKIN), (11144, 13226, MOUTH), (13226, 14034, SKIN), (14034, 17006, MOUTH), (17006, 21496,
+    TEETH), (21496, 24692, EYE), (25304, 26384, LASH),
 )  # fmt: skip
 EYEBALLS = (21451, 23021), (23021, 24591)  # vertices of the subject's left and right
 
@@ -68,10 +69,10 @@ def read(path: Path) -> Source:
 
 
 def load(path: Path, subdivisions: int = 0) -> MorphableModel:
-    """The 'narrow face': forehead to under the chin, in front of the ears, without eyes and the inside of the mouth.
+    """The 'narrow face': forehead to under the chin, in front of the ears, without eyes and mouth.
 
-    Model space has its origin at the centroid of the mean's 68 landmarks; UVs are the model's own, stretched to the unit
-    square.
+    Model space has its origin at the centroid of the mean's 68 landmarks; UVs are the model's own, stretched
+    to the unit square.
 
     Raises:
       UserError: files are missing or broken.
@@ -80,7 +81,7 @@ def load(path: Path, subdivisions: int = 0) -> MorphableModel:
 
 
 def load_head(path: Path, subdivisions: int = 0) -> Head:
-    """The whole head that `load`'s face is cut from, with ears, neck, eyeballs, teeth, gums, tongue and lashes."""
+    """The whole head around `load`'s face: ears, neck, eyeballs, teeth, gums, tongue and lashes."""
     return _build(path, subdivisions)[0]
 
 
@@ -89,7 +90,9 @@ def _build(path: Path, subdivisions: int) -> tuple[Head, MorphableModel]:
     source = read(path)
     mesh = source.neutral
     if len(mesh.polygons) != POLYGONS:
-        raise UserError(f'{path}: {len(mesh.polygons)} polygons instead of the {POLYGONS} of ICT-FaceKit; {MISSING}')
+        raise UserError(
+            f'{path}: {len(mesh.polygons)} polygons instead of the {POLYGONS} of ICT-FaceKit; {MISSING}'
+        )
     part = np.full(POLYGONS, -1)
     for first, last, label in PARTS:
         part[first:last] = label
@@ -119,9 +122,13 @@ def _read_folder(folder: Path) -> Source:
     neutral = obj.read(folder / 'generic_neutral_mesh.obj')
     identities = sorted(folder.glob('identity[0-9][0-9][0-9].obj'))
     try:
-        names = tuple(map(str, json.loads((folder / 'vertex_indices.json').read_text(encoding='utf-8'))['expressions']))
+        names = tuple(
+            map(str, json.loads((folder / 'vertex_indices.json').read_text(encoding='utf-8'))['expressions'])
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f'{folder}/vertex_indices.json: no readable list of expressions; {MISSING}') from error
+        raise UserError(
+            f'{folder}/vertex_indices.json: no readable list of expressions; {MISSING}'
+        ) from error
     if not identities or not names or any(Path(name).name != name for name in names):
         raise UserError(f'{folder}: no identity or expression files in it; {MISSING}')
 
@@ -141,11 +148,13 @@ def _read_packed(file: Path) -> Source:
         with np.load(file, allow_pickle=False) as data:
             polygons = data['quads'].astype(np.int32)
             uv_polygons = _uv_polygons(data, polygons)
-            mesh = obj.Obj(data['neutral'].astype(np.float64), data['uvs'], polygons, uv_polygons, np.array([]))
+            mesh = obj.Obj(
+                data['neutral'].astype(np.float64), data['uvs'], polygons, uv_polygons, np.array([])
+            )
             names = tuple(str(name) for name in data['expression_names'])[:EXPRESSIONS]
             identity = data['identity_basis'].astype(np.float32)
             expression = data['expression_basis'][:EXPRESSIONS].astype(np.float32)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f'{file}: not a packed ICT-FaceKit ({error}); {MISSING}') from error
     if identity.shape[1:] != mesh.vertices.shape or expression.shape[1:] != mesh.vertices.shape:
         raise UserError(f'{file}: the modes do not fit the mesh; {MISSING}')

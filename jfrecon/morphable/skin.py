@@ -1,7 +1,8 @@
-"""A generic skin model for heads that come without one: `sample` a person, `paint` any surface, or get a linear basis.
+"""A generic skin model for heads that come without one: `sample` a person, `paint` any surface, or get a
+linear basis.
 
-`skin_tone` turns pigments into colour, `skin_canvas` says where lips, brows and beards are, `skin_person` who we paint,
-`skin_paint` paints, and `skin_basis` here reduces many paintings to principal components.
+`skin_tone` turns pigments into colour, `skin_canvas` says where lips, brows and beards are, `skin_person` who
+we paint, `skin_paint` paints, and `skin_basis` here reduces many paintings to principal components.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from jfrecon.types import Topology
 __all__ = ['Canvas', 'SkinParameters', 'canvas', 'paint', 'sample', 'skin_basis', 'smooth_people']
 
 SPECULAR_WEIGHT = 3.0  # how much a unit of specular counts against a unit of diffuse in the joint PCA
-FINEST = 0.2  # eye distances, about 13 mm: finer marks (freckles, single hairs) do not repeat from person to person
+FINEST = 0.2  # eye distances, about 13 mm: finer marks do not repeat from person to person
 
 
 def skin_basis(
@@ -29,7 +30,8 @@ def skin_basis(
     samples: int = 600,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Linear albedo model of a head: diffuse and specular driven by one coefficient vector, as Smith et al. 2020.
+    """Linear albedo model of a head: diffuse and specular driven by one coefficient vector, as Smith et al.
+    2020.
 
     Args:
       mean: [V, 3] mm, model space.
@@ -37,8 +39,9 @@ def skin_basis(
       modes: A, at most samples - 1.
 
     Returns:
-      diffuse_mean [V, 3], diffuse_basis [A, V, 3], specular_mean [V, 1], specular_basis [A, V, 1]: float32, scaled so
-      that coefficients are N(0, 1) over the population; the sign of a mode is that its mean diffuse is positive.
+      diffuse_mean [V, 3], diffuse_basis [A, V, 3], specular_mean [V, 1], specular_basis [A, V, 1]: float32,
+      scaled so that coefficients are about N(0, 1) over the population; signs are such that a mode brightens
+      on the whole.
     """
     mean = np.asarray(mean, np.float32)
     surface = canvas(mean, mean[np.asarray(landmark_ids)], _normals(mean, np.asarray(topology.triangles)))
@@ -78,15 +81,21 @@ def _paint_smooth(surface: Canvas, keys: jax.Array) -> tuple[jax.Array, jax.Arra
 
 
 def _principal_components(rows: np.ndarray, modes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [D] and modes [A, D] times their standard deviations, through the small Gram matrix."""
+    """Mean [D] and modes [A, D] times their units, through the small Gram matrix.
+
+    The unit of a mode is its standard deviation, or, where its scores have thinner tails than a Gaussian,
+    what puts the 1% most extreme people beyond 2.33. Overall tone is such a mode: it is spread evenly between
+    bounds, and a Gaussian of the same deviation would draw skin darker than black.
+    """
     centre = rows.mean(0, dtype=np.float64).astype(np.float32)
     rows = rows - centre
-    values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64) / (len(rows) - 1))
-    top = vectors[:, ::-1][:, :modes]
-    # rows.T u has norm sqrt((n-1) lambda); a mode of one standard deviation has norm sqrt(lambda).
-    basis = (top.T.astype(np.float32) @ rows) / np.float32(np.sqrt(len(rows) - 1))
-    sign = np.where(basis.sum(1, keepdims=True) < 0, -1, 1).astype(np.float32)
-    return centre, basis * sign
+    values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
+    values, vectors = values[::-1][:modes], vectors[:, ::-1][:, :modes]
+    direction = (vectors.T.astype(np.float32) @ rows) / np.sqrt(values, dtype=np.float32)[:, None]
+    scores = vectors * np.sqrt(values)
+    unit = np.minimum(scores.std(0), np.quantile(np.abs(scores), 0.99, axis=0) / 2.33)
+    sign = np.where(direction.sum(1) < 0, -1, 1)
+    return centre, direction * (unit * sign).astype(np.float32)[:, None]
 
 
 def _normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Where on a face the paint goes: canonical coordinates and soft regions from 68 landmarks, in NumPy.
 
-A surface point becomes (angle about the vertical axis of the head, height), and a thin-plate spline takes the 68
-landmarks of this head to those of one template. Regions are drawn once, on the template. Everything is in units of the
-distance between the eyes' centres, `Canvas.unit` mm; the template is symmetric, so a mirrored head gets mirrored paint.
+A surface point becomes (angle about the vertical axis of the head, height), and a thin-plate spline takes the
+68 landmarks of this head to those of one template. Regions are drawn once, on the template. Everything is in
+units of the distance between the eyes' centres, `Canvas.unit` mm; the template is symmetric, so a mirrored
+head gets mirrored paint.
 """
 
 from __future__ import annotations
@@ -14,22 +15,26 @@ from scipy.spatial import cKDTree
 
 from jfrecon.types import Array
 
-# The subject's left half of the template, by iBUG index: x from the midline outwards, y up, origin between the eyes.
+# Left half of the template by iBUG index: x outwards from the midline, y up, origin between the eyes.
 _LEFT = {
-    8: (0.00, -1.75), 9: (0.25, -1.70), 10: (0.60, -1.62), 11: (0.95, -1.50), 12: (1.28, -1.25), 13: (1.50, -0.92),
-    14: (1.62, -0.60), 15: (1.70, -0.30), 16: (1.75, 0.05),
+    8: (0.00, -1.75), 9: (0.25, -1.70), 10: (0.60, -1.62), 11: (0.95, -1.50), 12: (1.28, -1.25),
+    13: (1.50, -0.92), 14: (1.62, -0.60), 15: (1.70, -0.30), 16: (1.75, 0.05),
     22: (0.18, 0.36), 23: (0.38, 0.42), 24: (0.62, 0.44), 25: (0.84, 0.39), 26: (1.04, 0.25),
     27: (0.00, 0.05), 28: (0.00, -0.13), 29: (0.00, -0.30), 30: (0.00, -0.48),
     33: (0.00, -0.74), 34: (0.09, -0.73), 35: (0.19, -0.72),
-    42: (0.34, -0.03), 43: (0.44, 0.07), 44: (0.62, 0.07), 45: (0.78, 0.00), 46: (0.63, -0.06), 47: (0.46, -0.07),
-    51: (0.00, -0.95), 52: (0.10, -0.93), 53: (0.26, -0.99), 54: (0.41, -1.10), 55: (0.27, -1.19), 56: (0.14, -1.23),
-    57: (0.00, -1.24),
+    42: (0.34, -0.03), 43: (0.44, 0.07), 44: (0.62, 0.07), 45: (0.78, 0.00), 46: (0.63, -0.06),
+    47: (0.46, -0.07),
+    51: (0.00, -0.95), 52: (0.10, -0.93), 53: (0.26, -0.99), 54: (0.41, -1.10), 55: (0.27, -1.19),
+    56: (0.14, -1.23), 57: (0.00, -1.24),
 }  # fmt: skip
 # iBUG index of the mirror image of each landmark.
 MIRROR = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46]
-    + [39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
-)
+    [
+        *range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, 35, 34, 33, 32, 31, 45, 44, 43, 42, 47, 46,
+        39, 38, 37, 36, 41, 40,
+        54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
+    ]
+)  # fmt: skip
 
 
 @struct.dataclass
@@ -40,8 +45,8 @@ class Canvas:
       position: [N, 3] model space over the unit, what noise is a function of.
       spacing: [N] distance to the nearest other points: noise finer than that is left out.
       side: [N] -1 on the subject's right, 1 on the left, smooth across the midline.
-      lip: [N] signed distance into the lips' red; lip_upper: [N] 1 on the upper lip, 0 on the lower; seam: [N]
-        distance from the line where the lips meet.
+      lip: [N] signed distance into the lips' red; lip_upper: [N] 1 on the upper lip, 0 on the lower; seam:
+        [N] distance from the line where the lips meet.
       brow: [N, 2] (s, t): s along the brow, 0 at the nose and 1 at the tail; t above its middle line.
       lid: [N] signed distance into the opening of the eye, negative on the skin.
       beard, moustache, scalp: [N] signed distance into where that hair grows.
@@ -138,7 +143,7 @@ def _to_template(points: np.ndarray, landmarks: np.ndarray, unit: float) -> np.n
         angle = np.arctan2(p[:, 0] - eyes[0], p[:, 2] - axis)
         return np.stack([radius * angle, p[:, 1] - eyes[1]], -1) / unit
 
-    target = np.array([_LEFT[i] if i in _LEFT else (-_LEFT[MIRROR[i]][0], _LEFT[MIRROR[i]][1]) for i in range(60)])
+    target = np.array([_LEFT.get(i) or (-_LEFT[MIRROR[i]][0], _LEFT[MIRROR[i]][1]) for i in range(60)])
     source = cylinder(landmarks[:60])
     # Far from the landmarks the map turns affine; without this ring it bends the scalp and the neck.
     turn = np.linspace(0, 2 * np.pi, 16, endpoint=False) + np.pi / 16
@@ -156,7 +161,7 @@ def _to_template(points: np.ndarray, landmarks: np.ndarray, unit: float) -> np.n
 
 
 def _curve(*strokes: list[int], count: int = 16) -> np.ndarray:
-    """Polyline through template landmarks, each stroke a spline of its own: where strokes meet there is a corner."""
+    """Polyline through template landmarks, each stroke its own spline, with a corner where strokes meet."""
     pieces = []
     for stroke in strokes:
         knots = np.array([_LEFT[i] for i in stroke])
@@ -167,13 +172,13 @@ def _curve(*strokes: list[int], count: int = 16) -> np.ndarray:
 
 
 def _lip_outline() -> np.ndarray:
-    """Closed outline of the left half of the red of the lips, carried past the midline so that nothing ends there."""
+    """Closed outline of the left half of the lips, carried past the midline so that nothing ends there."""
     upper, lower = _curve([51, 52, 53, 54]), _curve([54, 55, 56, 57])
     return np.concatenate([upper, lower, [[-0.3, -1.24], [-0.3, -0.95]]])
 
 
 def _seam(warped: np.ndarray) -> np.ndarray:
-    """[K, 2] the line where the lips meet, left half, from the inner-lip landmarks in template coordinates."""
+    """[K, 2] the line where the lips meet, left half, from the inner lips' landmarks on the template."""
     inner = warped[60:68]
     mirrored = inner[MIRROR[60:68] - 60] * [-1, 1]
     inner = (inner + mirrored) / 2
@@ -202,24 +207,28 @@ def _along_brow(half: np.ndarray) -> np.ndarray:
 
 
 def _beard(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Signed distance (roughly) below the upper edge of a full beard, from below the lower lip to the sideburns."""
+    """Signed distance, roughly, below the edge of a full beard, from under the lower lip to the sideburns."""
     edge_x = [0.0, 0.2, 0.45, 0.6, 0.85, 1.15, 1.38, 1.52, 1.62, 1.75]
     edge_y = [-1.36, -1.34, -1.28, -1.12, -1.02, -0.88, -0.55, -0.1, 0.2, 0.5]
-    below = (np.interp(x, edge_x, edge_y) - y) / np.sqrt(1 + np.interp(x, edge_x, np.gradient(edge_y, edge_x)) ** 2)
-    return np.minimum(np.minimum(below, 1.78 - x), y + 2.25)
+    return np.minimum(np.minimum(-_above(x, y, edge_x, edge_y), 1.78 - x), y + 2.25)
 
 
 def _scalp(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Signed distance (roughly) into the hair of the head, around the ears and down to the nape."""
     line_x = [0.0, 0.3, 0.6, 0.9, 1.15, 1.35, 1.5, 1.6, 1.75, 1.95, 2.35, 2.5, 2.8, 3.6]
     line_y = [1.40, 1.42, 1.38, 1.22, 1.00, 0.72, 0.55, 0.3, 0.2, 0.38, 0.3, -0.4, -0.8, -0.95]
-    return (y - np.interp(x, line_x, line_y)) / np.sqrt(1 + np.interp(x, line_x, np.gradient(line_y, line_x)) ** 2)
+    return _above(x, y, line_x, line_y)
+
+
+def _above(x: np.ndarray, y: np.ndarray, line_x: list[float], line_y: list[float]) -> np.ndarray:
+    """Height over the graph of a polyline, divided by its steepness: nearly the distance."""
+    slope = np.interp(x, line_x, np.gradient(line_y, line_x))
+    return (y - np.interp(x, line_x, line_y)) / np.sqrt(1 + slope**2)
 
 
 def _blob(half: np.ndarray, centre: tuple, radii: tuple, angle: float = 0.0) -> np.ndarray:
-    d = half - np.array(centre)
-    turned = np.stack([d[:, 0] * np.cos(angle) + d[:, 1] * np.sin(angle), d[:, 1] * np.cos(angle) - d[:, 0] * np.sin(angle)])
-    return np.exp(-0.5 * ((turned[0] / radii[0]) ** 2 + (turned[1] / radii[1]) ** 2) * 1.6)
+    (x, y), c, s = (half - np.array(centre)).T, np.cos(angle), np.sin(angle)
+    return np.exp(-0.8 * (((x * c + y * s) / radii[0]) ** 2 + ((y * c - x * s) / radii[1]) ** 2))
 
 
 def _step(value: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Random fields on a surface, as functions of 3D position: no texture coordinates, no seams, any resolution.
 
-`waves` for what is slow, `lattice` for what is fine, `spots` for what is scattered. Points and wavelengths share a unit.
+`waves` for what is slow, `lattice` for what is fine, `spots` for what is scattered. Points and wavelengths
+share a unit.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jfrecon.types import Array
+
 _CORNERS = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)], np.int32)
 _NEIGHBOURS = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1)], np.int32)
 FEATURES = 64  # weights of one field of waves: a cosine and a sine for each of half as many frequencies
 
 
-def waves(points: jax.Array, wavelength: float, weights: jax.Array) -> jax.Array:
+def waves(points: Array, wavelength: float, weights: jax.Array) -> jax.Array:
     """Gaussian field [N] of unit variance: random waves (Rahimi and Recht 2007).
 
     The frequencies are fixed and only the weights [FEATURES] ~ N(0, 1) change from person to person, so under
@@ -27,11 +30,14 @@ def waves(points: jax.Array, wavelength: float, weights: jax.Array) -> jax.Array
         points, (2 * np.pi / wavelength * frequency).astype(np.float32), precision=jax.lax.Precision.HIGHEST
     )
     features = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], -1)
-    return jnp.matmul(features, weights, precision=jax.lax.Precision.HIGHEST) * np.float32((2 / FEATURES) ** 0.5)
+    return jnp.matmul(features, weights, precision=jax.lax.Precision.HIGHEST) * np.float32(
+        (2 / FEATURES) ** 0.5
+    )
 
 
-def lattice(points: jax.Array, wavelength: float, seed: jax.Array) -> jax.Array:
-    """Gradient noise [N], about unit variance: random slopes at integer points, quintic blending (Perlin 2002).
+def lattice(points: Array, wavelength: float, seed: jax.Array) -> jax.Array:
+    """Gradient noise [N], about unit variance: random slopes at integer points, quintic blending (Perlin
+    2002).
 
     ``seed`` is [3] uint32.
     """
@@ -47,8 +53,9 @@ def lattice(points: jax.Array, wavelength: float, seed: jax.Array) -> jax.Array:
     return 5.25 * jnp.sum(weight * jnp.sum(slope * offset, -1), -1)
 
 
-def spots(points: jax.Array, spacing: float, share: jax.Array, seed: jax.Array) -> jax.Array:
-    """Scattered soft spots [N] in 0..1 (cellular noise, Worley 1996): at most one to a cell of edge ``spacing``.
+def spots(points: Array, spacing: float, share: Array, seed: jax.Array) -> jax.Array:
+    """Scattered soft spots [N] in 0..1 (cellular noise, Worley 1996): at most one to a cell of edge
+    ``spacing``.
 
     Args:
       share: [N] chance of a cell to carry one; a spot that straddles a change of the share may be cut.

@@ -9,7 +9,7 @@ from jfrecon.morphable.skin_canvas import Canvas
 from jfrecon.morphable.skin_noise import FEATURES, lattice, spots, waves
 from jfrecon.morphable.skin_person import SkinParameters
 from jfrecon.morphable.skin_tone import hair_colour, reflectance
-
+from jfrecon.types import Array
 
 
 def paint(
@@ -17,8 +17,8 @@ def paint(
 ) -> tuple[jax.Array, jax.Array]:
     """Diffuse albedo [N, 3], linear RGB, and specular weight [N, 1], both in 0..1.
 
-    Marks below the canvas' own resolution become their mean, so the same person keeps one colour on a coarse mesh and
-    on a fine texture.
+    Marks below the canvas' own resolution become their mean, so the same person keeps one colour on a coarse
+    mesh and on a fine texture.
 
     Args:
       canvas: the points.
@@ -37,17 +37,18 @@ def paint(
     shadow, cover = _facial_hair(canvas, skin, noise)
     # Cut hair under the skin absorbs red most: the blue of a shaved chin.
     diffuse = diffuse * jnp.exp(-shadow[:, None] * jnp.array([1.0, 0.93, 0.86]))
+    brow_hair = hair_colour(skin.hair_melanin, skin.hair_pheomelanin, 0.5 * skin.grey)
     brow = _brow(canvas, skin, noise)
     lash = skin.lash * _bump(canvas.lid, -0.012, 0.022 + canvas.spacing / 2) * (0.45 + 0.55 * canvas.eyelid)
-    cover = 1 - (1 - cover) * (1 - brow) * (1 - 0.75 * lash)
-    diffuse = diffuse + cover[:, None] * (jnp.minimum(hair, 1.0) - diffuse)
+    diffuse = diffuse + cover[:, None] * (hair - diffuse)
+    diffuse = diffuse + (1 - (1 - brow) * (1 - 0.75 * lash))[:, None] * (brow_hair - diffuse)
 
-    specular = _specular(canvas, skin, noise, lip, cover)
+    specular = _specular(canvas, skin, noise, lip, jnp.maximum(cover, brow))
     return jnp.clip(diffuse, 0.0, 1.0), jnp.clip(specular, 0.0, 1.0)[:, None]
 
 
 class _Noise:
-    """Random fields on the canvas: zero without a key, faded out where the points are too sparse to carry them."""
+    """Random fields on the canvas: zero without a key, faded out where points are too sparse for them."""
 
     def __init__(self, canvas: Canvas, key: jax.Array | None, finest: float):
         self.canvas, self.finest, self.known = canvas, finest, key is not None
@@ -66,7 +67,7 @@ class _Noise:
             return jnp.zeros(self.canvas.spacing.shape)
         return waves(self.canvas.position, wavelength, next(self.weights))
 
-    def fine(self, wavelength: float, points: jax.Array | None = None) -> jax.Array:
+    def fine(self, wavelength: float, points: Array | None = None) -> jax.Array:
         """[N] of about unit variance, over ``points`` [N, 3] if given."""
         if not self.known or wavelength < self.finest:
             return jnp.zeros(self.canvas.spacing.shape)
@@ -117,7 +118,9 @@ def _pigments(canvas: Canvas, skin: SkinParameters, noise: _Noise) -> tuple[jax.
     return jnp.log(skin.melanin) + melanin, jnp.log(skin.haemoglobin) + blood
 
 
-def _lips(canvas, skin, log_melanin, log_blood):
+def _lips(
+    canvas: Canvas, skin: SkinParameters, log_melanin: jax.Array, log_blood: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Mask of the lips [N] and the pigments with the lips' in it."""
     soft = skin.lip_edge + 0.5 * canvas.spacing
     mask = _ramp(canvas.lip, -soft, soft)
@@ -154,10 +157,10 @@ def _facial_hair(canvas: Canvas, skin: SkinParameters, noise: _Noise) -> tuple[j
 def _brow(canvas: Canvas, skin: SkinParameters, noise: _Noise) -> jax.Array:
     """Cover by the brows [N]: hairs rise near the nose and lie along the brow at its tail."""
     s, t = canvas.brow[:, 0] / skin.brow_length, canvas.brow[:, 1] - skin.brow_height
-    half = skin.brow_thickness * 0.075 * _ramp(s, -0.25, 0.3) * (1 - 0.75 * _ramp(s, 0.35, 1.05))
+    half = skin.brow_thickness * 0.08 * _ramp(s, -0.25, 0.3) * (1 - 0.85 * _ramp(s, 0.35, 1.05))
     soft = 0.035 + 0.5 * canvas.spacing
     across = _ramp(half - jnp.abs(t), -soft, soft)
-    along = _ramp(s, -0.10, 0.22) * _ramp(-s, -1.12, -0.85)
+    along = _ramp(s, -0.10, 0.22) * _ramp(-s, -1.12, -0.75)
     body = across * along
 
     angle = 1.1 - 1.4 * jnp.clip(s, 0.0, 1.0)  # radians from the brow's line, up is positive
@@ -168,11 +171,13 @@ def _brow(canvas: Canvas, skin: SkinParameters, noise: _Noise) -> jax.Array:
     return jnp.clip(skin.brow_density * body * (1 + 0.4 * hairs), 0.0, 0.97)
 
 
-def _specular(canvas, skin, noise, lip, cover):
+def _specular(
+    canvas: Canvas, skin: SkinParameters, noise: _Noise, lip: jax.Array, cover: jax.Array
+) -> jax.Array:
     """Weight of the specular lobe [N]: more on nose, forehead and lips, less on the lids and under hair.
 
-    The pattern follows the regions measured by Weyrich et al. 2006 ("Analysis of Human Faces using a Measurement-Based
-    Skin Reflectance Model"); the weights are fitted by eye.
+    The pattern follows the regions measured by Weyrich et al. 2006 ("Analysis of Human Faces using a
+    Measurement-Based Skin Reflectance Model"); the weights are fitted by eye.
     """
     zone = jnp.clip(canvas.nose + 0.7 * canvas.forehead + 0.4 * canvas.chin, 0.0, 1.0)
     gain = (
@@ -187,10 +192,10 @@ def _specular(canvas, skin, noise, lip, cover):
     return skin.specular * jnp.exp(gain) * (1 - 0.55 * cover) * (1 - 0.8 * canvas.nostril)
 
 
-def _ramp(value: jax.Array, low, high) -> jax.Array:
+def _ramp(value: Array, low: Array | float, high: Array | float) -> jax.Array:
     x = jnp.clip((value - low) / (high - low), 0.0, 1.0)
     return x * x * (3 - 2 * x)
 
 
-def _bump(value: jax.Array, centre, width) -> jax.Array:
+def _bump(value: Array, centre: Array | float, width: Array | float) -> jax.Array:
     return jnp.exp(-(((value - centre) / width) ** 2))

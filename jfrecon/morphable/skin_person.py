@@ -18,13 +18,13 @@ class SkinParameters:
       blush, nose_red, ear_red: log gain of blood on the cheeks, on the nose and on the ears.
       mottle: log gain of melanin and blood by one standard deviation of slow noise.
       freckles: share of the upper face under freckles, 0..1; spots: the same for age spots, anywhere.
-      lip_blood, lip_melanin: factors on blood and melanin in the lips; lip_edge: softness of their outline, in eye
-        distances.
+      lip_blood, lip_melanin: factors on blood and melanin in the lips; lip_edge: softness of their outline,
+        in eye distances.
       hair_melanin, hair_pheomelanin, grey: of `skin_tone.hair_colour`.
       brow_density: 0..1; brow_thickness, brow_length: factors; brow_height: in eye distances.
       lash: darkness along the lids, 0..1.
-      stubble: shadow of shaved hair, 0..1; beard, moustache: cover by grown hair, 0..1; beard_line: how far the edge
-        moves outwards, in eye distances.
+      stubble: shadow of shaved hair, 0..1; beard, moustache: cover by grown hair, 0..1; beard_line: how far
+        the edge moves outwards, in eye distances.
       scalp: cover by short hair where a hairline is, 0..1.
       specular: the lobe's weight s on the cheek; oil: log gain in the T zone.
     """
@@ -65,9 +65,9 @@ class SkinParameters:
 def sample(key: jax.Array) -> SkinParameters:
     """One plausible adult; `jax.vmap` over keys for a crowd.
 
-    Skin tone is spread evenly over the whole human range rather than after any census, so that no tone is rare. Hair is
-    dark for dark skin and anything for light skin; half the people grow beards. The ranges are this project's choice,
-    made by looking at studio portraits.
+    Skin tone is spread evenly over the whole human range rather than after any census, so that no tone is
+    rare. Hair is dark for dark skin and anything for light skin; half the people grow beards. The ranges are
+    this project's choice, made by looking at studio portraits.
     """
     flat, bell = jax.random.split(key)
     # Two draws for all: one call for each number would take ten seconds to compile.
@@ -98,7 +98,7 @@ def sample(key: jax.Array) -> SkinParameters:
     return SkinParameters(
         melanin=melanin,
         pheomelanin=uniform(0.0, 0.25),
-        haemoglobin=jnp.exp(normal(-4.1, 0.35)),
+        haemoglobin=jnp.exp(normal(-4.0, 0.35) - 0.5 * tone),
         forehead=normal(0.06, 0.12),
         periorbital=normal(0.12, 0.12) * (0.6 + tone),
         perioral=normal(0.08, 0.10) * (0.4 + tone),
@@ -115,7 +115,7 @@ def sample(key: jax.Array) -> SkinParameters:
         hair_melanin=hair_melanin,
         hair_pheomelanin=0.7 * red_haired + (1 - red_haired) * uniform(0.0, 0.25),
         grey=jnp.clip(1.8 * old - 1.0, 0.0, 0.7),
-        brow_density=uniform(0.55, 1.0),
+        brow_density=uniform(0.6, 1.0),
         brow_thickness=jnp.exp(normal(0.05, 0.2) + 0.12 * grows),
         brow_length=normal(1.0, 0.05),
         brow_height=normal(0.0, 0.015),

@@ -6,6 +6,7 @@ One image here; a batch goes under `jax.vmap`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -115,6 +116,7 @@ def interpolate(fragments: Fragments, triangles: Array, attributes: jax.Array) -
     )
 
 
+@partial(jax.jit, static_argnames=('tolerance', 'perspective', 'near'))
 def visible_vertices(
     pixels: jax.Array,
     depth: jax.Array,
@@ -147,7 +149,7 @@ def visible_vertices(
     Returns:
       [V] bool.
     """
-    pixels, depth = lax.stop_gradient(pixels), lax.stop_gradient(depth)
+    pixels, depth = lax.stop_gradient((pixels, depth))
     triangles = jnp.asarray(triangles)
     height, width = fragments.triangle.shape
     x, y = pixels[:, 0], pixels[:, 1]

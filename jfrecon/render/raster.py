@@ -8,6 +8,7 @@ instead of a loop over triangles or over pixels, and chunks that would be empty 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -58,6 +59,7 @@ def windows(triangles: int, size: tuple[int, int]) -> tuple[Window, ...]:
     return (*lists, Window(min(triangles, 256 if height * width <= 256**2 else 64), height, width))
 
 
+@partial(jax.jit, static_argnames=('size', 'cull', 'perspective', 'near', 'lists'))
 def rasterise(
     pixels: jax.Array,
     depth: jax.Array,
@@ -89,7 +91,7 @@ def rasterise(
     Returns:
       Fragments without batch axes.
     """
-    pixels, depth = lax.stop_gradient(pixels), lax.stop_gradient(depth)
+    pixels, depth = lax.stop_gradient((jnp.asarray(pixels), jnp.asarray(depth)))
     triangles = jnp.asarray(triangles, jnp.int32)
     height, width = size
     corners = Corners.of(triangles, pixels, depth)
@@ -142,7 +144,7 @@ def rasterise_batch(
     """
     if strategy is None:
         strategy = 'map' if jax.default_backend() == 'cpu' else 'vmap'
-    images = lax.stop_gradient(pixels), lax.stop_gradient(depth)
+    images = lax.stop_gradient((jnp.asarray(pixels), jnp.asarray(depth)))
 
     def draw(image):
         return rasterise(*image, triangles, size, **options)

@@ -58,8 +58,8 @@ def lobe(normal: jax.Array, light: jax.Array, view: jax.Array, roughness: jax.Ar
 def distribution(cos2: jax.Array, sin2: jax.Array, alpha2: jax.Array) -> jax.Array:
     """GGX density of microfacet normals, 1/sr (Walter et al. 2007, eq. 33).
 
-    D = alpha² / (pi (alpha² cos² + sin²)²). cos2, sin2: [...] squared cosine and sine of the angle between the
-    normal and the half vector.
+    D = alpha² / (pi (alpha² cos² + sin²)²);
+    cos2, sin2: [...] of the angle from the normal to the half vector.
     """
     return alpha2 / (jnp.pi * (cos2 * alpha2 + sin2) ** 2)
 

@@ -1,19 +1,23 @@
 """Checkpoints that survive a kill at any moment: written beside, renamed when complete, read newest first.
 
-One checkpoint, ``DIR/checkpoints/<step>/``, has three items: ``network`` (params, model state), which is all that
-inference reads; ``training`` (step, which is the position in the data, optimiser, counts of skipped steps); ``config``.
+One checkpoint, ``DIR/checkpoints/<step>/``, has three items: ``network`` (params, model state) and
+``config``, which are all that inference reads, and ``training`` (step, which is the position in the data,
+optimiser, counts of skipped steps).
 """
 
 from __future__ import annotations
 
 import functools
+import shutil
+import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jfrecon.errors import UserError
@@ -43,8 +47,10 @@ def manager(workdir: str | Path, every: int, keep: int, keep_every: int = 0) -> 
     return _open(Path(workdir).absolute() / FOLDER, options)
 
 
-def save(checkpoints: ocp.CheckpointManager, state: TrainState, config: dict[str, Any], force: bool = False) -> None:
-    """Starts to write the state unless its step is there already; without ``force``, when the interval says so."""
+def save(
+    checkpoints: ocp.CheckpointManager, state: TrainState, config: dict[str, Any], force: bool = False
+) -> None:
+    """Starts to write the state unless its step is there; without ``force``, only when it is due."""
     step = int(state.step)
     if step in checkpoints.all_steps():
         return
@@ -60,7 +66,7 @@ def save(checkpoints: ocp.CheckpointManager, state: TrainState, config: dict[str
 def restore(checkpoints: ocp.CheckpointManager, abstract: TrainState) -> TrainState | None:
     """The newest state that can be read, None where there is no checkpoint at all.
 
-    A damaged one is set aside as ``damaged-<step>`` with a warning, and the one before is tried.
+    Damaged ones that are newer are named in a warning and set aside as ``damaged-<step>``.
 
     Args:
       checkpoints: see `manager`.
@@ -69,29 +75,28 @@ def restore(checkpoints: ocp.CheckpointManager, abstract: TrainState) -> TrainSt
     Raises:
       UserError: the checkpoint is of another network or optimiser, or none of them can be read.
     """
-    steps = sorted(checkpoints.all_steps(), reverse=True)
-    for step in steps:
+    network, training = _items(abstract)
+    wanted = {'network': _shapes(network), 'training': _shapes(training)}
+    items = ocp.args.Composite(
+        network=ocp.args.StandardRestore(network), training=ocp.args.StandardRestore(training)
+    )
+    damaged = []
+    for step in sorted(checkpoints.all_steps(), reverse=True):
+        path = Path(checkpoints.directory) / str(step)
         try:
             found = checkpoints.item_metadata(step)
-            stored = {item: _shapes(found[item].tree) for item in ('network', 'training')}
+            stored = {item: _shapes(found[item].tree) for item in wanted}
+            restored = checkpoints.restore(step, args=items) if stored == wanted else None
         except Exception as error:  # whatever Orbax, TensorStore and JSON say of files that are torn
-            _set_aside(checkpoints, step, error)
+            logging.warning('%s is damaged (%s); trying the one before', path, _brief(error))
+            damaged.append(path)
             continue
-        network, training = _items(abstract)
-        wanted = {'network': _shapes(network), 'training': _shapes(training)}
-        for item in wanted:
-            _compare(checkpoints.directory / str(step), stored[item], wanted[item])
-        try:
-            items = ocp.args.Composite(
-                network=ocp.args.StandardRestore(network), training=ocp.args.StandardRestore(training)
-            )
-            restored = checkpoints.restore(step, args=items)
-        except Exception as error:
-            _set_aside(checkpoints, step, error)
-            continue
+        if restored is None:
+            _explain(path, stored, wanted)
+        _set_aside(checkpoints, damaged)
         return TrainState(**restored['network'], **restored['training'])
-    if steps:
-        raise UserError(f'{checkpoints.directory}: no checkpoint can be read; start again in another --workdir')
+    if damaged:
+        raise UserError(f'{checkpoints.directory}: all are damaged; remove them, or use another --workdir')
     return None
 
 
@@ -123,7 +128,7 @@ def load(directory: str | Path) -> tuple[dict[str, Any], int, Params, ModelState
                 )
                 found = checkpoints.restore(step, args=items)
             except Exception as error:
-                logging.warning('%s cannot be read (%s)', folder / str(step), _first_line(error))
+                logging.warning('%s cannot be read (%s)', folder / str(step), _brief(error))
                 continue
             return found['config'], step, found['network']['params'], found['network']['model_state']
     if steps:
@@ -137,7 +142,9 @@ def config_of(checkpoints: ocp.CheckpointManager) -> dict[str, Any] | None:
         try:
             return checkpoints.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))['config']
         except Exception as error:
-            logging.warning('%s: config cannot be read (%s)', checkpoints.directory / str(step), _first_line(error))
+            logging.warning(
+                '%s: config cannot be read (%s)', checkpoints.directory / str(step), _brief(error)
+            )
     return None
 
 
@@ -168,26 +175,33 @@ def _shapes(tree: Any) -> dict[str, str]:
     return {name(path): f'{np.dtype(leaf.dtype)}{list(leaf.shape)}' for path, leaf in leaves}
 
 
-def _compare(path: Any, stored: dict[str, str], wanted: dict[str, str]) -> None:
-    """Raises UserError where the leaves differ."""
-    names = [name for name in stored | wanted if stored.get(name) != wanted.get(name)]
-    if names:
-        name = names[0]
-        more = f' (and {len(names) - 1} more)' if len(names) > 1 else ''
-        raise UserError(
-            f'{path} is of another network or optimiser: {name} is {stored.get(name, "absent")} there and '
-            f'{wanted.get(name, "absent")} in this config{more}; use another --workdir'
-        )
+def _explain(path: Path, stored: dict[str, dict[str, str]], wanted: dict[str, dict[str, str]]) -> NoReturn:
+    """Raises UserError naming a leaf that differs, those of the network first."""
+    for item in wanted:
+        there, here = stored[item], wanted[item]
+        names = [name for name in there | here if there.get(name) != here.get(name)]
+        if names:
+            name = names[0]
+            more = f' (and {len(names) - 1} more)' if len(names) > 1 else ''
+            raise UserError(
+                f'{path} is of another network or optimiser: {name} is {there.get(name, "absent")} there and '
+                f'{here.get(name, "absent")} in this config{more}; use another --workdir'
+            )
+    raise AssertionError('nothing differs')
 
 
-def _set_aside(checkpoints: ocp.CheckpointManager, step: int, error: Exception) -> None:
-    path = Path(checkpoints.directory) / str(step)
-    aside = path.with_name(f'damaged-{step}')
-    logging.warning('%s is damaged (%s): now %s; trying the one before', path, _first_line(error), aside.name)
+def _set_aside(checkpoints: ocp.CheckpointManager, damaged: list[Path]) -> None:
+    """Renames them, so that their steps can be saved again."""
     if jax.process_index() == 0:
-        path.rename(aside)
-    checkpoints.reload()
+        for path in damaged:
+            aside = path.with_name(f'damaged-{path.name}')
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+    if damaged:
+        multihost_utils.sync_global_devices('damaged checkpoints are set aside')
+        checkpoints.reload()
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _brief(error: Exception) -> str:
+    """Its first line, of which TensorStore's can be a thousand characters long."""
+    return textwrap.shorten((str(error).strip() or type(error).__name__).splitlines()[0], 160)

@@ -1,4 +1,4 @@
-"""What a training says of itself: metrics.jsonl, TensorBoard events, a bar or lines on the terminal, panels."""
+"""What a training says of itself: metrics.jsonl, TensorBoard events, panels, a bar or lines of text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS_BETWEEN_LINES = 20.0
 
 
 class Journal:
-    """The record in a working directory, in which each step stands once, also after an interrupted run resumes.
+    """The record in a working directory; each step stands there once, also when an interrupted run goes on.
 
     Args:
       workdir: exists.

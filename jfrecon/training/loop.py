@@ -28,17 +28,17 @@ from jfrecon.training.state import TrainState
 from jfrecon.training.stopping import Stopping
 from jfrecon.types import Batch
 
-# Steps that are under way before the numbers of the oldest are looked at: enough that the device never waits for the
-# host, few enough that a diverged run is noticed and that no batches pile up.
+# Steps that are under way before the numbers of the oldest are looked at: enough that the device never waits
+# for the host, few enough that a diverged run is noticed and that no batches pile up.
 LAG = 2
 PANEL_ROWS = 4
 
 
 class Batches(Protocol):
-    """The data of a run: batch ``step`` is the same whenever it is asked for, numpy, this process's part."""
+    """The data of a run: batch ``step`` is the same whenever it is asked for, on whichever thread."""
 
     def __getitem__(self, step: int, /) -> Batch:
-        """Leaves [batch_size / processes, ...]."""
+        """This process's part, numpy leaves [batch_size / processes, ...]."""
         ...
 
 
@@ -49,14 +49,15 @@ class Diverged(RuntimeError):
 def train(
     config: ConfigDict, workdir: str | Path, method: Method | None = None, data: Batches | None = None
 ) -> TrainState:
-    """Trains ``config`` in ``workdir``, from its newest checkpoint if there is one, and returns the last state.
+    """Trains ``config`` in ``workdir``, from its newest checkpoint if there is one; returns the last state.
 
     On the same machine a resumed run computes what an uninterrupted one does, to the last bit.
 
     Args:
       config: reads ``seed``, ``steps``, ``optimiser`` (see `jfrecon.training.optimiser`), ``log_every``,
         ``panels_every`` (0: never), ``checkpoint_every``, ``max_skipped_in_a_row``, and if they are there
-        ``keep_checkpoints`` (3) and ``keep_checkpoints_every`` (0: none for good). The rest belongs to method and data.
+        ``keep_checkpoints`` (3) and ``keep_checkpoints_every`` (0: none for good). The rest belongs to method
+        and data.
       workdir: gets config.json, metrics.jsonl, checkpoints/, panels/ and TensorBoard's events.
       method: instead of the one that the config names.
       data: instead of the data that the config names.
@@ -96,6 +97,7 @@ def train(
     step = int(state.step)
     if step >= config.steps:
         logging.warning('%s is at step %d of %d already; nothing to do', workdir, step, config.steps)
+        saved.close()
         return state
     if first_process:
         record.write(workdir, experiment)
@@ -117,7 +119,7 @@ def train(
     update = _compiled(update.lower(state, steps.share_out(example, mesh)))
     journal = Journal(workdir, step, config.steps) if first_process else Silence()
 
-    begun = step, time.monotonic()
+    speed, begun = 0.0, (step, time.monotonic())
     pending: deque[tuple[int, Mapping[str, jax.Array]]] = deque()
     batches = prefetched(lambda number: steps.share_out(data[number], mesh), step, config.steps)
     try:
@@ -137,15 +139,18 @@ def train(
                     skipping = int(metrics['skipped_in_a_row'])
                     if skipping >= config.max_skipped_in_a_row:
                         raise Diverged(
-                            f'{skipping} steps in a row gave a loss or gradient that is not finite, up to step '
-                            f'{done}; {workdir}/checkpoints holds the last good state: lower '
+                            f'{skipping} steps in a row gave a loss or gradient that is not finite, up to '
+                            f'step {done}; {workdir}/checkpoints holds the last good state: lower '
                             f'config.optimiser.learning_rate or look at the data'
                         )
                     journal.advance(done)
                     if done == 1 or done == config.steps or _due(done, config.log_every):
-                        now = time.monotonic()
-                        speed = images * (done - begun[0]) / max(now - begun[1], 1e-9)
-                        begun = done, now
+                        ready = sum(later['loss'].is_ready() for _, later in pending)  # type: ignore[attr-defined]
+                        finished = done + ready
+                        if finished > begun[0]:
+                            now = time.monotonic()
+                            speed = images * (finished - begun[0]) / max(now - begun[1], 1e-9)
+                            begun = finished, now
                         journal.write(done, _numbers(metrics, rates, done) | {'images_per_second': speed})
 
                 if draw and first_process:
@@ -159,10 +164,10 @@ def train(
                 if stop:
                     break
     finally:
+        journal.close()
         batches.close()
         saved.wait_until_finished()
         saved.close()
-        journal.close()
     if stopping.signal is not None and step < config.steps:
         print(f'stopped after step {step}; the same command resumes', file=sys.stderr, flush=True)
         raise SystemExit(stopping.exit_code)
@@ -184,6 +189,7 @@ def _numbers(
 ) -> dict[str, float]:
     """Metrics and learning rates of the step that was the ``step``-th, as Python numbers."""
     numbers = {name: value.item() for name, value in jax.device_get(dict(metrics)).items()}
+    numbers = {'loss': numbers.pop('loss')} | numbers
     updates_before = max(step - 1 - int(numbers['skipped']), 0)
     return numbers | {name: float(rate(updates_before)) for name, rate in rates.items()}
 
@@ -194,7 +200,7 @@ def _replicated_shapes(abstract: Any, mesh: jax.sharding.Mesh) -> Any:
 
 
 def _compiled(lowered: Any) -> Any:
-    """Compiles on a thread: it can take a minute, and Ctrl-C does not reach a main thread that is inside XLA."""
+    """Compiles on a thread: it can take minutes, and Ctrl-C does not reach a main thread inside XLA."""
     pool = ThreadPoolExecutor(1)
     compiled = pool.submit(lowered.compile)
     pool.shutdown(wait=False)

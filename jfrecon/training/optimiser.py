@@ -9,8 +9,9 @@
         groups=dict(decoder=1e-5, encoder=0.0),          # own learning rate; 0: frozen
     )
 
-Schedules: ``constant``; ``cosine`` down to ``floor``; ``exponential``, times ``rate`` after each ``every`` steps (those of
-an epoch), never under ``floor``. A schedule counts the updates, so a skipped step does not move it.
+Schedules: ``constant``; ``cosine`` down to ``floor`` at the end of the training (or of ``decay_steps``);
+``exponential``, times ``rate`` after each ``every`` steps (those of an epoch), never under ``floor``. A
+schedule counts the updates, so a skipped step does not move it.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ def constant(learning_rate: float) -> optax.Schedule:
     return optax.constant_schedule(learning_rate)
 
 
-def cosine(learning_rate: float, steps: int, floor: float = 0.0) -> optax.Schedule:
-    """floor + (learning_rate - floor) (1 + cos(pi t / steps)) / 2, and floor from ``steps`` on."""
-    return optax.cosine_decay_schedule(learning_rate, steps, floor / learning_rate)
+def cosine(learning_rate: float, decay_steps: int, floor: float = 0.0) -> optax.Schedule:
+    """floor + (learning_rate - floor) (1 + cos(pi t / decay_steps)) / 2, and floor from there on."""
+    return optax.cosine_decay_schedule(learning_rate, decay_steps, floor / learning_rate)
 
 
 def exponential(learning_rate: float, rate: float, every: int, floor: float = 0.0) -> optax.Schedule:
@@ -81,11 +82,12 @@ def build(
 ) -> tuple[optax.GradientTransformation, dict[str, optax.Schedule]]:
     """The optimiser, and its learning rates by the name to log them under.
 
-    A group is all parameters whose top-level name starts with the group's (the longest that fits); its learning rate
-    follows the schedule's shape. A group at rate 0 keeps its parameters and has no part in the clipped norm.
+    A group is all parameters whose top-level name starts with the group's (the longest that fits); its
+    learning rate follows the schedule's shape. A group at rate 0 keeps its parameters and has no part in the
+    clipped norm.
 
     Args:
-      steps: of the whole training; where a cosine ends unless the options say.
+      steps: of the whole training; where a cosine ends unless ``decay_steps`` says otherwise.
       options: those of the schedule and of the optimiser, see there.
 
     Raises:
@@ -95,8 +97,9 @@ def build(
         raise UserError(f'config.optimiser.learning_rate must be positive, got {learning_rate}')
     make_schedule, make_optimiser = _named('schedule', SCHEDULES, schedule), _named('name', OPTIMISERS, name)
     if schedule == 'cosine':
-        options = {'steps': steps} | options
-    of_schedule, of_optimiser = (inspect.signature(make).parameters for make in (make_schedule, make_optimiser))
+        options = {'decay_steps': steps} | options
+    of_schedule = inspect.signature(make_schedule).parameters
+    of_optimiser = inspect.signature(make_optimiser).parameters
     for option in options:
         if option not in of_schedule and option not in of_optimiser:
             raise UserError(f'config.optimiser: neither {schedule} nor {name} has an option {option!r}')
@@ -142,7 +145,7 @@ def _labels(groups: tuple[str, ...]) -> Callable[[Mapping[str, Any]], dict[str, 
             members = [name for name in params if name.startswith(group)]
             if not members:
                 raise UserError(
-                    f'config.optimiser.groups: no parameters start with {group!r}; there are {", ".join(params)}'
+                    f'config.optimiser.groups: no parameters start with {group!r}, only {", ".join(params)}'
                 )
             found |= {name: f'{LEARNING_RATE}/{group}' for name in members}
         return found

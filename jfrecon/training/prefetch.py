@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 T = TypeVar('T')
 
+# more would only take memory: decoding and cropping a batch is faster than a training step
+MOST_THREADS = 8
 
-def prefetched(make: Callable[[int], T], start: int, stop: int, ahead: int = 2, threads: int = 1) -> Iterator[T]:
-    """Yields make(start), ..., make(stop - 1), in order, while ``ahead`` further ones are made on threads.
+
+def prefetched(
+    make: Callable[[int], T], start: int, stop: int, threads: int | None = None
+) -> Generator[T, None, None]:
+    """Yields make(start), ..., make(stop - 1), in order, while the next ones are made, one on each thread.
 
     An error in ``make`` is raised where its value would have been yielded.
     """
+    threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads, thread_name_prefix='prefetch') as pool:
-        pending: deque[Any] = deque()
+        pending: deque[Future[T]] = deque()
         try:
             for step in range(start, stop):
                 pending.append(pool.submit(make, step))
-                if len(pending) > ahead:
+                if len(pending) > threads:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

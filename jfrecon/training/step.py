@@ -1,4 +1,4 @@
-"""The data-parallel step: each device differentiates its share of the batch, means over devices do the rest."""
+"""The data-parallel step: each device differentiates its share of the batch, then they take means."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def gradient_step(
 ) -> Step:
     """One device's step, to be run under the named ``axis``.
 
-    Loss, gradients, metrics and model state are means over the devices, so equal shares of a batch give the numbers
-    of the whole batch on one device. The loss's key is folded from seed, step and device: a resumed run draws the
-    numbers of an uninterrupted one.
+    Loss, gradients, metrics and model state are means over the devices, so equal shares of a batch give the
+    numbers of the whole batch on one device. The loss's key is folded from seed, step and device: a resumed
+    run draws the numbers of an uninterrupted one.
 
-    Where loss or gradient is not finite on any device, parameters, model state and optimiser stay bit for bit and
-    the step counts as skipped; the next one sees other data.
+    Where loss or gradient is not finite on any device, parameters, model state and optimiser stay bit for bit
+    and the step counts as skipped; the next one sees other data.
 
     Args:
       method_loss: `jfrecon.methods.method.Method.loss`.
@@ -40,16 +40,17 @@ def gradient_step(
       axis: name of the device axis.
 
     Returns:
-      step(state, batch) -> (state, metrics); to the method's terms the metrics add ``loss``, ``gradient_norm``,
-      ``skipped`` and ``skipped_in_a_row``.
+      step(state, batch) -> (state, metrics); to the method's terms the metrics add ``loss``,
+      ``gradient_norm``, ``skipped`` and ``skipped_in_a_row``.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.PRNGKey(seed), state.step)
         key = jax.random.fold_in(key, lax.axis_index(axis))
 
-        # Under check_vma the gradient for replicated parameters is already summed over the devices, and its mean
-        # would be N times too large; parameters that count as each device's own mean the same with and without.
+        # Under check_vma the gradient for replicated parameters is already summed over the devices, and its
+        # mean would be N times too large; parameters that count as each device's own mean the same with and
+        # without.
         params = lax.pcast(state.params, axis, to='varying')
         value_and_grad = jax.value_and_grad(method_loss, has_aux=True)
         (loss, (model_state, terms)), gradient = value_and_grad(
@@ -57,8 +58,8 @@ def gradient_step(
         )
         loss, model_state, terms, gradient = _mean((loss, model_state, terms, gradient), axis)
 
-        # One number speaks for the whole gradient: it is not finite where an entry is not, nor where its square
-        # overflows, which would leave Adam's second moment infinite for ever.
+        # One number speaks for the whole gradient: it is not finite where an entry is not, nor where its
+        # square overflows, which would leave Adam's second moment infinite for ever.
         gradient_norm = optax.global_norm(gradient)
         finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
 
@@ -97,9 +98,9 @@ def device_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 def pmapped(step: Step, devices: Sequence[jax.Device] | None = None) -> Any:
     """``step`` with the semantics of `jax.pmap` on whole arrays: what pmap itself has become.
 
-    The state is replicated and donated (the caller's is gone after the call); the batch is split along its first
-    axis. As in pmap, check_vma is off: with it, every loop inside a loss whose carry starts as a constant is
-    rejected.
+    The state is replicated and donated (the caller's is gone after the call); the batch is split along its
+    first axis. As in pmap, check_vma is off: with it, every loop inside a loss whose carry starts as a
+    constant is rejected.
     """
     mesh = device_mesh(devices)
     mapped = jax.shard_map(
@@ -113,8 +114,9 @@ def pmapped(step: Step, devices: Sequence[jax.Device] | None = None) -> Any:
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """A fresh copy of ``tree`` on every device of the mesh, safe to donate; every process holds the same values."""
-    # A copy in host memory first: device_put may alias what it is given, and donation would then eat the original.
+    """A fresh copy of ``tree``, which every process has, on every device of the mesh; safe to donate."""
+    # A copy in host memory first: device_put may alias what it is given, and donation would then eat the
+    # original.
     return jax.device_put(jax.tree.map(np.array, tree), NamedSharding(mesh, EVERYWHERE))
 
 

@@ -16,8 +16,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Stopping:
     """While entered, the first signal is noted; the second kills the process as if nobody listened.
 
-    Several processes have to stop after the same step, whichever of them is told to. There JAX's own handler keeps
-    SIGTERM (set by `jax.distributed.initialize`), spreads the word and agrees on the step; Ctrl-C is passed on to it.
+    Several processes have to stop after the same step, whichever of them is told to. There JAX's own handler
+    keeps SIGTERM (set by `jax.distributed.initialize`), spreads the word and agrees on the step; Ctrl-C is
+    passed on to it.
 
     Attributes:
       signal: the one that came, or None.

@@ -1,4 +1,4 @@
-"""Tests of the data-parallel step that need four devices; `test_step.py` runs them in a process that has them."""
+"""Tests of the step that need four devices; `test_step.py` runs them in a process that has them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
-from tests.training.toy import Data, Toy
 
 from jfrecon.methods.method import AXIS
 from jfrecon.training import checkpoints, optimiser, state, step
+from tests.training.toy import Data, Toy
 
 # Sums over images in another order: float32 rounding of numbers near 1, through three layers and three steps.
 ROUNDING = dict(rtol=2e-5, atol=2e-6)
@@ -64,7 +64,7 @@ def test_equals_pmap():
 
 
 def test_four_devices_equal_one():
-    """Plain SGD is linear in the gradient: were it N times too large, or batch norm local, they would differ."""
+    """Plain SGD is linear in the gradient: N times too large, or batch norm local, would differ."""
     batches = [Data()[i] for i in range(3)]
     four, history4 = run(4, batches)
     one, history1 = run(1, batches)
@@ -77,16 +77,21 @@ def test_four_devices_equal_one():
 def test_batch_norm_sees_the_whole_batch():
     """Devices whose images differ in brightness, against the statistics of all eight images in NumPy."""
     batch = Data()[0]
-    batch = batch.replace(image=batch.image + np.repeat(np.arange(4, dtype=np.float32), 2)[:, None, None, None])
+    batch = batch.replace(
+        image=batch.image + np.repeat(np.arange(4, dtype=np.float32), 2)[:, None, None, None]
+    )
     after, _ = run(4, [batch])
     dense = started()[1].params['encoder']
     x = batch.image.reshape(8, -1) @ dense['kernel'] + dense['bias']
     running = after.model_state['batch_stats']['norm']
-    # Flax: 0.99 of the old (0 and 1), 0.01 of the new; its variance is E[x²] - E[x]², a cancellation of some units
+    # Flax: 0.99 of the old (0 and 1), 0.01 of the new; its variance is E[x²] - E[x]², a cancellation of some
+    # units
     np.testing.assert_allclose(running['mean'], 0.01 * x.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(running['var'], 0.99 + 0.01 * x.var(0), rtol=1e-5)
     apart = x.reshape(4, 2, -1).var(1).mean(0)
-    assert (0.01 * np.abs(apart - x.var(0))).max() > 1e-3  # which statistics of each device alone would not meet
+    assert (
+        0.01 * np.abs(apart - x.var(0))
+    ).max() > 1e-3  # which statistics of each device alone would not meet
 
 
 @pytest.mark.parametrize('check_vma', [False, True])
@@ -122,7 +127,9 @@ def test_loops_with_constant_carries_are_allowed():
     descent, _ = optimiser.build(10, 'sgd', 1.0)
     mesh = step.device_mesh()
     begin = step.replicate(state.create({'w': jnp.float32(1)}, {}, descent), mesh)
-    after, _ = step.pmapped(step.gradient_step(loss, descent, 0))(begin, step.share_out(np.ones(8, np.float32), mesh))
+    after, _ = step.pmapped(step.gradient_step(loss, descent, 0))(
+        begin, step.share_out(np.ones(8, np.float32), mesh)
+    )
     assert float(after.params['w']) == 1 - 2  # two rows a device
 
 
@@ -152,7 +159,7 @@ def test_devices_and_steps_draw_different_numbers():
 
 
 def test_checkpoint_of_four_devices_restores_on_one(tmp_path):
-    descent, begin = started()
+    _, begin = started()
     saved = checkpoints.manager(tmp_path, every=1, keep=1)
     checkpoints.save(saved, step.replicate(begin.replace(step=jnp.int32(1)), step.device_mesh()), {})
     saved.wait_until_finished()

@@ -1,13 +1,8 @@
-"""A method so small that its tests are about training: a line through made-up images.
-
-Also a program, ``python toy.py WORKDIR STEPS [key=value ...]``, for the tests that kill it.
-"""
+"""A method so small that its tests are about training: a line through made-up images."""
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -16,7 +11,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jfrecon.methods.method import AXIS
-from jfrecon.training.loop import Diverged, train
 from jfrecon.types import Batch, Pinhole
 
 SIZE = 4
@@ -54,13 +48,14 @@ class Toy:
         return distance + 0.1 * size, (model_state, {'distance': distance, 'size': size})
 
     def panels(self, params, model_state, batch):
-        guess = self.network.clone(axis_name=None).apply({'params': params, **model_state}, batch.image, train=False)
+        network = self.network.clone(axis_name=None)
+        guess = network.apply({'params': params, **model_state}, batch.image, train=False)
         assert np.isfinite(guess).all()
         return np.tile((np.asarray(batch.image) * 255).astype(np.uint8), (1, 1, 5, 1))
 
 
 class Data:
-    """Batch ``step``, drawn from the step; ``bad`` are the steps whose images are not numbers."""
+    """This process's part of batch ``step``; the images of ``bad`` steps are not numbers."""
 
     def __init__(self, size: int = 8, bad: tuple[int, ...] = (), pause: float = 0.0):
         self.size, self.bad, self.pause = size, bad, pause
@@ -68,9 +63,10 @@ class Data:
     def __getitem__(self, step: int) -> Batch:
         time.sleep(self.pause)
         draw = np.random.default_rng(step)
+        share = slice(jax.process_index(), None, jax.process_count())
         image = draw.random((self.size, SIZE, SIZE, 3), np.float32)
         landmarks = np.repeat(image.mean((1, 2))[:, None, :2], 68, 1)
-        return Batch(
+        batch = Batch(
             image=image * np.float32(np.nan) if step in self.bad else image,
             landmarks=landmarks,
             landmark_weight=np.ones((self.size, 68), np.float32),
@@ -78,6 +74,7 @@ class Data:
             camera=Pinhole(np.ones(self.size, np.float32), np.zeros((self.size, 2), np.float32)),
             index=np.arange(self.size, dtype=np.int32),
         )
+        return jax.tree.map(lambda leaf: leaf[share], batch)
 
 
 def config(**changes) -> ConfigDict:
@@ -96,11 +93,3 @@ def config(**changes) -> ConfigDict:
     )
     base.update(changes)
     return base
-
-
-if __name__ == '__main__':
-    changes = {key: int(value) for key, value in (argument.split('=') for argument in sys.argv[3:])}
-    try:
-        train(config(steps=int(sys.argv[2]), **changes), Path(sys.argv[1]), Toy(0.1), Data(pause=0.01))
-    except Diverged:
-        sys.exit(1)
