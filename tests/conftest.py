@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 
 # Through the environment, so that the processes that tests start do the same. One device: the tests of the
@@ -15,3 +16,8 @@ os.environ.setdefault(
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 
 assert 'jax' not in sys.modules, 'JAX was imported before it could be told'
+
+
+def pytest_unconfigure() -> None:
+    # Orbax drops the other reads of a damaged checkpoint half-way; what they say at exit helps nobody.
+    warnings.filterwarnings('ignore', 'Exception ignored in: <coroutine object _read_array_index')

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     train, validation = split(options.data)
     synthetic = synthetic_config(options.ict, options.quick)
-    photos = photo_config(synthetic, options.quick)
+    photos = photo_config(synthetic, options.out / 'synthetic', options.quick)
 
     state = loop.train(synthetic, options.out / 'synthetic')
     networks = {'synthetic_only': (state.params, state.model_state)}
@@ -56,7 +56,6 @@ def main(arguments: list[str] | None = None) -> None:
         photos,
         options.out / 'photos',
         data=build.batches(photos, train),
-        start=networks['synthetic_only'],
     )
     networks['trained'] = (state.params, state.model_state)
 
@@ -92,10 +91,11 @@ def synthetic_config(ict: Path, quick: bool) -> ConfigDict:
     return config
 
 
-def photo_config(synthetic: ConfigDict, quick: bool) -> ConfigDict:
+def photo_config(synthetic: ConfigDict, start: Path, quick: bool) -> ConfigDict:
     """Stage I on the photographs, from where the synthetic faces led."""
     config = synthetic.copy_and_resolve_references()
     config.data.source = 'folder'
+    config.start_from = str(start)
     if not quick:
         config.optimiser.learning_rate = 3e-4
         config.steps = 1_500

@@ -70,12 +70,14 @@ def closest_points(
     distance = np.full(len(points), np.inf)
     triangle = np.zeros(len(points), np.int32)
     weights = np.zeros((len(points), 3))
-    for size in np.unique(octave):
+    sizes, counts = np.unique(octave, return_counts=True)
+    first = 8
+    for size in sizes[np.argsort(-counts)]:
         group = np.flatnonzero(octave == size)
         tree, reach = cKDTree(centroids[group]), radius[group].max()
         for start in range(0, len(points), CHUNK):
             todo = np.arange(start, min(start + CHUNK, len(points)))
-            k = min(8, len(group))
+            k = min(first, len(group))
             while len(todo):
                 far, near = (x.reshape(len(todo), k) for x in tree.query(points[todo], k))
                 ids = group[near]
@@ -88,4 +90,5 @@ def closest_points(
                 weights[keep] = bary[row, best]
                 todo = todo[far[:, -1] < distance[todo] + reach] if k < len(group) else todo[:0]
                 k = min(2 * k, len(group))
+        first = 1  # a bound is known by now, and one centroid shows most other groups to be too far
     return distance, triangle, weights

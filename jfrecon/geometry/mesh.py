@@ -44,9 +44,7 @@ def vertex_normals(vertices: jax.Array, triangles: Array) -> jax.Array:
     Returns:
       [..., V, 3].
     """
-    return normalise(
-        _gather_to_vertices(triangle_normals(vertices, triangles), triangles, vertices.shape[-2])
-    )
+    return normalise(_gather_to_vertices(triangle_normals(vertices, triangles), triangles, vertices.shape[-2]))
 
 
 def tangents(vertices: jax.Array, normals: jax.Array, topology: Topology) -> tuple[jax.Array, jax.Array]:
@@ -157,9 +155,7 @@ def _loop(triangles, edges, sides, count, midpoints):
 
     def neighbours(chosen):
         i, j = edges[chosen].T
-        links = sparse.coo_matrix(
-            (np.ones(2 * len(i)), (np.r_[i, j], np.r_[j, i])), shape=(count, count)
-        ).tocsr()
+        links = sparse.coo_matrix((np.ones(2 * len(i)), (np.r_[i, j], np.r_[j, i])), shape=(count, count)).tocsr()
         return links, np.asarray(links.sum(1)).ravel()
 
     everyone, valence = neighbours(np.ones(len(edges), bool))

@@ -61,6 +61,7 @@ class Corners(NamedTuple):
         return b[0] * self.z0 + b[1] * self.z1 + b[2] * self.z2
 
 
+@partial(jax.jit, static_argnames='perspective')
 def barycentric(
     fragments: Fragments, pixels: jax.Array, depth: jax.Array, triangles: Array, *, perspective: bool = True
 ) -> jax.Array:

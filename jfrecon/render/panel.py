@@ -15,9 +15,6 @@ from jfrecon.types import FaceParameters, MorphableModel, Pinhole
 
 COLUMNS = ('input', 'overlay', 'geometry', 'albedo', 'light')
 
-# a lamp behind the viewer's left shoulder and a dim room: shows shape without flattering it
-_STUDIO = sh.directional(jnp.array([-0.4, 0.5, 0.77]), jnp.full(3, 2.2), 3).at[0].add(0.35 * sh.GREY)
-
 
 def rows(
     model: MorphableModel, chi: FaceParameters, image: jax.Array, camera: Pinhole, roughness: float
@@ -35,9 +32,9 @@ def _rows(model, chi, image, camera, roughness):
     height, width = image.shape[1:3]
     face = faces.surface(model, chi, camera)
     seen = faces.fragments(model, face, (height, width))
-    clay = jnp.full_like(face.diffuse, 0.6) * sh.evaluate(
-        sh.convolve(_STUDIO, sh.cosine_kernel(3)), face.normals
-    )
+    # a lamp behind the viewer's left shoulder and a dim room: shows shape without flattering it
+    studio = sh.directional(jnp.array([-0.4, 0.5, 0.77]), jnp.full(3, 2.2), 3).at[0].add(0.35 * sh.GREY)
+    clay = jnp.full_like(face.diffuse, 0.6) * vertex.irradiance(face.normals, studio)
     layers = jnp.concatenate([faces.colours(face, chi.light, roughness), clay, face.diffuse], -1)
     drawn, coverage = faces.picture(model, seen, layers)
     rendering, geometry, albedo = jnp.split(colour.linear_to_srgb(drawn), 3, -1)

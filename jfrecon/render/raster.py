@@ -46,17 +46,19 @@ class Window(NamedTuple):
 
 
 def windows(triangles: int, size: tuple[int, int]) -> tuple[Window, ...]:
-    """The lists for a mesh of so many triangles at this size; the last one takes triangles as large as the
-    image.
+    """The lists for a mesh at this size of image; the last one takes triangles as large as the image.
 
-    The small windows have room for the whole mesh. The large ones are bounded, because a mesh that a network
-    has put in front of the lens must not take minutes: 4,096 triangles up to 48x48, and 256 (64 on large
-    images) beyond.
+    Small windows have room for the whole mesh, the last for 256 triangles or 16 million pixel tests: a mesh
+    that a network has put in front of the lens must not take minutes.
     """
     height, width = size
-    small = ((triangles, 4), (triangles, 12), (min(triangles, 4096), 48))
-    lists = [Window(room, min(side, height), min(side, width)) for room, side in small if side < max(size)]
-    return (*lists, Window(min(triangles, 256 if height * width <= 256**2 else 64), height, width))
+    rooms = ((4, triangles), (12, triangles), (48, 4096), (192, 1024))
+    lists = [
+        Window(min(triangles, room), min(side, height), min(side, width))
+        for side, room in rooms
+        if 3 * side < 2 * max(size)  # a window of nearly the whole image is not worth compiling
+    ]
+    return (*lists, Window(min(triangles, max(256, 2**24 // (height * width))), height, width))
 
 
 @partial(jax.jit, static_argnames=('size', 'cull', 'perspective', 'near', 'lists'))

@@ -8,6 +8,7 @@ optimiser, counts of skipped steps).
 from __future__ import annotations
 
 import functools
+import logging as python_logging
 import shutil
 import textwrap
 from pathlib import Path
@@ -89,6 +90,8 @@ def restore(checkpoints: ocp.CheckpointManager, abstract: TrainState) -> TrainSt
             restored = checkpoints.restore(step, args=items) if stored == wanted else None
         except Exception as error:  # whatever Orbax, TensorStore and JSON say of files that are torn
             logging.warning('%s is damaged (%s); trying the one before', path, _brief(error))
+            # Orbax leaves the futures of the other reads behind, which would complain one by one
+            python_logging.getLogger('asyncio').setLevel(python_logging.CRITICAL)
             damaged.append(path)
             continue
         if restored is None:
@@ -136,6 +139,20 @@ def load(directory: str | Path) -> tuple[dict[str, Any], int, Params, ModelState
     raise UserError(f'{directory}: no checkpoint here; train one with python -m jfrecon.main')
 
 
+def load_network(directory: str | Path, params: Params, model_state: ModelState) -> tuple[Params, ModelState]:
+    """Another run's network in place of a fresh one of the same architecture.
+
+    Raises:
+      UserError: there is no checkpoint in ``directory``, or its network has other names or shapes.
+    """
+    _, step, found_params, found_state = load(directory)
+    stored = {'network': _shapes({'params': found_params, 'model_state': found_state})}
+    wanted = {'network': _shapes({'params': params, 'model_state': model_state})}
+    if stored != wanted:
+        _explain(Path(directory) / str(step), stored, wanted, 'name another --config.start_from')
+    return found_params, found_state
+
+
 def config_of(checkpoints: ocp.CheckpointManager) -> dict[str, Any] | None:
     """The config of the newest checkpoint whose config can be read."""
     for step in sorted(checkpoints.all_steps(), reverse=True):
@@ -175,7 +192,12 @@ def _shapes(tree: Any) -> dict[str, str]:
     return {name(path): f'{np.dtype(leaf.dtype)}{list(leaf.shape)}' for path, leaf in leaves}
 
 
-def _explain(path: Path, stored: dict[str, dict[str, str]], wanted: dict[str, dict[str, str]]) -> NoReturn:
+def _explain(
+    path: Path,
+    stored: dict[str, dict[str, str]],
+    wanted: dict[str, dict[str, str]],
+    remedy: str = 'use another --workdir',
+) -> NoReturn:
     """Raises UserError naming a leaf that differs, those of the network first."""
     for item in wanted:
         there, here = stored[item], wanted[item]
@@ -185,7 +207,7 @@ def _explain(path: Path, stored: dict[str, dict[str, str]], wanted: dict[str, di
             more = f' (and {len(names) - 1} more)' if len(names) > 1 else ''
             raise UserError(
                 f'{path} is of another network or optimiser: {name} is {there.get(name, "absent")} there and '
-                f'{here.get(name, "absent")} in this config{more}; use another --workdir'
+                f'{here.get(name, "absent")} in this config{more}; {remedy}'
             )
     raise AssertionError('nothing differs')
 

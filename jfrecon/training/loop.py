@@ -17,6 +17,8 @@ from absl import logging
 from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 
+from jfrecon import methods
+from jfrecon.data import build
 from jfrecon.errors import UserError
 from jfrecon.methods.method import AXIS, Method
 from jfrecon.training import checkpoints, optimiser, record
@@ -55,9 +57,9 @@ def train(
 
     Args:
       config: reads ``seed``, ``steps``, ``optimiser`` (see `jfrecon.training.optimiser`), ``log_every``,
-        ``panels_every`` (0: never), ``checkpoint_every``, ``max_skipped_in_a_row``, and if they are there
-        ``keep_checkpoints`` (3) and ``keep_checkpoints_every`` (0: none for good). The rest belongs to method
-        and data.
+        ``panels_every`` (0: only at the end), ``checkpoint_every``, ``max_skipped_in_a_row``, and if they are
+        there ``keep_checkpoints`` (3) and ``keep_checkpoints_every`` (0: none for good). The rest belongs to
+        method and data.
       workdir: gets config.json, metrics.jsonl, checkpoints/, panels/ and TensorBoard's events.
       method: instead of the one that the config names.
       data: instead of the data that the config names.
@@ -71,8 +73,6 @@ def train(
     first_process = jax.process_index() == 0
     _check(config)
     if method is None:
-        from jfrecon import methods
-
         method = methods.build(config, AXIS)
     descent, rates = optimiser.build(config.steps, **config.optimiser)
     mesh = steps.device_mesh()
@@ -93,7 +93,10 @@ def train(
     fresh = lambda: states.create(*method.init(key), descent)  # noqa: E731
     state = checkpoints.restore(saved, _replicated_shapes(jax.eval_shape(fresh), mesh))
     if state is None:
-        state = steps.replicate(fresh(), mesh)
+        params, model_state = method.init(key)
+        if config.get('start_from') is not None:
+            params, model_state = checkpoints.load_network(config.start_from, params, model_state)
+        state = steps.replicate(states.create(params, model_state, descent), mesh)
     step = int(state.step)
     if step >= config.steps:
         logging.warning('%s is at step %d of %d already; nothing to do', workdir, step, config.steps)
@@ -104,9 +107,7 @@ def train(
 
     # Data and the compiled step.
     if data is None:
-        from jfrecon import data as sources
-
-        data = sources.training_batches(config, workdir)
+        data = build.training_batches(config, workdir)
     example = data[step]
     faces = jax.tree.map(lambda leaf: leaf[:PANEL_ROWS], data[0])
     images = len(example.image) * jax.process_count()
@@ -138,10 +139,14 @@ def train(
                     done, metrics = pending.popleft()
                     skipping = int(metrics['skipped_in_a_row'])
                     if skipping >= config.max_skipped_in_a_row:
+                        good = saved.latest_step()
+                        kept = (
+                            'there is no checkpoint yet' if good is None else f'the last good one is {good}'
+                        )
                         raise Diverged(
-                            f'{skipping} steps in a row gave a loss or gradient that is not finite, up to '
-                            f'step {done}; {workdir}/checkpoints holds the last good state: lower '
-                            f'config.optimiser.learning_rate or look at the data'
+                            f'{skipping} steps in a row up to {done} gave a loss or gradient that is not '
+                            f'finite; {workdir}/checkpoints: {kept}; lower config.optimiser.learning_rate '
+                            f'or look at the data'
                         )
                     journal.advance(done)
                     if done == 1 or done == config.steps or _due(done, config.log_every):

@@ -67,7 +67,10 @@ def test_gradient_matches_finite_differences(cam):
     with jax.enable_x64(True):
         cam = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), cam)
         p, direction = jnp.asarray(POINTS[:3], jnp.float64), jnp.asarray(RNG.normal(size=(3, 3)))
-        f = lambda p: (camera.project(cam, p)[0] ** 2).sum()
+
+        def f(p):
+            return (camera.project(cam, p)[0] ** 2).sum()
+
         h = 1e-3
         numeric = (f(p + h * direction) - f(p - h * direction)) / (2 * h)
         # h² relative to a depth of 500 mm: 4e-12; rounding 1e-16 * 1e5 / h.
@@ -76,6 +79,8 @@ def test_gradient_matches_finite_differences(cam):
 
 def test_towards_points_at_the_camera():
     np.testing.assert_allclose(
-        camera.towards(CAMERAS[0], POINTS), -POINTS / np.linalg.norm(POINTS, axis=-1, keepdims=True), atol=1e-6
+        camera.towards(CAMERAS[0], POINTS),
+        -POINTS / np.linalg.norm(POINTS, axis=-1, keepdims=True),
+        atol=1e-6,
     )
     np.testing.assert_array_equal(camera.towards(CAMERAS[1], POINTS), np.tile([0.0, 0, 1], (len(POINTS), 1)))

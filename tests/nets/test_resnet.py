@@ -102,8 +102,10 @@ def train_step(model):
     return jax.jit(lambda variables, x: model.apply(variables, x, True, mutable=['batch_stats']))
 
 
-def initial(model, x):
-    return jax.jit(lambda x: model.init(jax.random.key(0), x, False))(x)
+def filled(model, size):
+    """Random variables, positive so that they do for variances too; `init` would have to compile."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda x: rng.uniform(0.05, 0.1, x.shape).astype(x.dtype), shapes(model, size))
 
 
 def assert_same(got, want):
@@ -129,8 +131,8 @@ def test_torchvision_layout_in_both_modes(tmp_path, bottleneck, size):
         want = theirs(to_torch(x))
     got, state = train_step(ours)(variables, x)
     assert_same(got, want)
-    # A train-mode step's statistics: momentum 0.1 in PyTorch's sense; the variance of the batch is biased here
-    # and unbiased there, a factor n / (n - 1) of the n = 3 · (size / 2)² values per channel after the stem.
+    # A train-mode step's statistics: momentum 0.1 in PyTorch's sense; the variance of the batch is biased
+    # here and unbiased there, a factor n / (n - 1) of the n = 3 · (size / 2)² values per channel of the stem.
     stats, before = state['batch_stats']['bn1'], variables['batch_stats']['bn1']
     np.testing.assert_allclose(stats['mean'], theirs.bn1.running_mean.numpy(), atol=1e-6)
     n = 3 * (-(-size // 2)) ** 2
@@ -198,7 +200,7 @@ def test_synchronised_batch_norm_sees_the_whole_batch():
     x = jnp.asarray(image(8, 32))
     kwargs = {'depths': (1,), 'bottleneck': False, 'width': 4}
     whole = resnet.ResNet(**kwargs)
-    variables = initial(whole, x)
+    variables = filled(whole, 32)
     want, state = train_step(whole)(variables, x)
     shard = resnet.ResNet(**kwargs, axis_name='devices')
     step = jax.vmap(lambda x: shard.apply(variables, x, True, mutable=['batch_stats']), axis_name='devices')
@@ -211,7 +213,7 @@ def test_synchronised_batch_norm_sees_the_whole_batch():
 def test_bfloat16_keeps_parameters_and_output_in_float32():
     model = resnet.ResNet((1, 1), False, 8, outputs=3, dtype=jnp.bfloat16)
     x = jnp.asarray(image(2, 32))
-    variables = initial(model, x)
+    variables = filled(model, 32)
     assert {v.dtype for v in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
     got = forward(model)(variables, x)
     assert got.dtype == jnp.float32

@@ -1,13 +1,13 @@
 """Weight files that do not fit, are damaged, or mean harm."""
 
 import builtins
-import functools
 import pickle
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from safetensors.numpy import save_file
 
 from jfrecon.errors import UserError
@@ -16,20 +16,21 @@ from jfrecon.nets import encoder, resnet, weights
 MODEL = resnet.ResNet((1,), bottleneck=False, width=4, outputs=3)
 
 
-@functools.cache
-def variables(model=MODEL):
-    return jax.jit(lambda k: model.init(k, jnp.zeros((1, 32, 32, 3)), False))(jax.random.key(0))
+def shapes(net=MODEL):
+    return jax.eval_shape(lambda k: net.init(k, jnp.zeros((1, 32, 32, 3)), False), jax.random.key(0))
 
 
-def published(model=MODEL, seed=0):
+def variables(net=MODEL):
+    return jax.tree.map(lambda x: np.full(x.shape, 0.5, x.dtype), shapes(net))
+
+
+def published(net=MODEL, seed=0):
     """A complete file's tensors in torchvision's names, random."""
     rng = np.random.default_rng(seed)
     tensors = {}
-    for collection, tree in variables(model).items():
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            keys = (collection, *(p.key for p in path))
-            shape = leaf.transpose(3, 2, 0, 1).shape if leaf.ndim == 4 else leaf.T.shape
-            tensors[weights.torchvision_name(keys)] = rng.normal(size=shape).astype(np.float32)
+    for keys, leaf in flatten_dict(shapes(net)).items():
+        shape = tuple(leaf.shape[i] for i in (3, 2, 0, 1)) if len(leaf.shape) == 4 else leaf.shape[::-1]
+        tensors[weights.torchvision_name(keys)] = rng.normal(size=shape).astype(np.float32)
     return tensors
 
 
@@ -64,23 +65,17 @@ def test_counters_of_batch_norm_are_ignored(tmp_path):
 
 def test_a_latent_of_another_size_keeps_its_layer(tmp_path):
     net = encoder.Encoder('resnet18', latent=6)
-    given = jax.jit(lambda k: net.init(k, jnp.zeros((1, 32, 32, 3)), False))(jax.random.key(0))
-    body = resnet.resnet18(outputs=1000)
-    shapes = jax.eval_shape(lambda k: body.init(k, jnp.zeros((1, 32, 32, 3)), False), jax.random.key(0))
-    tensors = {}
-    for collection, tree in shapes.items():
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            shape = tuple(leaf.shape[i] for i in (3, 2, 0, 1)) if len(leaf.shape) == 4 else leaf.shape[::-1]
-            name = weights.torchvision_name((collection, *(p.key for p in path)))
-            tensors[name] = np.full(shape, 0.25, np.float32)
+    given = variables(net)
+    tensors = published(resnet.resnet18(outputs=1000))
     loaded = encoder.with_published(net, given, write(tmp_path, tensors))
     assert jax.tree.structure(loaded) == jax.tree.structure(given)
     for kind in ('kernel', 'bias'):
         np.testing.assert_array_equal(
             loaded['params']['body']['fc'][kind], given['params']['body']['fc'][kind]
         )
-    np.testing.assert_array_equal(loaded['params']['body']['conv1']['kernel'], 0.25)
-    np.testing.assert_array_equal(loaded['batch_stats']['body']['bn1']['var'], 0.25)
+    kernel = loaded['params']['body']['conv1']['kernel']
+    np.testing.assert_array_equal(kernel, tensors['conv1.weight'].transpose(2, 3, 1, 0))
+    np.testing.assert_array_equal(loaded['batch_stats']['body']['bn1']['var'], tensors['bn1.running_var'])
 
 
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16', 'float64'])

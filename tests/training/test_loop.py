@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -117,6 +118,25 @@ def test_another_config_is_refused(whole):
     )
 
 
+def test_start_from_another_runs_network(whole, tmp_path):
+    workdir, before = whole
+    begun = toy.config(steps=1, start_from=str(workdir), seed=5)
+    begun.optimiser.learning_rate = 1e-9
+    state = train(begun, tmp_path / 'next', toy.Toy(0.1), toy.Data())
+    # one step at a rate of 1e-9 moves no parameter by more than that; a fresh network is tenths away
+    for new, old in zip(jax.tree.leaves(state.params), jax.tree.leaves(before.params)):
+        np.testing.assert_allclose(new, old, atol=1e-8)
+    assert int(state.step) == 1
+
+    class Wider(toy.Toy):
+        def init(self, key):
+            params, model_state = super().init(key)
+            return params | {'extra': jnp.ones(3)}, model_state
+
+    with pytest.raises(UserError, match=r'params\.extra is absent there.*start_from'):
+        train(begun, tmp_path / 'other', Wider(0.1), toy.Data())
+
+
 def test_a_finished_run_stays_as_it_is(whole):
     workdir, state = whole
     log = (workdir / 'metrics.jsonl').read_bytes()
@@ -127,7 +147,9 @@ def test_a_finished_run_stays_as_it_is(whole):
 
 def test_a_diverged_run_ends_and_keeps_the_last_good_state(tmp_path):
     config = toy.config(checkpoint_every=2, steps=20)
-    with pytest.raises(Diverged, match=r'3 steps in a row .* up to step 8; .*learning_rate'):
+    with pytest.raises(
+        Diverged, match=r'3 steps in a row up to 8 .* the last good one is 4; .*learning_rate'
+    ):
         train(config, tmp_path, toy.Toy(0.1), toy.Data(bad=tuple(range(5, 20))))
     assert [line['loss'] is None for line in lines(tmp_path)] == [False] * 5 + [True] * 2
     _, step, params, _ = checkpoints.load(tmp_path)

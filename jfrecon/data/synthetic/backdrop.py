@@ -7,92 +7,100 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-OCTAVES = (2, 4, 9, 24)
-BOXES = 5
+from jfrecon.data.synthetic.dice import Dice
+
+OCTAVES = (2, 3, 6, 14)
+BOXES, DISCS = 5, 16
 
 
 @struct.dataclass
 class Backdrop:
-    """A painted background and a foreground occluder.
+    """A painted background and a foreground occluder; lengths in picture widths, colours linear RGB.
 
     Attributes:
-      base: [3] linear RGB.
-      octaves: for each of OCTAVES a grid [n, n, 3] of linear colours to be stretched over the picture and added.
-      boxes: [BOXES, 8] centre, half size, softness (all in picture widths), and RGB of soft rectangles: walls, windows.
-      occluder: [8] centre, half size, angle, roundness (picture widths, radians), 1 if there is one, softness.
+      base: [3].
+      octaves: for each of OCTAVES a grid [n, n, 3] of log factors to be stretched over the picture.
+      boxes: [BOXES, 8] centre, half size, softness, and RGB of soft rectangles: walls, windows, shelves.
+      discs: [DISCS, 6] centre, radius and RGB of blurred lights.
+      occluder: [8] centre, half size, angle, roundness, 1 if there is one, softness.
       occluder_colour: [2, 3].
     """
 
     base: jax.Array
     octaves: tuple[jax.Array, ...]
     boxes: jax.Array
+    discs: jax.Array
     occluder: jax.Array
     occluder_colour: jax.Array
 
 
-def sample(key: jax.Array) -> Backdrop:
-    """Plain studio walls, gradients, bokeh, foliage-like noise, rooms made of soft boxes."""
-    keys = iter(jax.random.split(key, 24))
-    colours = lambda shape: _colours(next(keys), shape)
-    plain = jax.random.uniform(next(keys)) < 0.3
-    strength = jax.random.uniform(next(keys), (len(OCTAVES) + 1,)) ** 1.5
-    strength = jnp.where(plain, strength * jnp.array([0.3, 0.05, 0.02, 0.01, 0.0]), strength)
-    level = jnp.exp(0.8 * jax.random.normal(next(keys)) - 1.2)
-    octaves = []
-    for n, share in zip(OCTAVES, strength, strict=False):
-        noise = jax.random.normal(next(keys), (n, n, 1)) + 0.35 * jax.random.normal(next(keys), (n, n, 3))
-        octaves.append(0.5 * share * level * noise)
-    place = jax.random.uniform(next(keys), (BOXES, 5))
-    box_colours = colours((BOXES, 3)) * level * 2.5
-    shown = jax.random.uniform(next(keys), (BOXES, 1)) < strength[-1]
+def sample(dice: Dice) -> Backdrop:
+    """Plain studio walls, gradients, foliage, rooms made of soft boxes, lights out of focus."""
+    busy = dice.chance(0.65)
+    # How strong each octave is: a wall has a gradient at most.
+    strength = dice.uniform(len(OCTAVES)) * jnp.array([0.9, 0.7, 0.7, 0.45]) * dice.chance(0.6, len(OCTAVES))
+    strength = jnp.where(busy > 0, strength, strength * jnp.array([0.35, 0.1, 0.0, 0.0]))
+    octaves = tuple(
+        share * (dice.normal(n, n, 1) + 0.25 * dice.normal(n, n, 3)) for n, share in zip(OCTAVES, strength)
+    )
+    level = jnp.exp(0.7 * dice.normal() - 0.7)
     boxes = jnp.concatenate(
         [
-            place[:, :2],
-            0.03 + 0.35 * place[:, 2:4] ** 2 + jnp.where(shown, 0.0, -2.0),
-            0.01 + 0.08 * place[:, 4:],
-            box_colours,
+            dice.uniform(BOXES, 2),
+            0.03 + 0.35 * dice.uniform(BOXES, 2) ** 2 - 2.0 * (1.0 - busy * dice.chance(0.4, BOXES, 1)),
+            0.01 + 0.06 * dice.uniform(BOXES, 1),
+            level * 1.5 * _colours(dice, BOXES),
         ],
         1,
     )
-    draw = jax.random.uniform(next(keys), (9,))
+    lit = busy * dice.chance(0.3)
+    discs = jnp.concatenate(
+        [
+            dice.uniform(DISCS, 2),
+            dice.uniform(low=0.03, high=0.12) * dice.uniform(DISCS, 1, low=0.7, high=1.2),
+            lit * dice.chance(0.7, DISCS, 1) * 2.0 * level * _colours(dice, DISCS),
+        ],
+        1,
+    )
     # From the side or below; hands and microphones seldom come from above.
-    around = jnp.radians(-20.0 + 220.0 * draw[0])
-    reach = 0.36 + 0.22 * draw[1]
+    around = jnp.radians(dice.uniform(low=-20.0, high=200.0))
+    reach = dice.uniform(low=0.36, high=0.58)
     occluder = jnp.stack(
         [
             0.5 + reach * jnp.cos(around),
             0.5 + reach * jnp.sin(around),
-            0.05 + 0.12 * draw[2],
-            0.05 + 0.2 * draw[3],
-            np.pi * draw[4],
-            2.0 + 4.0 * draw[5],
-            jnp.where(draw[6] < 0.07, 1.0, 0.0),
-            0.004 + 0.02 * draw[7] ** 2,
+            dice.uniform(low=0.05, high=0.17),
+            dice.uniform(low=0.05, high=0.25),
+            np.pi * dice.uniform(),
+            dice.uniform(low=2.0, high=6.0),
+            dice.chance(0.07),
+            0.004 + 0.02 * dice.uniform() ** 2,
         ]
     )
-    return Backdrop(colours((3,)) * level * 1.5, tuple(octaves), boxes, occluder, colours((2, 3)))
+    base = level * _colours(dice, 1)[0]
+    return Backdrop(base, octaves, boxes, discs, occluder, _colours(dice, 2))
 
 
-def _colours(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Linear colours, mostly of low saturation."""
-    a, b, c = jax.random.split(key, 3)
-    grey = jax.random.uniform(a, (*shape[:-1], 1), minval=0.05, maxval=0.8)
-    tint = jax.random.uniform(b, shape, minval=-1.0)
-    return grey * (1.0 + tint * jax.random.uniform(c, (*shape[:-1], 1)) ** 1.5 * 0.9)
+def _colours(dice: Dice, count: int) -> jax.Array:
+    """[count, 3] linear colours, mostly of low saturation."""
+    grey = dice.uniform(count, 1, low=0.05, high=0.9)
+    return grey * (1.0 + dice.uniform(count, 3, low=-1.0) * 0.9 * dice.uniform(count, 1) ** 2)
 
 
 def paint(backdrop: Backdrop, size: int) -> jax.Array:
     """The background [size, size, 3] in linear RGB, under light of level one."""
-    picture = jnp.broadcast_to(backdrop.base, (size, size, 3))
-    for grid in backdrop.octaves:
-        picture += _stretch(grid, size)
+    factors = sum(_stretch(grid, size) for grid in backdrop.octaves)
+    picture = backdrop.base * jnp.exp(jnp.clip(factors, -2.5, 1.5))
     at = (jnp.arange(size) + 0.5) / size
     for x, y, half_width, half_height, soft, *colour in backdrop.boxes:
         across = jax.nn.sigmoid((half_width - jnp.abs(at - x)) / soft)
         along = jax.nn.sigmoid((half_height - jnp.abs(at - y)) / soft)
         cover = (along[:, None] * across[None, :])[..., None]
         picture = picture * (1 - cover) + cover * jnp.stack(colour)
-    return jnp.maximum(picture, 0.004)
+    x, y, radius = (backdrop.discs[:, k, None, None] for k in range(3))
+    distance = jnp.sqrt(jnp.square(at[None, None, :] - x) + jnp.square(at[None, :, None] - y))
+    glow = jax.nn.sigmoid((radius - distance) / 0.012)
+    return picture + jnp.einsum('dyx,dc->yxc', glow, backdrop.discs[:, 3:])
 
 
 def _stretch(grid: jax.Array, size: int) -> jax.Array:

@@ -23,6 +23,7 @@ from jfrecon.morphable.head import Head
 
 RECIPE = 'recipe.json'
 VERSION = 1  # of what a seed and an index stand for: to be raised with every change to a face
+SKINS = 512  # at most; painting one takes as long as ten photographs
 CHUNK = 16  # faces between two reports of progress
 THREADS = 2  # one program leaves half of a CPU idle
 
@@ -90,7 +91,8 @@ def _samples(
     head: Head, count: int, size: int, seed: int, focal: float, fill: float, truth: bool, frames: int
 ) -> Iterator[Sample]:
     scenery = stage.build(head)
-    painted = skins.paint(scenery, seed, -(-count // frames), generate.TEXTURE)
+    people = -(-count // frames)
+    painted = skins.paint(scenery, seed, min(people, max(64, people // 32), SKINS), generate.TEXTURE)
 
     def make(start: int) -> generate.Shot:
         indices = jnp.minimum(jnp.arange(start, start + CHUNK), count - 1)

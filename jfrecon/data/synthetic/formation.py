@@ -96,7 +96,7 @@ def _see(
     Surfaces with two sides have normals that face the camera.
     """
     pixels, depth = cameras.project(camera, layer.vertices)
-    fragments = raster.rasterise(pixels, depth, layer.triangles, (size, size))
+    fragments = raster.rasterise(pixels, depth, layer.triangles, (size, size), cull=not both_sides)
     values = raster.interpolate(
         fragments, layer.triangles, jnp.concatenate([layer.normals, layer.attributes], -1)
     ).reshape(size * size, -1)
@@ -126,10 +126,10 @@ def _lit(
     wrapped = jnp.maximum(cosine[:, None] + bleed, 0.0) / (1.0 + bleed)
     key = jnp.maximum(lighting.received(cosine, lamps.softness[0]), 0.0)[:, None]
     key = key + jnp.exp(-9.0 * jnp.square(lamps.softness[0])) * (wrapped - jnp.maximum(cosine, 0.0)[:, None])
-    white = soft * surface.open[:, None] + key * key_share[:, None] * lamps.irradiance[0]
+    white = soft + key * key_share[:, None] * lamps.irradiance[0]
     view = mesh.normalise(-point)
     mirrored = 2.0 * jnp.sum(view * surface.normal, -1, keepdims=True) * surface.normal - view
-    shine = materials.reflected(lamps, mirrored, surface.lobe, key_share, surface.open * jnp.maximum(share, 0.3))
+    shine = materials.reflected(lamps, mirrored, surface.lobe, key_share, share)
     s = surface.specular[:, None]
     return (1 - s) * surface.diffuse * white + s * shine
 

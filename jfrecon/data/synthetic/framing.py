@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jfrecon.data.synthetic.dice import Dice
 from jfrecon.geometry import camera as cameras
 from jfrecon.geometry import rotations
 from jfrecon.types import Pinhole
@@ -35,26 +36,23 @@ class Framing:
     centre: jax.Array
 
 
-def sample(key: jax.Array, focal: float, fill: float) -> Framing:
+def sample(dice: Dice, focal: float, fill: float) -> Framing:
     """Mostly near frontal with tails to the limits; half of the cameras have the given focal length (crop widths).
 
-    `fill` is the mean share of the crop's width that the landmarks' box takes."""
-    kind, near, far, lens, off, place = jax.random.split(key, 6)
+    `fill` is the mean share of the crop's width that the landmarks' box takes.
+    """
     limits = jnp.radians(jnp.array(LIMITS))
-    concentrated = jax.random.normal(near, (3,)) * jnp.radians(jnp.array([6.0, 12.0, 4.0]))
-    spread = jax.random.uniform(far, (3,), minval=-1.0, maxval=1.0) * limits
-    angles = jnp.where(jax.random.uniform(kind, (3,)) < jnp.array([0.7, 0.5, 0.75]), concentrated, spread)
-    draw = jax.random.uniform(lens, (2,))
-    length = jnp.where(draw[0] < 0.5, focal, 4.0 * 2.5 ** draw[1])
+    concentrated = dice.normal(3) * jnp.radians(jnp.array([6.0, 12.0, 4.0]))
+    spread = dice.uniform(3, low=-1.0) * limits
+    angles = jnp.where(dice.chance(jnp.array([0.7, 0.5, 0.75]), 3) > 0, concentrated, spread)
     # A face seldom stands on the photo's axis: half of the principal points lie off the crop's centre.
-    shift = jnp.where(draw[0] * 7.0 % 1.0 < 0.5, 0.35, 0.0) * jax.random.normal(off, (2,))
-    jitter = jnp.clip(jax.random.normal(place, (3,)), -2.5, 2.5)
+    shift = 0.35 * dice.chance(0.5) * dice.normal(2)
     return Framing(
         angles=jnp.clip(angles, -limits, limits),
-        focal=length,
-        principal=0.5 + jnp.clip(shift, -0.8, 0.8),
-        fill=fill * jnp.exp(JITTER[0] * jitter[0]),
-        centre=0.5 + JITTER[1] * jitter[1:],
+        focal=jnp.where(dice.chance(0.5) > 0, focal, 4.0 * 2.5 ** dice.uniform()),
+        principal=0.5 + shift,
+        fill=fill * jnp.exp(JITTER[0] * dice.normal()),
+        centre=0.5 + JITTER[1] * dice.normal(2),
     )
 
 

@@ -74,11 +74,16 @@ def shoot(stage: Stage, painted: skins.Skins, view: scene.Scene, skin: jax.Array
     )
 
 
-def draw(stage: Stage, seed: int, index: jax.Array, frames: int, focal: float, fill: float) -> scene.Scene:
-    """The scene of picture `index` of a seed: a pure function of the two. `frames` pictures in a row share a person."""
+def draw(
+    stage: Stage, seed: int, index: jax.Array, skin: jax.Array, frames: int, focal: float, fill: float
+) -> scene.Scene:
+    """The scene of picture `index` of a seed, in the skin of that index: a pure function of the three.
+
+    `frames` pictures in a row share a person.
+    """
     root = jax.random.key(seed)
     who = jax.random.fold_in(jax.random.fold_in(root, 0xFACE), index // frames)
-    tone = jax.random.split(skins.key(seed, index // frames))[0]
+    tone = jax.random.split(skins.key(seed, skin))[0]
     return scene.sample(stage.model, jax.random.fold_in(root, index), who, tone, focal, fill)
 
 
@@ -89,8 +94,8 @@ def take(
     """Pictures of indices [n], one after another; leaves of the result have a leading axis n."""
 
     def one(index):
-        view = draw(stage, seed, index, frames, focal, fill)
-        return shoot(stage, painted, view, index // frames % skins.SKINS, size)
+        skin = index // frames % len(painted.texture)
+        return shoot(stage, painted, draw(stage, seed, index, skin, frames, focal, fill), skin, size)
 
     return jax.lax.map(one, indices)
 

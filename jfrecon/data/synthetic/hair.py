@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jfrecon.data.synthetic.dice import Dice
 from jfrecon.data.synthetic.stage import COLUMNS, ROWS, Stage
 from jfrecon.geometry import mesh
 
@@ -56,7 +57,8 @@ class Hair:
       gloss: strength of the highlight.
       grain: contrast of the strands.
       tufts: [6, 4] waves over the shell: amplitude, counts along azimuth and polar angle, phase.
-      lean: how far strands lean sideways, and [2] where the fringe parts: azimuth and radians that it lifts there.
+      lean: how far strands lean sideways.
+      part: [2] where the fringe parts: azimuth, and radians that it lifts there.
       seed: [2] offset into the noise.
     """
 
@@ -76,35 +78,32 @@ class Hair:
     seed: jax.Array
 
 
-def sample(colour: jax.Array, key: jax.Array) -> Hair:
+def sample(colour: jax.Array, dice: Dice) -> Hair:
     """A random style for hair of a colour [3]; cloth gets a colour of its own."""
-    keys = iter(jax.random.split(key, 12))
     share, top, side, *line, ragged, opacity, length, opening, cloth = _TABLE.T
-    style = jax.random.choice(next(keys), len(_TABLE), p=jnp.asarray(share / share.sum()))
+    style = dice.choice(share)
     pick = lambda column: jnp.asarray(column)[style]
-    jitter = jax.random.normal(next(keys), (6,))
-    shift = 2.5 * jitter[0] + 2.0 * jax.random.normal(next(keys), (8,)) * jnp.where(pick(cloth) > 0, 0.2, 1.0)
-    dye = jax.random.uniform(next(keys), (3,), minval=0.02, maxval=0.6)
-    dye = jnp.where(jax.random.uniform(next(keys)) < 0.4, jnp.mean(dye) * jax.random.uniform(next(keys)), dye)
-    waves = jax.random.uniform(next(keys), (6, 2), minval=jnp.array([2.0, 1.0]), maxval=jnp.array([14.0, 9.0]))
-    phases = jax.random.uniform(next(keys), (6,), maxval=2 * np.pi)
-    amplitude = 0.09 * jnp.abs(jax.random.normal(next(keys), (6,))) * (1.0 - 0.8 * pick(cloth))
-    draw = jax.random.uniform(next(keys), (4,))
+    woven = pick(cloth)
+    shift = 2.5 * dice.normal() + 2.0 * dice.normal(8) * (1.0 - 0.8 * woven)
+    dye = dice.uniform(3, low=0.02, high=0.6)
+    dye = jnp.where(dice.chance(0.4) > 0, jnp.mean(dye), dye)
+    waves = jnp.round(jnp.stack([dice.uniform(6, low=2.0, high=14.0), dice.uniform(6, low=1.0, high=9.0)], 1))
+    amplitude = 0.09 * jnp.abs(dice.normal(6)) * (1.0 - 0.8 * woven)
     return Hair(
-        volume=jnp.stack([pick(top), pick(side)]) * jnp.exp(0.35 * jitter[1:3]),
+        volume=jnp.stack([pick(top), pick(side)]) * jnp.exp(0.35 * dice.normal(2)),
         hairline=jnp.radians(jnp.asarray(_NATURAL) + jnp.stack([pick(column) for column in line]) + shift),
-        ragged=jnp.radians(pick(ragged)) * jnp.exp(0.3 * jitter[3]),
+        ragged=jnp.radians(pick(ragged)) * jnp.exp(0.3 * dice.normal()),
         opacity=pick(opacity),
-        length=pick(length) * jnp.exp(0.3 * jitter[4]),
-        opening=jnp.radians(pick(opening) + 6.0 * jitter[5]),
-        cloth=pick(cloth),
-        colour=jnp.where(pick(cloth) > 0, dye, colour),
-        gloss=0.35 * draw[0] * (1.0 - pick(cloth)),
-        grain=jnp.where(pick(cloth) > 0, 0.12, 0.35 + 0.45 * draw[1]),
-        tufts=jnp.concatenate([amplitude[:, None], jnp.round(waves), phases[:, None]], 1),
-        lean=2.0 * (draw[2] - 0.5),
-        part=jnp.stack([jnp.radians(70.0) * (draw[3] - 0.5), jnp.where(pick(cloth) > 0, 0.0, 0.12)]),
-        seed=jax.random.uniform(next(keys), (2,)),
+        length=pick(length) * jnp.exp(0.3 * dice.normal()),
+        opening=jnp.radians(pick(opening) + 6.0 * dice.normal()),
+        cloth=woven,
+        colour=jnp.where(woven > 0, dye, colour),
+        gloss=0.35 * dice.uniform() * (1.0 - woven),
+        grain=jnp.where(woven > 0, 0.12, dice.uniform(low=0.25, high=0.6)),
+        tufts=jnp.concatenate([amplitude[:, None], waves, 2 * np.pi * dice.uniform(6, 1)], 1),
+        lean=dice.uniform(low=-1.0),
+        part=jnp.stack([jnp.radians(dice.uniform(low=-35.0, high=35.0)), 0.12 * (1.0 - woven)]),
+        seed=dice.uniform(2),
     )
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jfrecon.data.synthetic.dice import Dice
 from jfrecon.shading import sh
 
 LAMPS = 6
@@ -97,19 +98,17 @@ def warmth(amount: jax.Array) -> jax.Array:
     return jnp.exp(amount[..., None] * jnp.array([0.45, -0.02, -0.6]))
 
 
-def sample(key: jax.Array) -> Lamps:
+def sample(dice: Dice) -> Lamps:
     """Random lamps of one of seven kinds, scaled so that a frontal white surface sends back about 1."""
-    kinds, mirror, places, amounts, hues = jax.random.split(key, 5)
-    kind = jax.random.choice(kinds, len(_SHARE), p=jnp.asarray(_SHARE))
+    kind = dice.choice(_SHARE)
     azimuth, d_azimuth, elevation, d_elevation, softness, power, warm, d_warm = jnp.asarray(_TABLE)[kind].T
-    jitter = jax.random.normal(places, (2, LAMPS))
-    azimuth = (azimuth + d_azimuth * jitter[0]) * jnp.where(jax.random.bernoulli(mirror), 1.0, -1.0)
-    elevation = jnp.clip(elevation + d_elevation * jitter[1], -88.0, 88.0)
+    azimuth = (azimuth + d_azimuth * dice.normal(LAMPS)) * dice.sign()
+    elevation = jnp.clip(elevation + d_elevation * dice.normal(LAMPS), -88.0, 88.0)
     a, e = jnp.radians(azimuth), jnp.radians(elevation)
     direction = jnp.stack([jnp.cos(e) * jnp.sin(a), jnp.sin(e), jnp.cos(e) * jnp.cos(a)], -1)
-    spread = jnp.exp(0.4 * jax.random.normal(amounts, (2, LAMPS)))
-    irradiance = power[:, None] * spread[0][:, None] * warmth(warm + d_warm * jax.random.normal(hues, (LAMPS,)))
-    softness = jnp.clip(softness * spread[1], 0.08, 1.5)
+    power = power * jnp.exp(0.4 * dice.normal(LAMPS))
+    irradiance = power[:, None] * warmth(warm + d_warm * dice.normal(LAMPS))
+    softness = jnp.clip(softness * jnp.exp(0.4 * dice.normal(LAMPS)), 0.08, 1.5)
     frontal = received(direction[:, 2], softness) @ irradiance
     # Towards one, not all the way: some pictures stay contrasty or dark.
     level = jnp.maximum(jnp.mean(frontal), 0.05)

@@ -15,8 +15,7 @@ from jfrecon.geometry import mesh, uv
 from jfrecon.morphable.head import EYE, MOUTH, SKIN, TEETH
 from jfrecon.types import Fragments
 
-IRIS = 0.47  # radians seen from the eyeball's centre: 5.7 of 12.3 mm
-SKIN_LOBE = 0.08  # variance, radians², of the skin's reflection about the mirrored view; roughness of about 0.45
+IRIS = 0.39  # radians seen from the eyeball's centre: 5.8 of the 15.4 mm of MakeHuman's, 4.8 of 12.3
 
 
 @struct.dataclass
@@ -36,7 +35,6 @@ class Surface:
       specular: [N] weight of the lobe, and lobe: [N] its variance in radians².
       normal: [N, 3] unit, of shading.
       scatter: [N] 1 on skin, whose shadows bleed.
-      open: [N] the share of the soft light that gets here, beyond what vertices know.
       face: [N] 1 on the face region's skin.
     """
 
@@ -45,7 +43,6 @@ class Surface:
     lobe: jax.Array
     normal: jax.Array
     scatter: jax.Array
-    open: jax.Array
     face: jax.Array
 
 
@@ -74,10 +71,10 @@ def solid(
 
     eye = _eye(scene, posed, point)
     mouth = (part == TEETH) | (part == MOUTH)
-    teeth = jnp.array([0.62, 0.57, 0.48]) * (0.75 + 0.35 * scene.person.pupil)
+    teeth = jnp.array([0.55, 0.5, 0.41]) * (0.8 + 0.4 * scene.person.pupil)
     wet = jnp.where((part == TEETH)[:, None], teeth, jnp.array([0.28, 0.07, 0.06]))
     cloth, bare = _clothes(scene, values[:, 4:])
-    neck = jnp.square(albedo.vertices[jnp.argmin(stage.model.mean[:, 1] + 1e3 * (jnp.abs(stage.model.mean[:, 0]) > 80))])
+    neck = jnp.square(jnp.mean(albedo.vertices[stage.neck_ids[:, 0]], 0))
     torso = jnp.where(bare[:, None], neck[:3], cloth)
 
     choose = lambda skin, eye, wet, torso: jnp.where(
@@ -86,12 +83,10 @@ def solid(
     ones = jnp.ones(len(part))
     return Surface(
         diffuse=choose(skin[:, :3], eye.diffuse, wet, torso),
-        specular=choose(skin[:, 3], eye.specular, 0.05 * ones, jnp.where(bare, 0.03, 0.005)),
-        lobe=choose(SKIN_LOBE * ones, eye.lobe, 0.03 * ones, 0.2 * ones),
+        specular=choose(0.85 * skin[:, 3], eye.specular, 0.03 * ones, jnp.where(bare, neck[3], 0.005)),
+        lobe=choose((0.17 - 0.12 * scene.skin.oil) * ones, eye.lobe, 0.03 * ones, 0.2 * ones),
         normal=jnp.where((part == EYE)[:, None], eye.normal, normal),
         scatter=choose(ones, 0 * ones, 0.5 * ones, 1.0 * bare),
-        # Light in the mouth: the mean head's is shut, so its vertices know nothing.
-        open=choose(ones, ones, jnp.where(part == TEETH, 1.0, 0.6), 1 - 0.45 * jnp.exp(-jnp.maximum(values[:, 4], 0) / 40)),
         face=face,
     )
 
@@ -122,7 +117,7 @@ def _eye(scene: Scene, posed: Posed, point: jax.Array) -> Surface:
     cornea = mesh.normalise(offset - 0.45 * posed.eye_radius * posed.gaze)
     normal = mesh.normalise(outward * (1 - inside) + cornea * inside)
     ones = jnp.ones(len(point))
-    return Surface(diffuse, 0.035 * ones, 0.012 * ones, normal, 0 * ones, ones, 0 * ones)
+    return Surface(diffuse, 0.035 * ones, 0.012 * ones, normal, 0 * ones, 0 * ones)
 
 
 def _clothes(scene: Scene, about: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -130,7 +125,7 @@ def _clothes(scene: Scene, about: jax.Array) -> tuple[jax.Array, jax.Array]:
     clothes = scene.clothes
     down, angle = about.T
     front = 0.5 + 0.5 * jnp.cos(angle)
-    bare = down < clothes.neckline[0] * 0.3 + clothes.neckline[1] * front**6
+    bare = down < clothes.neckline[0] + clothes.neckline[1] * front**6
     wave = jnp.sin(clothes.stripes[0] * angle) + jnp.sin(clothes.stripes[1] * down / 40.0)
     mix = jax.nn.sigmoid(clothes.stripes[2] * 3.0 * wave)[:, None]
     folds = 1.0 + 0.1 * jnp.sin(7.0 * angle + down / 23.0) * jnp.sin(3.0 * angle - down / 35.0)

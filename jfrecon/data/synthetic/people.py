@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jfrecon.data.synthetic.dice import Dice
 from jfrecon.types import MorphableModel
 
 # Units as ARKit names them, without the side; the two numbers are the range of the activation.
@@ -22,9 +24,9 @@ _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
         0.2,
         {
             'mouthSmile': (0.5, 1.0),
-            'mouthUpperUp': (0.2, 0.6),
-            'mouthLowerDown': (0.2, 0.6),
-            'jawOpen': (0.03, 0.2),
+            'mouthUpperUp': (0.3, 0.95),
+            'mouthLowerDown': (0.3, 0.95),
+            'jawOpen': (0.03, 0.22),
             'cheekSquint': (0.1, 0.8),
             'eyeSquint': (0, 0.6),
             'mouthStretch': (0, 0.3),
@@ -34,8 +36,8 @@ _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
         0.06,
         {
             'mouthSmile': (0.5, 1.0),
-            'mouthUpperUp': (0.2, 0.5),
-            'mouthLowerDown': (0.2, 0.5),
+            'mouthUpperUp': (0.3, 0.9),
+            'mouthLowerDown': (0.2, 0.8),
             'jawOpen': (0.2, 0.55),
             'cheekSquint': (0.3, 1.0),
             'eyeSquint': (0.2, 0.9),
@@ -111,54 +113,42 @@ class Person:
     sclera: jax.Array
 
 
-def sample(model: MorphableModel, who: jax.Array, key: jax.Array) -> Person:
-    """The person that the key `who` stands for, making a random face."""
-    body, eyes = jax.random.split(who)
-    face, look = jax.random.split(key)
-    gaze = jnp.clip(jax.random.normal(look, (2,)) * jnp.radians(jnp.array([9.0, 5.0])), -MAX_GAZE, MAX_GAZE)
-    iris, pupil, sclera = _eyes(eyes)
-    identity = jax.random.truncated_normal(body, -2.5, 2.5, (len(model.identity_basis),))
-    return Person(identity, expression(model.expression_names, gaze, face), gaze, iris, pupil, sclera)
+def sample(model: MorphableModel, who: Dice, now: Dice) -> Person:
+    """The person that `who` stands for, with the face that `now` says."""
+    gaze = jnp.clip(now.normal(2) * jnp.radians(jnp.array([9.0, 5.0])), -MAX_GAZE, MAX_GAZE)
+    identity = who.normal(len(model.identity_basis))
+    iris, pupil, sclera = _eyes(who)
+    return Person(identity, expression(model.expression_names, gaze, now), gaze, iris, pupil, sclera)
 
 
-def expression(names: tuple[str, ...], gaze: jax.Array, key: jax.Array) -> jax.Array:
+def expression(names: tuple[str, ...], gaze: jax.Array, dice: Dice) -> jax.Array:
     """Random activations [E] in [0, 1] of the named units: a mood, asymmetry, stray units, lids after the gaze."""
-    low, high, share, stray_allowed, side, pair, lids = _tables(names)
-    keys = jax.random.split(key, 8)
-    mood = jax.random.choice(keys[0], len(share), p=jnp.asarray(share))
-    amount = jnp.asarray(low)[mood] + (jnp.asarray(high) - low)[mood] * _paired(keys[1], pair)
-    # Faces are a little lopsided, and some grins are on one side only.
-    tilt = 0.12 * jax.random.normal(keys[2], ()) + jnp.where(
-        jax.random.uniform(keys[3]) < 0.06, jax.random.choice(keys[4], jnp.array([-0.8, 0.8])), 0.0
-    )
-    amount = amount * jnp.clip(1.0 + side * tilt, 0.0, 1.3)
-    stray = jax.random.uniform(keys[5], (3, len(names)))
-    amount += jnp.asarray(stray_allowed) * jnp.where(stray[0] < 0.06, 0.5 * stray[1], 0.06 * stray[2])
-    blink, wink = jax.random.uniform(keys[6], (2,)), jax.random.uniform(keys[7], (2,))
-    closed = jnp.where(blink[0] < 0.05, 0.8 + 0.2 * blink[1], jnp.where(blink[0] < 0.3, 0.45 * blink[1], 0.0))
-    shut = jnp.maximum(closed, jnp.where((wink[0] < 0.02) * (jnp.arange(2) == jnp.round(wink[1])), 1.0, 0.0))
-    amount += lids['blink'] @ shut
+    units = _units(names)
+    mood = dice.choice(units.share)
+    low, high = jnp.asarray(units.low)[mood], jnp.asarray(units.high)[mood]
+    # Equal numbers for the left and the right; then faces are a little lopsided, and some grins are on one side only.
+    amount = low + (high - low) * dice.uniform(len(names))[units.pair]
+    tilt = 0.12 * dice.normal() + 0.8 * dice.chance(0.06) * dice.sign()
+    amount = amount * jnp.clip(1.0 + units.side * tilt, 0.0, 1.3)
+    strength = dice.uniform(len(names))
+    amount += units.stray * strength * jnp.where(dice.chance(0.06, len(names)) > 0, 0.5, 0.06)
+    closed = dice.uniform()
+    lids = jnp.where(dice.chance(0.05) > 0, 0.8 + 0.2 * closed, 0.45 * closed * dice.chance(0.25))
+    wink = dice.chance(0.02) * jnp.array([1.0, 0.0]) + dice.chance(0.02) * jnp.array([0.0, 1.0])
+    amount += units.blink @ jnp.maximum(lids, wink)
     turn = jnp.concatenate([jnp.maximum(gaze, 0.0), jnp.maximum(-gaze, 0.0)]) / jnp.radians(30.0)
-    return jnp.clip(amount + lids['look'] @ turn, 0.0, 1.0)
+    return jnp.clip(amount + units.look @ turn, 0.0, 1.0)
 
 
-def _paired(key: jax.Array, pair: np.ndarray) -> jax.Array:
-    """Uniform numbers [E], equal on the left and the right."""
-    return jax.random.uniform(key, (len(pair),))[pair]
-
-
-def _eyes(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _eyes(dice: Dice) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Iris colour (mostly brown), pupil size and the white of the eye."""
+    kind = dice.choice(np.array([0.38, 0.26, 0.13, 0.15, 0.08]))
     kinds = jnp.array(
         [[0.035, 0.016, 0.007], [0.09, 0.042, 0.016], [0.13, 0.1, 0.045], [0.12, 0.2, 0.3], [0.16, 0.2, 0.2]]
     )
-    a, b, c, d = jax.random.split(key, 4)
-    kind = jax.random.choice(a, 5, p=jnp.array([0.38, 0.26, 0.13, 0.15, 0.08]))
-    iris = kinds[kind] * jnp.exp(0.3 * jax.random.normal(b, ()) + 0.1 * jax.random.normal(b, (3,)))
-    pupil = jax.random.uniform(c, minval=0.25, maxval=0.55)
-    red = jax.random.uniform(d, (2,))
-    sclera = (0.42 + 0.25 * red[0]) * jnp.array([1.0, 0.93, 0.9]) ** (1.0 + 1.5 * red[1])
-    return iris, pupil, sclera
+    iris = kinds[kind] * jnp.exp(0.3 * dice.normal() + 0.1 * dice.normal(3))
+    sclera = dice.uniform(low=0.32, high=0.52) * jnp.array([1.0, 0.93, 0.9]) ** dice.uniform(low=1.0, high=2.5)
+    return iris, dice.uniform(low=0.25, high=0.55), sclera
 
 
 def _stem(name: str) -> tuple[str, int]:
@@ -169,25 +159,40 @@ def _stem(name: str) -> tuple[str, int]:
     return name, 0
 
 
+class _Units(NamedTuple):
+    """Per unit [E]: its range in each mood, whether it may stray, its side (left 1, right -1), its left twin's index."""
+
+    low: np.ndarray
+    high: np.ndarray
+    share: np.ndarray
+    stray: np.ndarray
+    side: np.ndarray
+    pair: np.ndarray
+    blink: np.ndarray
+    look: np.ndarray
+
+
 @functools.lru_cache(maxsize=8)
-def _tables(names: tuple[str, ...]):
-    """Per unit: range in each mood, whether it may stray, side (left 1, right -1), its pair's index, lid units."""
+def _units(names: tuple[str, ...]) -> _Units:
+    """The table of moods for a model's units; `blink` [E, 2] and `look` [E, 4] say which move the lids."""
     stems, sides = zip(*[_stem(name) for name in names], strict=True)
-    first = {stem: i for i, stem in reversed(list(enumerate(stems)))}
     low = np.zeros((len(_MOODS), len(names)), np.float32)
     high = np.zeros_like(low)
     for m, (_, ranges) in enumerate(_MOODS.values()):
         for i, stem in enumerate(stems):
             low[m, i], high[m, i] = ranges.get(stem, (0.0, 0.0))
-    share = np.array([s for s, _ in _MOODS.values()])
-    stray = np.array([not name.startswith(_NOT_AT_RANDOM) for name in names], np.float32)
-    blink = np.array([[stem == 'eyeBlink' and side == s for s in (1, -1)] for stem, side in zip(stems, sides)])
+    pairs = list(zip(stems, sides, strict=True))
+    blink = [[unit == ('eyeBlink', side) for side in (1, -1)] for unit in pairs]
     # Looking to the left turns the left eye out and the right eye in.
-    left = {('eyeLookOut', 1), ('eyeLookIn', -1)}
-    right = {('eyeLookIn', 1), ('eyeLookOut', -1)}
-    look = [
-        [u in left, u[0] == 'eyeLookUp', u in right, u[0] == 'eyeLookDown'] for u in zip(stems, sides, strict=True)
-    ]
-    lids = {'blink': blink.astype(np.float32), 'look': np.array(look, np.float32)}
-    pair = np.array([first[stem] for stem in stems])
-    return low, high, share / share.sum(), stray, np.array(sides, np.float32), pair, lids
+    left, right = (('eyeLookOut', 1), ('eyeLookIn', -1)), (('eyeLookIn', 1), ('eyeLookOut', -1))
+    look = [[unit in left, unit[0] == 'eyeLookUp', unit in right, unit[0] == 'eyeLookDown'] for unit in pairs]
+    return _Units(
+        low,
+        high,
+        share=np.array([share for share, _ in _MOODS.values()]),
+        stray=np.array([not name.startswith(_NOT_AT_RANDOM) for name in names], np.float32),
+        side=np.array(sides, np.float32),
+        pair=np.array([stems.index(stem) for stem in stems]),
+        blink=np.array(blink, np.float32),
+        look=np.array(look, np.float32),
+    )

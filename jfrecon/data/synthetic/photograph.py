@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from PIL import Image
 
+from jfrecon.data.synthetic.dice import Dice
 from jfrecon.shading import colour
 
 REACH = 4  # pixels on each side of the blur's kernel
@@ -27,7 +25,7 @@ class Photograph:
       gamma, contrast: of the tone curve, 1 and 0 for plain sRGB; `lift`: added black, haze.
       saturation: 0 for a grey-scale picture, 1 unchanged.
       quality: of the JPEG, 30..98.
-      seed: [2] uint32 of the noise.
+      seed: uint32 data of the noise's key.
     """
 
     target: jax.Array
@@ -43,28 +41,25 @@ class Photograph:
     seed: jax.Array
 
 
-def sample(key: jax.Array) -> Photograph:
-    """Mostly good cameras, some bad."""
-    keys = iter(jax.random.split(key, 9))
-    draw = jax.random.uniform(next(keys), (10,))
-    normal = jax.random.normal(next(keys), (6,))
-    motion = jnp.where(draw[0] < 0.12, 1.2 * draw[1], 0.0)
-    focus = 0.15 + 0.9 * draw[2] ** 3
-    grain = 0.004 + 0.03 * draw[3] ** 3
+def sample(dice: Dice, seed: jax.Array) -> Photograph:
+    """Mostly good cameras, some bad; `seed` is a key."""
+    focus = 0.15 + 0.9 * dice.uniform() ** 3
+    motion = 1.2 * dice.uniform() * dice.chance(0.12)
+    grain = 0.003 + 0.02 * dice.uniform() ** 4
     # Balance errs along blue-amber more than along green-magenta.
-    balance = jnp.exp(0.1 * normal[0] * jnp.array([1.0, 0.0, -1.0]) + 0.03 * normal[1] * jnp.array([-1.0, 2.0, -1.0]))
+    amber, magenta = jnp.array([1.0, 0.0, -1.0]), jnp.array([1.0, -2.0, 1.0])
     return Photograph(
-        target=0.2 * jnp.exp(0.3 * normal[2]),
-        insist=0.4 + 0.5 * draw[4],
-        balance=balance,
-        blur=jnp.stack([focus + motion, focus, np.pi * draw[5]]),
+        target=0.2 * jnp.exp(0.3 * dice.normal()),
+        insist=dice.uniform(low=0.4, high=0.9),
+        balance=jnp.exp(0.08 * dice.normal() * amber + 0.012 * dice.normal() * magenta),
+        blur=jnp.stack([focus + motion, focus, np.pi * dice.uniform()]),
         noise=jnp.stack([grain * 0.5, grain]),
-        gamma=jnp.exp(0.1 * normal[3]),
-        contrast=0.25 * normal[4],
-        lift=0.03 * draw[6] ** 3,
-        saturation=jnp.where(draw[7] < 0.05, 0.0, jnp.clip(1.0 + 0.15 * normal[5], 0.5, 1.4)),
-        quality=30.0 + 68.0 * draw[8] ** 0.5,
-        seed=jax.random.bits(next(keys), (2,), jnp.uint32),
+        gamma=jnp.exp(0.1 * dice.normal()),
+        contrast=0.25 * dice.normal(),
+        lift=0.03 * dice.uniform() ** 3,
+        saturation=jnp.clip(1.0 + 0.15 * dice.normal(), 0.6, 1.4) * (1.0 - dice.chance(0.05)),
+        quality=30.0 + 68.0 * dice.uniform() ** 0.5,
+        seed=jax.random.key_data(seed),
     )
 
 
@@ -80,7 +75,7 @@ def develop(photograph: Photograph, exposed: jax.Array) -> jax.Array:
     # Highlights beyond the sensor are cut before the lens blurs them only in part: glare stays bounded.
     linear = _blurred(jnp.clip(exposed, 0.0, 3.0), photograph.blur * jnp.array([size / 100, size / 100, 1.0]))
     read, shot = photograph.noise
-    key = jax.random.wrap_key_data(photograph.seed, impl='threefry2x32')
+    key = jax.random.wrap_key_data(photograph.seed)
     deviation = jnp.sqrt(jnp.square(read) + jnp.square(shot) * jnp.maximum(linear, 0.0))
     linear = linear + deviation * jax.random.normal(key, linear.shape)
     grey = colour.luminance(linear)[..., None]
@@ -105,10 +100,3 @@ def _blurred(image: jax.Array, blur: jax.Array) -> jax.Array:
     padded = jnp.pad(image, ((REACH, REACH), (REACH, REACH), (0, 0)), mode='edge')
     planes = jnp.moveaxis(padded, -1, 0)[:, None]
     return jnp.moveaxis(jax.lax.conv(planes, kernel[None, None], (1, 1), 'VALID')[:, 0], 0, -1)
-
-
-def jpeg(image: np.ndarray, quality: float) -> np.ndarray:
-    """What is left of [H, W, 3] uint8 after JPEG at a quality."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, 'JPEG', quality=int(quality))
-    return np.asarray(Image.open(buffer))

@@ -79,16 +79,15 @@ def pose(stage: Stage, scene: Scene, size: int) -> Posed:
 
     grid = hair.skull(stage, head)
     shell = hair.vertices(scene.hair, stage, grid)
-    torso, around = props.torso_vertices(scene.clothes, stage)
-    pivot = jnp.array([0.0, stage.neck[0], stage.neck[1]])
+    ring = jnp.einsum('gk,gkc->gc', stage.neck_weights, head[stage.neck_ids])
     upright = rotations.euler(*(scene.framing.angles * scene.clothes.turn))
-    torso = rotations.rotate(upright, torso - pivot) + to_camera(pivot[None])
+    torso = props.torso_vertices(scene.clothes, ring, matrix, upright) + to_camera(jnp.mean(ring[:-1], 0)[None])
 
     vertices = jnp.concatenate([to_camera(head), torso])
     triangles = jnp.concatenate([stage.opaque, TORSO_TRIANGLES + len(head)])
     normals = mesh.vertex_normals(vertices, triangles)
     soft, key = _light(stage, scene.lamps, normals[: len(head)], normals[len(head) :], matrix)
-    about = jnp.concatenate([jnp.zeros((len(head), 2)), around])
+    about = jnp.concatenate([jnp.zeros((len(head), 2)), props.torso_coordinates()])
     solid = Layer(vertices, normals, triangles, jnp.concatenate([soft, key[:, None], about], -1))
 
     shell_vertices = to_camera(shell)
@@ -141,8 +140,15 @@ def _light(
     weight = jnp.exp((lamps.direction @ directions.T - 1.0) / jnp.square(spread)[:, None])
     cosine = jnp.maximum(head @ directions.T, 0.0) + 0.02
     free = (cosine * stage.unoccluded) @ weight.T / (cosine @ weight.T + 1e-6)
+    mouth = stage.mouth[:, None]
+    free = jnp.where(mouth > 0, mouth, free)
     white = lighting.received(head @ lamps.direction.T, lamps.softness)
     soft_head = (white * free)[:, 1:] @ lamps.irradiance[1:]
-    soft_torso = 0.75 * lighting.received(torso @ lamps.direction.T, lamps.softness)[:, 1:] @ lamps.irradiance[1:]
-    share = jnp.concatenate([free[:, 0], jnp.ones(len(torso))])
+    # The neck's shade goes on below the ring and ends at the shoulders.
+    below = jnp.einsum('ck,ckl->cl', stage.neck_weights, free[stage.neck_ids])
+    fade = jnp.asarray(np.clip(props.DOWN / 70.0, 0.0, 1.0), jnp.float32)[:, None, None]
+    free_torso = (below * (1 - fade) + 0.85 * fade).reshape(len(torso), -1)
+    white_torso = lighting.received(torso @ lamps.direction.T, lamps.softness)
+    soft_torso = (white_torso * free_torso)[:, 1:] @ lamps.irradiance[1:]
+    share = jnp.concatenate([free[:, 0], free_torso[:, 0]])
     return jnp.concatenate([soft_head, soft_torso]), share

@@ -7,13 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jfrecon.data.synthetic.stage import COLUMNS, LOWEST, ROWS, Stage
+from jfrecon.data.synthetic.dice import Dice
+from jfrecon.data.synthetic.stage import COLUMNS, LOWEST, ROWS, TORSO_ANGLES, TORSO_COLUMNS, Stage
 from jfrecon.geometry import mesh
 
 RING = 28  # points around a lens
 BAR = 9  # points along a bridge or a temple
 STRANDS, LINKS = 4, 14
-TORSO_ROWS, TORSO_COLUMNS = 14, 36
+TORSO_ROWS = 14
+# mm below the neck's ring; close together where the neck turns into the shoulders.
+DOWN = np.concatenate([[0.0, 4.0, 10.0, 18.0], 18.0 + 300.0 * np.linspace(0.05, 1.0, TORSO_ROWS - 4) ** 1.4])
 
 
 @struct.dataclass
@@ -64,7 +67,7 @@ class Clothes:
       colours: [2, 3] linear RGB of the pattern.
       stripes: [3] count around, count down, sharpness.
       neckline: mm below the neck at which cloth begins at the back, and how much deeper at the front.
-      width: mm, half of the shoulders; `slope`: mm that they drop.
+      width: mm, half of the shoulders; `slope`: mm over which the neck turns into them.
       turn: [3] how much of the head's pitch, yaw and roll the torso shares.
     """
 
@@ -76,60 +79,50 @@ class Clothes:
     turn: jax.Array
 
 
-def sample_glasses(key: jax.Array) -> Glasses:
+def sample_glasses(dice: Dice) -> Glasses:
     """Worn by one in five; one in six of those are sunglasses."""
-    keys = iter(jax.random.split(key, 9))
-    dark = jax.random.uniform(next(keys)) < 0.17
-    size = jax.random.uniform(next(keys), (2,), minval=jnp.array([42.0, 28.0]), maxval=jnp.array([58.0, 48.0]))
-    thick = jax.random.uniform(next(keys))
-    colour = jax.random.uniform(next(keys), (3,), maxval=0.35) ** 1.5
-    colour = jnp.where(jax.random.uniform(next(keys)) < 0.6, 0.015 + 0.1 * colour[:1], colour)
-    clear = 0.97 - 0.12 * jax.random.uniform(next(keys), (3,)) ** 2
-    shade = 0.02 + 0.25 * jax.random.uniform(next(keys)) ** 2 * jnp.array([1.1, 0.9, 0.8])
-    draw = jax.random.uniform(next(keys), (4,))
+    thick = dice.uniform()
+    colour = dice.uniform(3, high=0.35) ** 1.5
+    clear = 0.97 - 0.12 * dice.uniform(3) ** 2
+    shade = 0.02 + 0.25 * dice.uniform() ** 2 * jnp.array([1.1, 0.9, 0.8])
     return Glasses(
-        worn=(draw[0] < 0.2).astype(jnp.float32),
-        size=size,
-        power=2.0 + 4.0 * draw[1],
+        worn=dice.chance(0.2),
+        size=jnp.stack([dice.uniform(low=42.0, high=58.0), dice.uniform(low=28.0, high=48.0)]),
+        power=dice.uniform(low=2.0, high=6.0),
         rim=1.0 + 4.5 * thick**2,
-        colour=colour,
+        colour=jnp.where(dice.chance(0.6) > 0, 0.015 + 0.1 * colour[0], colour),
         metal=jnp.where(thick < 0.4, 0.8, 0.2),
-        tint=jnp.where(dark, shade, clear),
-        mirror=0.1 * draw[2] ** 2 + 0.02,
-        drop=6.0 * draw[3],
+        tint=jnp.where(dice.chance(0.17) > 0, shade, clear),
+        mirror=0.02 + 0.1 * dice.uniform() ** 2,
+        drop=6.0 * dice.uniform(),
     )
 
 
-def sample_strands(hairy: jax.Array, key: jax.Array) -> Strands:
+def sample_strands(hairy: jax.Array, dice: Dice) -> Strands:
     """On one face in six where `hairy`."""
-    some, which, width, start, sweep = jax.random.split(key, 5)
-    there = (jax.random.uniform(some) < 0.16) * hairy * (jax.random.uniform(which, (STRANDS,)) < 0.6)
-    side = jnp.where(jax.random.bernoulli(some), 1.0, -1.0)
-    azimuth = side * jnp.radians(jax.random.uniform(start, (STRANDS,), minval=5.0, maxval=60.0))
-    bend = jax.random.uniform(sweep, (STRANDS, 2), minval=jnp.array([0.4, -0.3]), maxval=jnp.array([1.3, 0.6]))
+    there = dice.chance(0.16) * hairy * dice.chance(0.6, STRANDS)
+    side = dice.sign()
+    bend = jnp.stack([dice.uniform(STRANDS, low=0.4, high=1.3), side * dice.uniform(STRANDS, low=-0.3, high=0.6)], -1)
+    azimuth = side * jnp.radians(dice.uniform(STRANDS, low=5.0, high=60.0))
     return Strands(
-        width=there * jax.random.uniform(width, (STRANDS,), minval=0.8, maxval=7.0),
+        width=there * dice.uniform(STRANDS, low=0.8, high=7.0),
         start=jnp.stack([jnp.full(STRANDS, -0.15), azimuth], -1),
-        sweep=bend * jnp.stack([jnp.ones(STRANDS), jnp.full(STRANDS, side)], -1),
+        sweep=bend,
     )
 
 
-def sample_clothes(key: jax.Array) -> Clothes:
+def sample_clothes(dice: Dice) -> Clothes:
     """Plain, striped or checked."""
-    keys = iter(jax.random.split(key, 6))
-    colours = jax.random.uniform(next(keys), (2, 3)) ** 2 * 0.8 + 0.01
+    colours = dice.uniform(2, 3) ** 2 * 0.8 + 0.01
     grey = jnp.mean(colours, -1, keepdims=True)
-    colours = grey + (colours - grey) * jax.random.uniform(next(keys))
-    plain = jax.random.uniform(next(keys)) < 0.6
-    counts = jax.random.uniform(next(keys), (3,), minval=jnp.array([0.0, 0.0, 0.5]), maxval=jnp.array([30.0, 40.0, 4.0]))
-    draw = jax.random.uniform(next(keys), (7,))
+    colours = grey + (colours - grey) * dice.uniform()
     return Clothes(
-        colours=jnp.where(plain, colours[:1], colours),
-        stripes=jnp.round(counts.at[2].set(0)).at[2].set(counts[2]),
-        neckline=jnp.stack([25.0 * draw[0], 90.0 * draw[1] ** 2]),
-        width=150.0 + 70.0 * draw[2],
-        slope=25.0 + 45.0 * draw[3],
-        turn=jnp.array([0.2, 0.35, 0.1]) + draw[4:] * jnp.array([0.4, 0.6, 0.4]),
+        colours=jnp.where(dice.chance(0.65) > 0, colours[:1], colours),
+        stripes=jnp.stack([jnp.round(30.0 * dice.uniform()), 40.0 * dice.uniform(), dice.uniform(low=0.5, high=4.0)]),
+        neckline=jnp.stack([15.0 * dice.uniform(), 90.0 * dice.uniform() ** 2]),
+        width=dice.uniform(low=150.0, high=220.0),
+        slope=dice.uniform(low=45.0, high=90.0),
+        turn=jnp.array([0.2, 0.35, 0.1]) + dice.uniform(3) * jnp.array([0.4, 0.6, 0.4]),
     )
 
 
@@ -224,21 +217,29 @@ def strand_triangles() -> np.ndarray:
     return np.concatenate([one + s * LINKS * 2 for s in range(STRANDS)]).astype(np.int32)
 
 
-def torso_vertices(clothes: Clothes, stage: Stage) -> tuple[jax.Array, jax.Array]:
-    """A neck's stump that widens to shoulders: [Vt, 3] model space, and [Vt, 2] mm below the neck and angle around."""
-    y, z, rx, rz = stage.neck
-    down = jnp.concatenate([jnp.linspace(-15.0, 20.0, 5), 20.0 + 280.0 * jnp.linspace(0.05, 1.0, TORSO_ROWS - 5) ** 1.3])
-    angle = jnp.linspace(0.0, 2 * np.pi, TORSO_COLUMNS)
-    spread = jnp.clip((down - 5.0) / clothes.slope, 0.0, 1.0)
-    spread = (spread * spread * (3 - 2 * spread))[:, None]
-    # Shoulders are wide and flat: a superellipse that gets wider faster than deeper.
-    c, s = jnp.cos(angle), jnp.sin(angle)
-    half_width = rx * 0.97 + (clothes.width - rx) * spread
-    half_depth = rz * 0.97 + (95.0 - rz) * spread
-    fall = down[:, None] + 0.25 * spread * jnp.maximum(half_width * jnp.abs(s) - rx, 0.0)
-    points = jnp.stack([half_width * s, y - fall, z + half_depth * c - 15.0 * spread * jnp.ones_like(c)], -1)
-    about = jnp.stack([jnp.broadcast_to(down[:, None], fall.shape), jnp.broadcast_to(angle, fall.shape)], -1)
-    return points.reshape(-1, 3), about.reshape(-1, 2)
+def torso_vertices(clothes: Clothes, ring: jax.Array, head: jax.Array, upright: jax.Array) -> jax.Array:
+    """The neck goes on into shoulders: [TORSO_ROWS * TORSO_COLUMNS, 3] relative to the middle of the neck's ring.
+
+    ring: [TORSO_COLUMNS, 3] mm where the torso leaves the skin of the neck, model space. Its upper rows follow the
+    rotation `head` [3, 3], its lower ones `upright`.
+    """
+    offset = ring - jnp.mean(ring[:-1], 0)
+    down = jnp.asarray(DOWN)[:, None]
+    spread = jnp.clip((down - 8.0) / clothes.slope, 0.0, 1.0)
+    spread = (spread * spread * (3 - 2 * spread))[..., None]
+    c, s = jnp.cos(TORSO_ANGLES), jnp.sin(TORSO_ANGLES)
+    shoulders = jnp.stack([clothes.width * s, -0.3 * clothes.width * jnp.square(s), 90.0 * c - 15.0], -1)
+    # The chest comes forward, the neck's ring stays where the skin is.
+    points = (offset + 0.6 * jnp.minimum(down, 1.0)[..., None] * jnp.sign(offset)) * (1 - spread) + shoulders * spread
+    points = points - down[..., None] * jnp.array([0.0, 1.0, 0.0])
+    late = jnp.clip(down / 60.0, 0.0, 1.0)[..., None]
+    turned = lambda matrix: jnp.einsum('ij,rcj->rci', matrix, points)
+    return ((1 - late) * turned(head) + late * turned(upright)).reshape(-1, 3)
+
+
+def torso_coordinates() -> np.ndarray:
+    """[Vt, 2] to be interpolated: mm below the ring, angle from the front."""
+    return np.stack(np.broadcast_arrays(DOWN[:, None], TORSO_ANGLES), -1).reshape(-1, 2)
 
 
 def torso_triangles() -> np.ndarray:

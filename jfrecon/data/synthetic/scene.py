@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jfrecon.data.synthetic import backdrop, framing, hair, lighting, people, photograph, props
+from jfrecon.data.synthetic.dice import Dice
 from jfrecon.morphable import skin, skin_tone
 from jfrecon.types import MorphableModel
 
@@ -47,22 +48,21 @@ def sample(
       key: of this picture; `who`: of the person in it; `tone`: of that person's skin, see `skins.paint`.
       focal: default focal length, and `fill`: share of the landmarks' box, both in crop widths.
     """
-    identity, head_of_hair = jax.random.split(who)
-    keys = jax.random.split(key, 8)
-    person = people.sample(model, identity, keys[0])
+    noise, now = jax.random.split(key)
+    always, now = Dice(who), Dice(now)
     parameters = skin.sample(tone)
+    person = people.sample(model, always, now)
     natural = skin_tone.hair_colour(parameters.hair_melanin, parameters.hair_pheomelanin, parameters.grey)
-    style = hair.sample(natural, head_of_hair)
-    hairy = jnp.where(style.cloth > 0, 0.0, style.opacity)
+    style = hair.sample(natural, always)
     return Scene(
         person=person,
         skin=parameters,
         hair=style,
-        glasses=props.sample_glasses(keys[1]),
-        strands=props.sample_strands(hairy, keys[2]),
-        clothes=props.sample_clothes(keys[3]),
-        lamps=lighting.sample(keys[4]),
-        framing=framing.sample(keys[5], focal, fill),
-        backdrop=backdrop.sample(keys[6]),
-        photograph=photograph.sample(keys[7]),
+        glasses=props.sample_glasses(now),
+        strands=props.sample_strands(jnp.where(style.cloth > 0, 0.0, style.opacity), now),
+        clothes=props.sample_clothes(now),
+        lamps=lighting.sample(now),
+        framing=framing.sample(now, focal, fill),
+        backdrop=backdrop.sample(now),
+        photograph=photograph.sample(now, noise),
     )

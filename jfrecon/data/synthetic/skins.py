@@ -1,7 +1,7 @@
 """Painted skins: a texture of the face region and the colours of the other vertices, painted once and worn by many.
 
-Painting costs more than taking a picture, so a set of pictures shares this many skins: picture i wears skin i mod
-SKINS, under its own light on its own skull.
+Painting costs more than taking a picture, so a set of pictures shares its skins: person i wears skin i mod P, under
+the light and on the skull of the picture.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from jfrecon.geometry import mesh, uv
 from jfrecon.morphable import skin
 from jfrecon.types import Topology
 
-SKINS = 512
 _TOGETHER = 8  # people painted at once share the noise's cosines
 
 
@@ -35,12 +34,11 @@ class Skins:
 
 def key(seed: int, index: int | jax.Array) -> jax.Array:
     """The key of skin `index`: its first half draws the skin, its second its detail."""
-    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 0x5C1), index % SKINS)
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 0x5C1), index)
 
 
 def paint(stage: Stage, seed: int, count: int, size: int) -> Skins:
-    """The first `count` skins, at most SKINS, with textures of size x size texels."""
-    count = min(count, SKINS)
+    """The first `count` skins, with textures of size x size texels."""
     model, mean = stage.model, np.asarray(stage.model.mean)
     inside = np.asarray(stage.face) > 0
     corners = np.asarray(stage.corner_uv)[inside]

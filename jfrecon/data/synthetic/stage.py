@@ -9,7 +9,7 @@ from flax import struct
 from scipy import ndimage
 
 from jfrecon.geometry import mesh
-from jfrecon.morphable.head import HAIR, LASH, SKIN, Head
+from jfrecon.morphable.head import HAIR, LASH, MOUTH, SKIN, TEETH, Head
 from jfrecon.render import raster
 from jfrecon.types import Array, MorphableModel
 
@@ -17,6 +17,8 @@ ROWS, COLUMNS = 26, 48
 #: The scalp's grid goes from the crown down to this polar angle.
 LOWEST = np.radians(140.0)
 DIRECTIONS = 96
+TORSO_COLUMNS = 37
+TORSO_ANGLES = np.linspace(0.0, 2 * np.pi, TORSO_COLUMNS)  # from the front, to the subject's left
 
 
 @struct.dataclass
@@ -39,9 +41,10 @@ class Stage:
       scalp_angles: [G, 2] polar angle and azimuth, radians.
       scalp_origin: [3] mm, where the angles are taken.
       hairline: polar angle of the natural hairline over the nose.
-      neck: [4] mm: the neck's axis (y, z) at its cut, and its radii along x and z there.
+      neck_ids, neck_weights: [TORSO_COLUMNS, 3] a ring around the neck, just above its cut, as weights of vertices.
       unoccluded: [V, DIRECTIONS] 1 where the mean head is seen from far away along that direction.
       directions: [DIRECTIONS, 3] unit, model space.
+      mouth: [V] the share of the light that reaches the inside of an open mouth, 0 on all other vertices.
     """
 
     model: MorphableModel
@@ -58,9 +61,11 @@ class Stage:
     scalp_angles: Array
     scalp_origin: Array
     hairline: float
-    neck: Array
+    neck_ids: Array
+    neck_weights: Array
     unoccluded: Array
     directions: Array
+    mouth: Array
 
 
 def build(head: Head) -> Stage:
@@ -70,19 +75,19 @@ def build(head: Head) -> Stage:
     mean = np.asarray(model.mean)
     drawn = (part != HAIR) & (part != LASH)
     opaque, opaque_part = triangles[drawn], part[drawn]
-    in_face = np.isin(opaque, np.asarray(head.face_vertices)).all(-1) & (opaque_part == SKIN)
+    corner_uv = np.asarray(model.topology.uv)[np.asarray(model.topology.uv_triangles)[drawn]]
+    in_face = (corner_uv[..., 0] <= 1.0).all(-1) & (opaque_part == SKIN)
     landmarks = mean[np.asarray(model.landmark_ids)]
     origin = np.array([0.0, landmarks[27, 1] + 12.0, landmarks[[0, 16], 2].mean() - 12.0])
     ids, weights, lift, angles = _scalp(mean, opaque[opaque_part == SKIN], origin)
+    neck_ids, neck_weights = _neck(mean, opaque[opaque_part == SKIN], landmarks[8, 1])
     directions = _fibonacci(DIRECTIONS)
     return Stage(
         model=jax.tree.map(jnp.asarray, model),
         opaque=jnp.asarray(opaque, jnp.int32),
         part=jnp.asarray(opaque_part, jnp.int32),
         face=jnp.asarray(in_face, jnp.float32),
-        corner_uv=jnp.asarray(
-            np.asarray(model.topology.uv)[np.asarray(model.topology.uv_triangles)[drawn]], jnp.float32
-        ),
+        corner_uv=jnp.asarray(corner_uv, jnp.float32),
         lashes=jnp.asarray(triangles[part == LASH], jnp.int32),
         face_vertices=jnp.asarray(head.face_vertices),
         eyeballs=(jnp.asarray(head.left_eyeball), jnp.asarray(head.right_eyeball)),
@@ -92,8 +97,10 @@ def build(head: Head) -> Stage:
         scalp_angles=jnp.asarray(angles, jnp.float32),
         scalp_origin=jnp.asarray(origin, jnp.float32),
         hairline=jnp.float32(_hairline(landmarks, mean, origin)),
-        neck=jnp.asarray(_neck(mean, opaque[opaque_part == SKIN]), jnp.float32),
+        neck_ids=jnp.asarray(neck_ids, jnp.int32),
+        neck_weights=jnp.asarray(neck_weights, jnp.float32),
         unoccluded=_unoccluded(mean, opaque, directions),
+        mouth=jnp.asarray(_mouth(mean, opaque, opaque_part, landmarks), jnp.float32),
         directions=jnp.asarray(directions, jnp.float32),
     )
 
@@ -107,11 +114,55 @@ def _hairline(landmarks: np.ndarray, mean: np.ndarray, origin: np.ndarray) -> fl
     return float(np.arctan2(reach, height - origin[1]))
 
 
-def _neck(mean: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    points = mean[np.unique(triangles)]
-    low = points[points[:, 1] < points[:, 1].min() + 45.0]
-    z = (low[:, 2].max() + low[:, 2].min()) / 2
-    return np.array([low[:, 1].mean(), z, np.abs(low[:, 0]).max(), low[:, 2].max() - z])
+def _neck(mean: np.ndarray, triangles: np.ndarray, chin: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where rays from the neck's axis leave it in a plane just above its cut: vertex ids and weights.
+
+    triangles: of the skin; chin: its height, below which an open edge of the mesh must be the cut.
+    """
+    edges = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), -1)
+    edges, count = np.unique(edges, axis=0, return_counts=True)
+    cut = mean[np.unique(edges[count == 1])]
+    cut = cut[cut[:, 1] < chin - 20.0]
+    height, slope = np.linalg.lstsq(np.stack([np.ones(len(cut)), cut[:, 2]], -1), cut[:, 1], rcond=None)[0]
+    middle = (cut[:, 2].max() + cut[:, 2].min()) / 2
+    above = np.max(cut[:, 1] - height - slope * cut[:, 2]) + 3.0
+    origin = np.array([0.0, height + slope * middle + above, middle])
+    c, s = np.cos(TORSO_ANGLES), np.sin(TORSO_ANGLES)
+    ids, weights, _ = _leave(mean, triangles, origin, np.stack([s, slope * c, c], -1))
+    return ids, weights
+
+
+def _mouth(mean: np.ndarray, triangles: np.ndarray, part: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """The mean head's mouth is shut, so what it says of occlusion is of no use: light falls off behind the lips."""
+    inside = np.setdiff1d(triangles[(part == TEETH) | (part == MOUTH)], triangles[part == SKIN])
+    share = np.zeros(len(mean))
+    behind = landmarks[60:68, 2].max() - mean[inside, 2]
+    share[inside] = 0.65 * np.exp(-np.maximum(behind, 0.0) / 30.0)
+    return share
+
+
+def _leave(
+    mean: np.ndarray, triangles: np.ndarray, origin: np.ndarray, rays: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where rays [R, 3] from the origin leave the mesh for good: vertex ids [R, 3], weights [R, 3], distances [R]."""
+    a, b, c = (mean[triangles[:, k]] - origin for k in range(3))
+    volume = np.einsum('tc,tc->t', a, np.cross(b - a, c - a))
+    over = np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], -1)
+    ids, weights, distances = np.zeros((len(rays), 3), np.int64), np.zeros((len(rays), 3)), np.zeros(len(rays))
+    for i, ray in enumerate(rays):
+        # Signed volumes over the ray's edges; the ray meets the plane where they sum to that of the triangle.
+        w = np.einsum('tck,c->tk', over, ray)
+        total = w.sum(-1)
+        hit = (np.min(w, -1) >= -1e-6 * np.abs(total)) & (total > 1e-6)
+        distance = np.where(hit, volume / np.where(hit, total, 1.0), -np.inf)
+        t = int(np.argmax(distance))
+        if np.isfinite(distance[t]):
+            ids[i], weights[i], distances[i] = triangles[t], w[t] / total[t], distance[t]
+        else:  # through the hole where the neck is cut: the vertex nearest to the ray
+            cosine = a @ ray / np.linalg.norm(a, axis=-1)
+            t = int(np.argmax(cosine))
+            ids[i], weights[i], distances[i] = triangles[t, 0], [1, 0, 0], np.linalg.norm(a[t])
+    return ids, weights, distances
 
 
 def _scalp(mean: np.ndarray, triangles: np.ndarray, origin: np.ndarray):
@@ -122,25 +173,7 @@ def _scalp(mean: np.ndarray, triangles: np.ndarray, origin: np.ndarray):
     rays = np.stack(
         [np.sin(polar) * np.sin(azimuth), np.cos(polar), np.sin(polar) * np.cos(azimuth)], -1
     ).reshape(-1, 3)
-    a, b, c = (mean[triangles[:, k]] - origin for k in range(3))
-    normal = np.cross(b - a, c - a)
-    volume = np.einsum('tc,tc->t', a, normal)
-    ids, weights = np.zeros((len(rays), 3), np.int64), np.zeros((len(rays), 3))
-    radius = np.zeros(len(rays))
-    for i, ray in enumerate(rays):
-        # The ray meets the plane where w sums to one; w are the signed volumes over the ray's edges.
-        w = np.stack([np.cross(b, c) @ ray, np.cross(c, a) @ ray, np.cross(a, b) @ ray], -1)
-        total = w.sum(-1)
-        hit = (np.min(w, -1) >= -1e-6 * np.abs(total)) & (total > 1e-6)
-        distance = np.where(hit, volume / np.where(hit, total, 1.0), -np.inf)
-        t = int(np.argmax(distance))
-        if np.isfinite(distance[t]):
-            ids[i], weights[i], radius[i] = triangles[t], w[t] / total[t], distance[t]
-        else:  # below the cut of the neck: the vertex nearest to the ray
-            offset = mean[triangles[:, 0]] - origin
-            cosine = offset @ ray / np.linalg.norm(offset, axis=-1)
-            ids[i], weights[i] = triangles[np.argmax(cosine), 0], [1, 0, 0]
-            radius[i] = np.linalg.norm(offset[np.argmax(cosine)])
+    ids, weights, radius = _leave(mean, triangles, origin, rays)
     grid = radius.reshape(ROWS, COLUMNS)
     wrapped = np.concatenate([grid[:, -9:-1], grid, grid[:, 1:9]], 1)
     smooth = ndimage.gaussian_filter(ndimage.median_filter(wrapped, (5, 7)), 0.7)[:, 8:-8]

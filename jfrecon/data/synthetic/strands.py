@@ -46,7 +46,7 @@ def shade(
     seen = shadow.visible(point + 9.0 * normal)
     white = lighting.received(0.35 + 0.65 * (normal @ lamps.direction.T), lamps.softness)
     white = white.at[:, 0].multiply(seen)
-    strand = jnp.maximum(1.0 + hair.grain * (0.55 * fibres + 0.45 * locks), 0.15)
+    strand = jnp.maximum(1.0 + hair.grain * (0.45 * fibres + 0.4 * locks), 0.15)
     # Kajiya and Kay 1989: brightest where the half vector is square to the strand.
     tangent = mesh.normalise(jnp.cross(normal, jnp.cross(jnp.array([0.0, 1.0, 0.0]), normal)))
     half = mesh.normalise(lamps.direction[0] + view)

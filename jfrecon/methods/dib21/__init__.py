@@ -17,6 +17,7 @@ from jfrecon.errors import UserError
 from jfrecon.methods.dib21 import objective
 from jfrecon.methods.dib21.network import Network
 from jfrecon.morphable import model as linear
+from jfrecon.nets.encoder import Encoder, with_published
 from jfrecon.render import face as faces
 from jfrecon.render import panel
 from jfrecon.types import Batch, FaceParameters, MorphableModel, Pinhole
@@ -32,6 +33,7 @@ class Dib21:
       weights: of the energy.
       size: pixels of the square crops it reads.
       roughness: of the Cook-Torrance lobe, constant over the face (3.1).
+      published: file of ImageNet weights that E begins with, or None.
     """
 
     model: MorphableModel
@@ -39,14 +41,20 @@ class Dib21:
     weights: objective.Weights
     size: int
     roughness: float
+    published: str | None = None
 
     def init(self, key: jax.Array) -> tuple[dict, dict]:
-        """Parameters and batch statistics of a network that has seen nothing."""
+        """Parameters and batch statistics of a network that has seen no face."""
         image = jnp.zeros((1, self.size, self.size, 3))
         camera = Pinhole(jnp.ones((1,)), jnp.zeros((1, 2)))
         # jitted: op by op, a ResNet-18 takes twenty seconds
         network = self.network.clone(axis_name=None)
         variables = dict(jax.jit(lambda k: network.init(k, image, camera, train=False))(key))
+        if self.published is not None:
+            encoder = Encoder(network.backbone, network.latent)
+            fresh = {collection: variables[collection]['encoder'] for collection in ('params', 'batch_stats')}
+            for collection, loaded in with_published(encoder, fresh, self.published).items():
+                variables[collection] = variables[collection] | {'encoder': loaded}
         return variables.pop('params'), variables
 
     def predict(self, params: dict, model_state: dict, image: jax.Array, camera: Pinhole) -> FaceParameters:
@@ -101,4 +109,11 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
         dtype=jnp.dtype(config.network.dtype),
         axis_name=axis_name,
     )
-    return Dib21(model, network, objective.Weights(**config.loss), config.data.size, config.roughness)
+    return Dib21(
+        model=model,
+        network=network,
+        weights=objective.Weights(**config.loss),
+        size=config.data.size,
+        roughness=config.roughness,
+        published=config.network.weights,
+    )

@@ -40,9 +40,8 @@ class Network(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, camera: Pinhole, train: bool) -> FaceParameters:
         """image [B, H, W, 3] sRGB in 0..1 and the crop's camera -> parameters with leaves [B, ...]."""
-        code = Encoder(
-            self.backbone, self.latent, dtype=self.dtype, axis_name=self.axis_name, name='encoder'
-        )(image, train=train)
+        encoder = Encoder(self.backbone, self.latent, self.axis_name, self.dtype, name='encoder')
+        code = encoder(image, train=train)
         raw = FaceHead(self.identity, self.expression, self.albedo, self.bands, name='head')(code)
         translation = place(
             raw.pop('translation'),
