@@ -14,6 +14,7 @@ from jfrecon.evaluation import baseline, held_out
 from jfrecon.export import report
 from jfrecon.render import panel
 from jfrecon.training import checkpoints
+from jfrecon.types import FaceParameters, Pinhole
 
 HELD_OUT = 200
 SHOWN = 12
@@ -37,13 +38,11 @@ def main(arguments: list[str] | None = None) -> None:
     method = methods.build(config)
     faces = build.synthetic_faces(config, options.checkpoint / 'synthetic', 'test', HELD_OUT)
     seen = build.source(config, options.checkpoint / 'synthetic')
-    floor = baseline.mean_face(
-        method.model,
-        build.mean_landmarks(config, seen),
-        build.default_camera(config),
-        config.light_bands,
-        config.data.size,
-    )
+    typical = build.mean_landmarks(config, seen)
+
+    def floor(camera: Pinhole) -> FaceParameters:
+        return baseline.mean_face(method.model, typical, camera, config.light_bands, config.data.size)
+
     examples = pipeline.with_truth(
         faces,
         size=config.data.size,

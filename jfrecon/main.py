@@ -16,7 +16,6 @@ out, which Kubernetes needs; elsewhere say where: --distributed=HOST:PORT,PROCES
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import sys
@@ -47,13 +46,14 @@ def main() -> int:
         print('  --distributed: ' + flags.FLAGS['distributed'].help)
         return 0
     _parse(sys.argv)
-    share_cores(CONFIG.value.get('batch_size', 1))
     join(DISTRIBUTED.value)
 
     # After the flags, because it takes seconds, and after joining, because it may touch the devices.
     from jfrecon.training.loop import Diverged, train
+    from jfrecon.training.step import share_cores
 
     workdir = WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS['config']))
+    share_cores(CONFIG.value.batch_size)
     try:
         train(CONFIG.value, workdir)
     except Diverged as error:
@@ -66,19 +66,6 @@ def default_workdir(config: str) -> str:
     """runs/<config>[_<variant>] for FILE[:variant]."""
     path, _, variant = config.partition(':')
     return str(Path('runs') / '_'.join(filter(None, (Path(path).stem, variant.replace('/', '_')))))
-
-
-def share_cores(batch_size: int) -> None:
-    """Without accelerator, makes each core a device, as far as they share the batch evenly.
-
-    XLA leaves half of two cores idle in rasteriser and decoder, and data-parallel shares fill them. JAX looks at the
-    setting only where it uses the CPU; JAX_NUM_CPU_DEVICES overrides it.
-    """
-    import jax
-
-    if 'JAX_NUM_CPU_DEVICES' not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-        jax.config.update('jax_num_cpu_devices', math.gcd(batch_size, cores))
 
 
 def join(distributed: str) -> None:

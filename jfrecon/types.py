@@ -13,11 +13,12 @@ Conventions, everywhere:
 
 from __future__ import annotations
 
-import jax
-import numpy as np
+from typing import Any
+
 from flax import struct
 
-Array = jax.Array | np.ndarray
+# A jax.Array on a device or an np.ndarray on the host: a leaf may be either, and no function cares.
+Array = Any
 
 
 @struct.dataclass
@@ -59,7 +60,7 @@ class MorphableModel:
     Attributes:
       mean: [V, 3] mm, model space.
       identity_basis: [I, V, 3] mm for one standard deviation, so a coefficient has prior N(0, 1).
-      expression_basis: [E, V, 3] mm for one unit of activation, or for one standard deviation (see ``expression_prior``).
+      expression_basis: [E, V, 3] mm for one unit of activation, or one standard deviation (see ``expression_prior``).
       diffuse_mean, diffuse_basis: [V, 3], [A, V, 3] linear RGB; one coefficient vector drives diffuse and specular.
       specular_mean, specular_basis: [V, 1], [A, V, 1] the weight s of the specular lobe, in 0..1.
       topology: connectivity and texture coordinates.

@@ -28,6 +28,8 @@ from jfrecon.data.folder import Folder
 from jfrecon.evaluation import baseline, held_out, metrics
 from jfrecon.export import report
 from jfrecon.training import loop
+from jfrecon.training.step import share_cores
+from jfrecon.types import FaceParameters, Pinhole
 
 NAME = 'coarse_on_photos'
 KEY = 'lm68_auto3d'
@@ -50,6 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     synthetic = synthetic_config(options.ict, options.quick)
     photos = photo_config(synthetic, options.out / 'synthetic', options.quick)
 
+    share_cores(synthetic.batch_size)
     state = loop.train(synthetic, options.out / 'synthetic')
     networks = {'synthetic_only': (state.params, state.model_state)}
     state = loop.train(
@@ -74,8 +77,8 @@ def split(folder: Path, seed: int = 0) -> tuple[Folder, Folder]:
     people = sorted(set(everyone.groups))
     held = set(np.random.default_rng(seed).permutation(people)[:VALIDATION_PEOPLE])
     return tuple(
-        Folder(folder / 'images', folder / 'landmarks.npz', KEY, keep=lambda _, person, out=out: (person in held) == out)
-        for out in (False, True)
+        Folder(folder / 'images', folder / 'landmarks.npz', KEY, keep=lambda _, person, held=held: person in held)
+        for held in (set(people) - held, held)
     )
 
 
@@ -108,9 +111,10 @@ def score(
     """Metric -> who -> mean over the validation photographs, and rows of pictures by network."""
     method = methods.build(config)
     camera = build.default_camera(config)
-    floor = baseline.mean_face(
-        method.model, build.mean_landmarks(config, train), camera, config.light_bands, config.data.size
-    )
+    typical = build.mean_landmarks(config, train)
+
+    def floor(cameras: Pinhole) -> FaceParameters:
+        return baseline.mean_face(method.model, typical, cameras, config.light_bands, config.data.size)
 
     def examples() -> list:
         crops = pipeline.examples(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import jax
 import jax.numpy as jnp
@@ -12,21 +11,22 @@ import numpy as np
 from tqdm import tqdm
 
 from jfrecon.evaluation import baseline, metrics
+from jfrecon.methods.method import Method
 from jfrecon.morphable import model as morphable
 from jfrecon.render import face as faces
 from jfrecon.render import panel
 from jfrecon.shading import colour
-from jfrecon.types import Batch, FaceParameters, Fragments, MorphableModel, Truth
+from jfrecon.types import Batch, FaceParameters, MorphableModel, Pinhole, Truth
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
 def _render(
-    model: MorphableModel, chi: FaceParameters, camera: Any, size: tuple[int, int], roughness: float
-) -> tuple[faces.Surface, jax.Array, jax.Array, Fragments]:
+    model: MorphableModel, chi: FaceParameters, camera: Pinhole, size: tuple[int, int], roughness: float
+) -> tuple[faces.Surface, jax.Array, jax.Array]:
     face = faces.surface(model, chi, camera)
     seen = faces.fragments(model, face, size)
     linear, coverage = faces.picture(model, seen, faces.colours(face, chi.light, roughness))
-    return face, linear, coverage, seen
+    return face, linear, coverage
 
 
 def score(
@@ -45,7 +45,7 @@ def score(
     privilege). ``vertex_error_mm`` needs the truth, in the topology of ``model``.
     """
     size = batch.image.shape[1:3]
-    face, linear, coverage, _ = _render(model, chi, batch.camera, size, roughness)
+    face, linear, coverage = _render(model, chi, batch.camera, size, roughness)
     landmarks = np.asarray(morphable.landmarks(model, face.pixels))
     vertices, linear, coverage = np.asarray(face.vertices), np.asarray(linear), np.asarray(coverage)
     target_linear = np.asarray(colour.srgb_to_linear(jnp.asarray(batch.image)))
@@ -72,22 +72,19 @@ def score(
     return rows
 
 
-def repeat(chi: FaceParameters, count: int) -> FaceParameters:
-    """One face's parameters, leaves [1, ...], as those of ``count`` faces."""
-    return jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf), count, axis=0), chi)
-
-
 def evaluate(
-    method: Any,
+    method: Method,
     params: dict,
     model_state: dict,
     examples: Iterable[tuple[Batch, Truth | None, int]],
     total: int,
-    floor: FaceParameters | None = None,
+    floor: Callable[[Pinhole], FaceParameters],
 ) -> tuple[dict[str, dict[str, float]], np.ndarray]:
-    """Mean metrics of the network and, where a ``floor`` (leaves [1, ...]) is given, of the baseline.
+    """Mean metrics of the network and of the baseline.
 
-    Returns (metric -> {'trained': ..., 'baseline': ...}, pictures uint8 [N, H, 5 W, 3]) over ``total`` faces.
+    examples: ``total`` batches of which the first so many faces count. floor: the baseline's faces for the cameras of
+    a batch, see `baseline.mean_face`. Returns metric -> {'baseline': ..., 'trained': ...} and the pictures of
+    `jfrecon.render.panel`, uint8 [N, H, 5 W, 3].
     """
     predict = jax.jit(method.predict)
     rows: dict[str, list[dict[str, float]]] = {'baseline': [], 'trained': []}
@@ -96,14 +93,10 @@ def evaluate(
         chi = predict(params, model_state, batch.image, batch.camera)
         rows['trained'] += score(method.model, chi, batch, truth, count, method.roughness)
         pictures.append(panel.rows(method.model, chi, batch.image, batch.camera, method.roughness)[:count])
-        if floor is not None:
-            mean = repeat(floor, len(batch.index))
-            rows['baseline'] += score(
-                method.model, mean, batch, truth, count, method.roughness, fit_gain=True
-            )
+        mean = floor(batch.camera)
+        rows['baseline'] += score(method.model, mean, batch, truth, count, method.roughness, fit_gain=True)
     names = rows['trained'][0]
     results = {
-        name: {who: float(np.mean([row[name] for row in scored])) for who, scored in rows.items() if scored}
-        for name in names
+        name: {who: float(np.mean([row[name] for row in scored])) for who, scored in rows.items()} for name in names
     }
     return results, np.concatenate(pictures)

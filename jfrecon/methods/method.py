@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from jfrecon.types import Batch
+from jfrecon.types import Batch, FaceParameters, MorphableModel, Pinhole
 
 AXIS = 'devices'
 """Name of the mesh axis that a method's loss runs under: synchronised batch norm averages over it."""
@@ -18,7 +18,22 @@ Metrics = dict[str, jax.Array]
 
 
 class Method(Protocol):
-    """A paper as three pure functions; everything else (optimiser, data, loop) is training's."""
+    """A paper as pure functions; everything else (optimiser, data, loop) is training's.
+
+    Attributes:
+      model: the morphable model whose coefficients it predicts.
+      roughness: of the specular lobe that it renders with.
+    """
+
+    @property
+    def model(self) -> MorphableModel:
+        """See the class."""
+        ...
+
+    @property
+    def roughness(self) -> float:
+        """See the class."""
+        ...
 
     def init(self, key: jax.Array) -> tuple[Params, ModelState]:
         """Fresh parameters, and what the network carries besides them ({'batch_stats': ...}, or {}).
@@ -41,6 +56,10 @@ class Method(Protocol):
           (loss, (model_state, metrics)): the mean over the share, what the network carries on, and every term
           as a float scalar by its name.
         """
+        ...
+
+    def predict(self, params: Params, model_state: ModelState, image: jax.Array, camera: Pinhole) -> FaceParameters:
+        """Reconstruct: crops [B, H, W, 3], sRGB in 0..1, and their cameras -> parameters with leaves [B, ...]."""
         ...
 
     def panels(self, params: Params, model_state: ModelState, batch: Batch) -> np.ndarray:

@@ -8,7 +8,7 @@ from jfrecon.errors import UserError
 from jfrecon.morphable.head import Head
 from jfrecon.types import MorphableModel
 
-MODELS = ('makehuman', 'ict')
+MODELS = ('makehuman', 'ict', 'basel2009', 'basel2017', 'basel2019', 'flame')
 
 
 def load(name: str = 'makehuman', path: str | Path | None = None, subdivisions: int = 0) -> MorphableModel:
@@ -31,7 +31,17 @@ def load(name: str = 'makehuman', path: str | Path | None = None, subdivisions: 
         from jfrecon.morphable import ict
 
         return ict.load(_needed(name, path, ict.MISSING), subdivisions)
-    raise UserError(f'no morphable model {name!r}; there are {", ".join(MODELS)}')
+    if name not in MODELS:
+        raise UserError(f'no morphable model {name!r}; there are {", ".join(MODELS)}')
+    if subdivisions:
+        raise UserError(f'subdivisions={subdivisions}: {name} has its own resolution, 0 only')
+    if name == 'flame':
+        from jfrecon.morphable import flame
+
+        return flame.load(_needed(name, path, flame.MISSING))
+    from jfrecon.morphable import basel
+
+    return basel.load(_needed(name, path, basel.MISSING), name)
 
 
 def load_head(name: str = 'makehuman', path: str | Path | None = None, subdivisions: int = 0) -> Head:

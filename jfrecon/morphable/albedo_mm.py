@@ -60,9 +60,7 @@ def load(path: str | Path) -> Albedo:
         if 'diffuseAlbedo' not in file:
             kind = 'a Basel Face Model' if 'color' in file else 'another file'
             raise UserError(f'{file_path}: not the morphable albedo model but {kind}; {MISSING}')
-        diffuse, specular = (
-            statismo.part(file_path, file, f'{name}Albedo') for name in ('diffuse', 'specular')
-        )
+        diffuse, specular = (statismo.part(file_path, file, f'{name}Albedo') for name in ('diffuse', 'specular'))
     if len(diffuse.mean) != len(specular.mean):
         raise UserError(f'{file_path}: diffuse and specular albedo are not of one mesh; {MISSING}')
     modes = max(len(diffuse.basis), len(specular.basis))

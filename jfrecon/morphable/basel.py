@@ -70,9 +70,7 @@ def load(path: str | Path, edition: str, landmark_file: str | Path | None = None
 
         return basel2009.load(path)
     if edition not in FILES:
-        raise UserError(
-            f'no edition {edition!r} of the Basel Face Model; there are basel2009, {", ".join(FILES)}'
-        )
+        raise UserError(f'no edition {edition!r} of the Basel Face Model; there are basel2009, {", ".join(FILES)}')
     file_path = licensed.find(path, FILES[edition], MISSING)
     if file_path.suffix == '.mat':
         raise UserError(f'{file_path}: a .mat file is the edition of 2009, not {edition}; name basel2009')
@@ -133,16 +131,12 @@ def _check_edition(path: Path, file: h5py.File, edition: str) -> None:
         raise UserError(f'{path}: this is {found[1]} of {found[0]}, not {edition}; {hint}')
 
 
-def _landmark_ids(
-    path: Path, landmark_file: str | Path | None, named: dict[str, int], mean: np.ndarray
-) -> np.ndarray:
+def _landmark_ids(path: Path, landmark_file: str | Path | None, named: dict[str, int], mean: np.ndarray) -> np.ndarray:
     given = path.with_name(landmarks.FILE) if landmark_file is None else Path(landmark_file)
     if landmark_file is not None or given.is_file():
         return landmarks.read(given, len(mean))
     if len(named.keys() & landmarks.NAMED.keys()) < landmarks.FEWEST:
-        raise UserError(
-            f'{path}: names no landmarks; put {landmarks.FILE}, vertex ids of the 68 landmarks, beside it'
-        )
+        raise UserError(f'{path}: names no landmarks; put {landmarks.FILE}, vertex ids of the 68 landmarks, beside it')
     from jfrecon.morphable import makehuman
 
     template = makehuman.load()

@@ -7,6 +7,8 @@ highest precision: the accelerators' default (TF32 or bfloat16) costs tenths of 
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -85,7 +87,8 @@ def pose(model: MorphableModel, vertices: jax.Array, joint_rotations: jax.Array)
 
 def truncate(model: MorphableModel, identity: int, expression: int, albedo: int) -> MorphableModel:
     """The model with at most so many leading identity modes, expressions and albedo modes."""
-    return model.replace(
+    return dataclasses.replace(
+        model,
         identity_basis=model.identity_basis[:identity],
         expression_basis=model.expression_basis[:expression],
         expression_names=model.expression_names[:expression],

@@ -55,9 +55,7 @@ def part(path: Path, file: h5py.File, name: str) -> Part:
     variance = licensed.shaped(path, f'{name}/model/pcaVariance', np.ravel(model['pcaVariance'][()]), None)
     basis = licensed.shaped(path, f'{name}/model/pcaBasis', model['pcaBasis'][()], len(mean), len(variance))
     if len(mean) % 3 or variance.min() < 0:
-        raise UserError(
-            f'{path}: {name}/model is damaged: {len(mean)} numbers for points, or negative variances'
-        )
+        raise UserError(f'{path}: {name}/model is damaged: {len(mean)} numbers for points, or negative variances')
     if _version(file, name) < (0, 9):
         length = np.linalg.norm(basis, axis=0)
         basis = basis / np.where(length > 0, length, 1)
@@ -95,8 +93,6 @@ def landmarks(path: Path, file: h5py.File, mean: np.ndarray) -> dict[str, int]:
     place = licensed.shaped(path, 'metadata/landmarks/json', list(points.values()), None, 3)
     mesh = mean
     if 'shape/representer/points' in file:
-        mesh = licensed.shaped(
-            path, 'shape/representer/points', file['shape/representer/points'][()], 3, len(mean)
-        ).T
+        mesh = licensed.shaped(path, 'shape/representer/points', file['shape/representer/points'][()], 3, len(mean)).T
     distance, ids = cKDTree(mesh).query(place)
     return {name: int(i) for name, d, i in zip(points, distance, ids) if d < 5}

@@ -31,9 +31,7 @@ def cylindrical(mean: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np
     middle = np.arctan2(*corners.mean(1).T)
     # Whole turns that bring each corner next to the middle of its triangle.
     turns = np.round((middle[:, None] - theta[triangles]) / (2 * np.pi)).astype(np.int64)
-    pairs, uv_triangles = np.unique(
-        np.stack([triangles, turns], -1).reshape(-1, 2), axis=0, return_inverse=True
-    )
+    pairs, uv_triangles = np.unique(np.stack([triangles, turns], -1).reshape(-1, 2), axis=0, return_inverse=True)
     vertex, turn = pairs.T
     angle = theta[vertex] + 2 * np.pi * turn
     span = max(np.abs(angle).max(), 1e-6)

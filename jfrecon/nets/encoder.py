@@ -79,6 +79,4 @@ def with_published(encoder: Encoder, variables: dict, path: str | Path) -> dict:
         raise ValueError(f'there are no published weights for the backbone {encoder.backbone!r}')
     inner = {collection: variables[collection]['body'] for collection in ('params', 'batch_stats')}
     loaded = weights.load(path, body, inner, classifier=encoder.latent == 1000)
-    return variables | {
-        collection: variables[collection] | {'body': loaded[collection]} for collection in inner
-    }
+    return variables | {collection: variables[collection] | {'body': loaded[collection]} for collection in inner}

@@ -51,9 +51,7 @@ class FaceHead(nn.Module):
         }
         scales = dict(self.scales)
         if unknown := scales.keys() - sizes.keys():
-            raise ValueError(
-                f'FaceHead has no group named {", ".join(sorted(unknown))}; it has {", ".join(sizes)}'
-            )
+            raise ValueError(f'FaceHead has no group named {", ".join(sorted(unknown))}; it has {", ".join(sizes)}')
         small = nn.initializers.variance_scaling(1e-4, 'fan_in', 'normal')
         flat = nn.Dense(sum(sizes.values()), kernel_init=small, name='fc')(latent)
         parts = jnp.split(flat, np.cumsum(list(sizes.values()))[:-1], axis=-1)
@@ -62,9 +60,7 @@ class FaceHead(nn.Module):
         return raw | {'light': light.at[..., 0, :].add(self.radiance * GREY)}
 
 
-def place(
-    raw: jax.Array, camera: Pinhole, size: int, face_width_mm: float = 150.0, fill: float = 0.6
-) -> jax.Array:
+def place(raw: jax.Array, camera: Pinhole, size: int, face_width_mm: float = 150.0, fill: float = 0.6) -> jax.Array:
     """Translation [..., 3] mm, camera space, from raw offsets (u, v, s) [..., 3].
 
     The model's origin lands (u, v) crop sizes right of and below the centre of the crop; its depth is the one

@@ -129,9 +129,7 @@ class ResNet(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[B, H, W, 3] normalised image -> [B, F] float32, F the pooled width or ``outputs``."""
         norm = batch_norm(train, self.axis_name, self.dtype)
-        x = nn.relu(
-            norm(name='bn1')(convolution(self.width, 7, 2, 'conv1', self.dtype)(x.astype(self.dtype)))
-        )
+        x = nn.relu(norm(name='bn1')(convolution(self.width, 7, 2, 'conv1', self.dtype)(x.astype(self.dtype))))
         x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
         block = partial(Bottleneck, stride_in_first=self.stride_in_first) if self.bottleneck else BasicBlock
         for stage, depth in enumerate(self.depths):

@@ -41,9 +41,7 @@ class SmallNet(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[B, H, W, 3] normalised image -> [B, F] float32."""
         norm = batch_norm(train, self.axis_name, self.dtype)
-        x = nn.relu(
-            norm(name='bn1')(convolution(self.widths[0], 3, 2, 'conv1', self.dtype)(x.astype(self.dtype)))
-        )
+        x = nn.relu(norm(name='bn1')(convolution(self.widths[0], 3, 2, 'conv1', self.dtype)(x.astype(self.dtype))))
         for i, width in enumerate(self.widths):
             stride = 1 if i == 0 else 2
             x = BasicBlock(width, stride, self.axis_name, self.dtype, name=f'layer{i + 1}_0')(x, train)

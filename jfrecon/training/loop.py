@@ -90,7 +90,7 @@ def train(
     if before is not None:
         record.check_same_experiment(workdir, before, experiment)
     key = jax.random.PRNGKey(config.seed)
-    fresh = lambda: states.create(*method.init(key), descent)  # noqa: E731
+    fresh = lambda: states.create(*method.init(key), descent)
     state = checkpoints.restore(saved, _replicated_shapes(jax.eval_shape(fresh), mesh))
     if state is None:
         params, model_state = method.init(key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -85,8 +87,20 @@ def gradient_step(
 
 def _mean(tree: Any, axis: str) -> Any:
     """Means over the axis; integers (counters in a model state) are equal everywhere and keep their type."""
-    floating = lambda x: jnp.issubdtype(jnp.result_type(x), jnp.floating)  # noqa: E731
+    floating = lambda x: jnp.issubdtype(jnp.result_type(x), jnp.floating)
     return jax.tree.map(lambda x: lax.pmean(x, axis) if floating(x) else lax.pmax(x, axis), tree)
+
+
+def share_cores(batch_size: int) -> None:
+    """Without accelerator, makes each core a device, as far as they share the batch evenly.
+
+    XLA leaves half of two cores idle in rasteriser and decoder, and data-parallel shares fill them. JAX looks at the
+    setting only where it uses the CPU; JAX_NUM_CPU_DEVICES overrides it. Several processes are left as they are. To be
+    called before JAX looks at its devices.
+    """
+    if 'JAX_NUM_CPU_DEVICES' not in os.environ and not jax.distributed.is_initialized():
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+        jax.config.update('jax_num_cpu_devices', math.gcd(batch_size, cores))
 
 
 def device_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:

@@ -9,7 +9,7 @@ from jfrecon.evaluation import metrics
 def test_landmark_nme_by_hand():
     target = np.zeros((68, 2))
     target[36], target[45] = [10, 20], [60, 20]
-    predicted = target + [3, 4]  # every landmark 5 pixels off, 50 pixels between the eyes
+    predicted = target + np.array([3, 4])  # every landmark 5 pixels off, 50 pixels between the eyes
     assert metrics.landmark_nme(predicted, target) == pytest.approx(0.1)
     weight = np.ones(68)
     weight[:17] = 0

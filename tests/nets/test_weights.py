@@ -70,9 +70,7 @@ def test_a_latent_of_another_size_keeps_its_layer(tmp_path):
     loaded = encoder.with_published(net, given, write(tmp_path, tensors))
     assert jax.tree.structure(loaded) == jax.tree.structure(given)
     for kind in ('kernel', 'bias'):
-        np.testing.assert_array_equal(
-            loaded['params']['body']['fc'][kind], given['params']['body']['fc'][kind]
-        )
+        np.testing.assert_array_equal(loaded['params']['body']['fc'][kind], given['params']['body']['fc'][kind])
     kernel = loaded['params']['body']['conv1']['kernel']
     np.testing.assert_array_equal(kernel, tensors['conv1.weight'].transpose(2, 3, 1, 0))
     np.testing.assert_array_equal(loaded['batch_stats']['body']['bn1']['var'], tensors['bn1.running_var'])

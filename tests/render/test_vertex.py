@@ -168,7 +168,7 @@ def test_photometric_moves_vertices_along_the_image_gradient():
 def test_hidden_vertices_may_project_anywhere():
     pixels = jnp.array([[1.0, 1.0], [jnp.nan, jnp.inf], [1e30, -1e30]])
     visible = jnp.array([True, False, False])
-    loss = lambda c, i, p: photometric(c, i, p, visible).sum()  # noqa: E731
+    loss = lambda c, i, p: photometric(c, i, p, visible).sum()
     value, slopes = jax.value_and_grad(loss, (0, 1, 2))(jnp.ones((3, 3)), jnp.zeros((4, 4, 3)), pixels)
     assert value == 3.0
     assert all(bool(jnp.isfinite(s).all()) for s in slopes)

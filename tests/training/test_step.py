@@ -37,7 +37,7 @@ def prepared(name='adam'):
     mesh = step.device_mesh(jax.devices()[:1])
     begin = state.create({'w': jnp.array([1.0, -2.0])}, {'seen': jnp.float32(0)}, descent)
     update = step.pmapped(step.gradient_step(quadratic, descent, 0), jax.devices()[:1])
-    put = lambda rows: step.share_out(np.asarray(rows, np.float32), mesh)  # noqa: E731
+    put = lambda rows: step.share_out(np.asarray(rows, np.float32), mesh)
     return update, step.replicate(begin, mesh), put
 
 

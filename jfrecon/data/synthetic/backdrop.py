@@ -9,7 +9,7 @@ from flax import struct
 
 from jfrecon.data.synthetic.dice import Dice
 
-OCTAVES = (2, 3, 6, 14)
+OCTAVES = (2, 3, 5, 9)
 BOXES, DISCS = 5, 16
 
 
@@ -38,7 +38,7 @@ def sample(dice: Dice) -> Backdrop:
     """Plain studio walls, gradients, foliage, rooms made of soft boxes, lights out of focus."""
     busy = dice.chance(0.65)
     # How strong each octave is: a wall has a gradient at most.
-    strength = dice.uniform(len(OCTAVES)) * jnp.array([0.9, 0.7, 0.7, 0.45]) * dice.chance(0.6, len(OCTAVES))
+    strength = dice.uniform(len(OCTAVES)) * jnp.array([0.9, 0.7, 0.6, 0.35]) * dice.chance(0.6, len(OCTAVES))
     strength = jnp.where(busy > 0, strength, strength * jnp.array([0.35, 0.1, 0.0, 0.0]))
     octaves = tuple(
         share * (dice.normal(n, n, 1) + 0.25 * dice.normal(n, n, 3)) for n, share in zip(OCTAVES, strength)
@@ -77,7 +77,9 @@ def sample(dice: Dice) -> Backdrop:
             0.004 + 0.02 * dice.uniform() ** 2,
         ]
     )
-    base = level * _colours(dice, 1)[0]
+    # Studio walls are often white or light grey.
+    white = (1.0 - busy) * dice.chance(0.5)
+    base = jnp.where(white > 0, dice.uniform(low=0.35, high=0.9), level * _colours(dice, 1)[0])
     return Backdrop(base, octaves, boxes, discs, occluder, _colours(dice, 2))
 
 

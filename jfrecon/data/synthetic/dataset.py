@@ -106,19 +106,19 @@ def _samples(
 
 
 def _sample(shot: generate.Shot, index: int, frames: int, truth: bool) -> Sample:
-    kept = None
+    kept: dict[str, np.ndarray] | None = None
     if truth:
         kept = {
-            'vertices': shot.vertices.astype(np.float32),
-            'face': shot.face.astype(np.uint8),
-            'diffuse': shot.diffuse.astype(np.float16),
-            'normal': shot.normal.astype(np.float16),
-            'light': shot.light.astype(np.float32),
+            'vertices': np.asarray(shot.vertices, np.float32),
+            'face': np.asarray(shot.face, np.uint8),
+            'diffuse': np.asarray(shot.diffuse, np.float16),
+            'normal': np.asarray(shot.normal, np.float16),
+            'light': np.asarray(shot.light, np.float32),
         }
     return Sample(
         image=_jpeg(np.round(np.clip(shot.image, 0, 1) * 255).astype(np.uint8), int(shot.quality)),
         landmarks=np.asarray(shot.landmarks, np.float32),
-        mask=(shot.face > 0.5).astype(np.uint8) * np.uint8(255),
+        mask=np.uint8(255) * (np.asarray(shot.face) > 0.5).astype(np.uint8),
         focal=float(shot.camera.focal),
         principal=np.asarray(shot.camera.principal, np.float32),
         truth=kept,

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jfrecon.data.synthetic import lighting, materials, strands
 from jfrecon.data.synthetic.pose import Layer, Posed
 from jfrecon.data.synthetic.scene import Scene
-from jfrecon.data.synthetic.shadow import Shadow, cast
+from jfrecon.data.synthetic.shadow import Shadow, cast, small_first
 from jfrecon.data.synthetic.stage import Stage
 from jfrecon.geometry import camera as cameras
 from jfrecon.geometry import mesh
 from jfrecon.render import raster
 from jfrecon.types import Fragments, Pinhole
 
-SAMPLES = 2  # per pixel and axis
+SAMPLES = 1.5  # per pixel and axis
 
 
 @struct.dataclass
@@ -41,9 +42,9 @@ class Formed:
 
 
 def form(stage: Stage, scene: Scene, posed: Posed, albedo: materials.Albedo, size: int) -> Formed:
-    """Render a picture of size x size pixels; SAMPLES² samples in each."""
-    fine = size * SAMPLES
-    camera = Pinhole(posed.camera.focal * SAMPLES, posed.camera.principal * SAMPLES)
+    """Render a picture of size x size pixels, with SAMPLES² samples for each, whose mean under its square it takes."""
+    fine = round(size * SAMPLES)
+    camera = Pinhole(posed.camera.focal * fine / size, posed.camera.principal * fine / size)
     shadow = cast(posed, scene.lamps, stage)
     at = jnp.arange(fine) + 0.5
     rays = jnp.stack(jnp.broadcast_arrays(at[None, :], at[:, None]), -1).reshape(-1, 2)
@@ -75,7 +76,8 @@ def form(stage: Stage, scene: Scene, posed: Posed, albedo: materials.Albedo, siz
     # Clear glass leaves skin to be seen, a dark lens does not.
     skin = skin * jnp.where(jnp.mean(through, -1) > 0.5, 1.0, 0.0)
 
-    shrink = lambda x: jnp.mean(x.reshape(size, SAMPLES, size, SAMPLES, -1), (1, 3))
+    box = _overlaps(size, fine)
+    shrink = lambda x: jnp.einsum('yi,xj,ijc->yxc', box, box, x.reshape(fine, fine, -1))
     shares = shrink(jnp.concatenate([cover[:, None], skin[:, None]], -1))
     face = shares[..., 1]
     seen = shrink(jnp.concatenate([surface.diffuse, normal], -1) * skin[:, None])
@@ -88,6 +90,14 @@ def form(stage: Stage, scene: Scene, posed: Posed, albedo: materials.Albedo, siz
     )
 
 
+def _overlaps(size: int, fine: int) -> np.ndarray:
+    """[size, fine] the share of each of `size` equal pieces of a line that lies in each of `fine` pieces."""
+    low, high = (np.arange(fine) + k for k in (0, 1))
+    ends = np.arange(size + 1)[:, None] * fine / size
+    overlap = np.minimum(high, ends[1:]) - np.maximum(low, ends[:-1])
+    return (np.maximum(overlap, 0.0) * size / fine).astype(np.float32)
+
+
 def _see(
     layer: Layer, camera: Pinhole, size: int, rays: jax.Array, both_sides: bool = True
 ) -> tuple[Fragments, jax.Array, jax.Array, jax.Array]:
@@ -96,7 +106,10 @@ def _see(
     Surfaces with two sides have normals that face the camera.
     """
     pixels, depth = cameras.project(camera, layer.vertices)
-    fragments = raster.rasterise(pixels, depth, layer.triangles, (size, size), cull=not both_sides)
+    lists = raster.windows(len(layer.triangles), (size, size))
+    if not both_sides:
+        lists = small_first(len(layer.triangles), lists)
+    fragments = raster.rasterise(pixels, depth, layer.triangles, (size, size), cull=not both_sides, lists=lists)
     values = raster.interpolate(
         fragments, layer.triangles, jnp.concatenate([layer.normals, layer.attributes], -1)
     ).reshape(size * size, -1)

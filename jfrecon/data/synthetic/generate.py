@@ -16,8 +16,8 @@ from jfrecon.geometry import camera as cameras
 from jfrecon.morphable.head import Head
 from jfrecon.types import Batch, Pinhole, Truth
 
-FOCAL = 5.0  # default focal length in crop widths
-FILL = 1 / 1.6  # share of the crop that the landmarks' box takes
+FOCAL = 4.5  # default focal length in crop widths
+FILL = 1 / 1.8  # share of the crop that the landmarks' box takes
 TEXTURE = 128
 
 
@@ -100,7 +100,9 @@ def take(
     return jax.lax.map(one, indices)
 
 
-def generate(head: Head, seed: int, count: int, size: int, focal: float = FOCAL, fill: float = FILL) -> tuple[Batch, Truth]:
+def generate(
+    head: Head, seed: int, count: int, size: int, focal: float = FOCAL, fill: float = FILL
+) -> tuple[Batch, Truth]:
     """The first `count` faces of a seed as a batch of size x size crops, and their ground truth. No JPEG."""
     stage = build(head)
     painted = skins.paint(stage, seed, count, TEXTURE)

@@ -24,17 +24,17 @@ _NATURAL = np.array([0, 1, 3, 16, 40, 52, 66, 84.0])
 # (degrees), opacity, length of the curtain (mm), its opening (degrees of azimuth), cloth (1: a hat or scarf).
 _STYLES = {
     'bald': (0.05, 1, 1, (-90,) * 8, 2, 0.0, 0, 90, 0),
-    'shaved': (0.09, 2, 1.5, (0, 0, 0, 0, 0, 0, 0, -8), 4, 0.7, 0, 90, 0),
-    'short': (0.2, 14, 7, (-1, 0, 0, 0, 0, -2, 0, -6), 6, 1.0, 0, 90, 0),
-    'quiff': (0.1, 30, 9, (-2, 0, 0, 0, 0, 0, 0, 0), 7, 1.0, 0, 90, 0),
-    'receding': (0.09, 7, 7, (-9, -22, -24, -10, 0, 0, 0, 0), 7, 0.95, 0, 90, 0),
-    'crown': (0.04, 4, 8, (-60, -60, -50, -12, 0, 0, 0, 0), 5, 0.95, 0, 90, 0),
-    'fringe': (0.09, 22, 16, (24, 26, 28, 18, 6, 4, 4, 0), 7, 1.0, 0, 90, 0),
-    'tied': (0.09, 8, 5, (-2, -1, 0, 0, -6, -8, -6, -4), 3, 1.0, 0, 90, 0),
-    'bob': (0.09, 20, 18, (0, 0, 2, 6, 12, 14, 14, 0), 6, 1.0, 90, 62, 0),
-    'long': (0.16, 18, 15, (0, 0, 2, 6, 10, 12, 14, 0), 6, 1.0, 230, 60, 0),
-    'long with fringe': (0.06, 18, 15, (25, 26, 27, 20, 14, 14, 14, 0), 7, 1.0, 200, 58, 0),
-    'curls': (0.07, 45, 40, (4, 4, 4, 4, 6, 6, 6, 0), 9, 1.0, 70, 75, 0),
+    'shaved': (0.07, 2, 1.5, (0, 0, 0, 0, 0, 0, 0, -8), 3, 0.75, 0, 90, 0),
+    'short': (0.2, 20, 10, (-1, 0, 0, 0, 0, -2, 0, -6), 3, 1.0, 0, 90, 0),
+    'quiff': (0.11, 38, 12, (-2, 0, 0, 0, 0, 0, 0, 0), 4, 1.0, 0, 90, 0),
+    'receding': (0.08, 9, 9, (-9, -22, -24, -10, 0, 0, 0, 0), 4, 0.95, 0, 90, 0),
+    'crown': (0.03, 4, 10, (-60, -60, -50, -12, 0, 0, 0, 0), 4, 0.95, 0, 90, 0),
+    'fringe': (0.09, 28, 18, (22, 24, 26, 18, 6, 4, 4, 0), 4.5, 1.0, 0, 90, 0),
+    'tied': (0.1, 12, 6, (-2, -1, 0, 0, -6, -8, -6, -4), 2, 1.0, 0, 90, 0),
+    'bob': (0.09, 28, 24, (0, 0, 2, 6, 12, 14, 14, 0), 4, 1.0, 90, 62, 0),
+    'long': (0.17, 26, 20, (0, 0, 2, 6, 10, 12, 14, 0), 4, 1.0, 230, 60, 0),
+    'long with fringe': (0.06, 26, 20, (23, 24, 26, 20, 14, 14, 14, 0), 4.5, 1.0, 200, 58, 0),
+    'curls': (0.07, 50, 42, (4, 4, 4, 4, 6, 6, 6, 0), 7, 1.0, 70, 75, 0),
     'hat': (0.045, 12, 10, (12, 13, 12, 4, -16, -26, -30, -24), 0.6, 1.0, 0, 90, 1),
     'scarf': (0.02, 10, 9, (7, 8, 10, 14, 30, 40, 40, 30), 0.6, 1.0, 190, 58, 1),
 }
@@ -88,9 +88,9 @@ def sample(colour: jax.Array, dice: Dice) -> Hair:
     dye = dice.uniform(3, low=0.02, high=0.6)
     dye = jnp.where(dice.chance(0.4) > 0, jnp.mean(dye), dye)
     waves = jnp.round(jnp.stack([dice.uniform(6, low=2.0, high=14.0), dice.uniform(6, low=1.0, high=9.0)], 1))
-    amplitude = 0.09 * jnp.abs(dice.normal(6)) * (1.0 - 0.8 * woven)
+    amplitude = 0.06 * jnp.abs(dice.normal(6)) * (1.0 - 0.8 * woven)
     return Hair(
-        volume=jnp.stack([pick(top), pick(side)]) * jnp.exp(0.35 * dice.normal(2)),
+        volume=jnp.stack([pick(top), pick(side)]) * jnp.exp(0.25 * dice.normal(2)),
         hairline=jnp.radians(jnp.asarray(_NATURAL) + jnp.stack([pick(column) for column in line]) + shift),
         ragged=jnp.radians(pick(ragged)) * jnp.exp(0.3 * dice.normal()),
         opacity=pick(opacity),
@@ -99,7 +99,7 @@ def sample(colour: jax.Array, dice: Dice) -> Hair:
         cloth=woven,
         colour=jnp.where(woven > 0, dye, colour),
         gloss=0.35 * dice.uniform() * (1.0 - woven),
-        grain=jnp.where(woven > 0, 0.12, dice.uniform(low=0.25, high=0.6)),
+        grain=jnp.where(woven > 0, 0.12, dice.uniform(low=0.2, high=0.5)),
         tufts=jnp.concatenate([amplitude[:, None], waves, 2 * np.pi * dice.uniform(6, 1)], 1),
         lean=dice.uniform(low=-1.0),
         part=jnp.stack([jnp.radians(dice.uniform(low=-35.0, high=35.0)), 0.12 * (1.0 - woven)]),
@@ -173,13 +173,11 @@ def _curtain(hair: Hair, grid: jax.Array) -> jax.Array:
 
 
 def coordinates(hair: Hair, stage: Stage) -> jax.Array:
-    """[Vh, 4] to be interpolated: across strands, along strands, margin to the hairline (radians), curtain or shell."""
+    """[Vh, 3] to be interpolated: across strands, along strands, margin to the hairline (radians)."""
     polar, azimuth = stage.scalp_angles.T
-    shell = jnp.stack(
-        [azimuth + hair.lean * polar, polar, hairline(hair, stage, azimuth) - polar, jnp.zeros_like(polar)], -1
-    )
+    shell = jnp.stack([azimuth + hair.lean * polar, polar, hairline(hair, stage, azimuth) - polar], -1)
     a, t = jnp.meshgrid(jnp.linspace(0.0, 1.0, SHEET), jnp.linspace(0.0, 1.0, FALL))
     edge = jnp.minimum(jnp.minimum(a, 1 - a) * 2 * (np.pi - hair.opening), (1 - t) * hair.length / 80.0)
-    sheet = jnp.stack([hair.opening + a * 2 * (np.pi - hair.opening), 1.2 + t * hair.length / 90.0, edge, jnp.ones_like(a)], -1)
-    sheet = sheet.at[..., 2].set(jnp.where(hair.length > 0, sheet[..., 2], -1.0))
-    return jnp.concatenate([shell, sheet.reshape(-1, 4)])
+    around = hair.opening + a * 2 * (np.pi - hair.opening)
+    sheet = jnp.stack([around, 1.2 + t * hair.length / 90.0, jnp.where(hair.length > 0, edge, -1.0)], -1)
+    return jnp.concatenate([shell, sheet.reshape(-1, 3)])

@@ -13,9 +13,9 @@ from jfrecon.shading import sh
 LAMPS = 6
 BANDS = 9
 
-# Per lamp: azimuth and elevation in degrees (0, 0 shines on the face from the camera, 90, 0 from the image's right) with
-# their spreads, softness in radians, irradiance relative to the others, warmth (-1 blue sky .. 1 candle) and its spread.
-# A lamp of softness above 1 is sky, ground or room.
+# Per lamp: azimuth and elevation in degrees (0, 0 shines on the face from the camera, 90, 0 from the image's
+# right), each followed by its spread, softness in radians, irradiance relative to the others, warmth (-1 blue sky
+# .. 1 candle) and its spread. A lamp of softness above 1 is sky, ground or room.
 _KINDS = {
     'studio': [
         (0, 25, 25, 12, 0.35, 1.0, 0.0, 0.1),

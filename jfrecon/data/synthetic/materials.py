@@ -137,8 +137,8 @@ def reflected(
 ) -> jax.Array:
     """Radiance [N, 3] of the lamps through a Gaussian lobe of variance [N] about directions [N, 3].
 
-    Two Gaussians on the sphere convolve to one whose variances add; `key` and `rest` [N] are the shares of the lamps that
-    are not in shadow. Irradiances are over pi, hence the pi.
+    Two Gaussians on the sphere convolve to one whose variances add; `key` and `rest` [N] are the shares of the
+    lamps that are not in shadow. Irradiances are over pi, hence the pi.
     """
     variance = lobe[:, None] + jnp.square(lamps.softness)
     off = 1.0 - direction @ lamps.direction.T

@@ -15,13 +15,13 @@ from jfrecon.types import MorphableModel
 
 # Units as ARKit names them, without the side; the two numbers are the range of the activation.
 _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
-    'neutral': (0.3, {}),
+    'neutral': (0.34, {}),
     'smile': (
-        0.16,
+        0.18,
         {'mouthSmile': (0.2, 0.9), 'cheekSquint': (0, 0.5), 'eyeSquint': (0, 0.4), 'mouthDimple': (0, 0.4)},
     ),
     'grin': (
-        0.2,
+        0.25,
         {
             'mouthSmile': (0.5, 1.0),
             'mouthUpperUp': (0.3, 0.95),
@@ -45,7 +45,7 @@ _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
         },
     ),
     'talk': (
-        0.12,
+        0.08,
         {
             'jawOpen': (0.05, 0.4),
             'mouthFunnel': (0, 0.5),
@@ -57,17 +57,17 @@ _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
         },
     ),
     'surprise': (
-        0.04,
+        0.025,
         {
             'browInnerUp': (0.3, 1.0),
             'browOuterUp': (0.3, 1.0),
-            'eyeWide': (0.3, 1.0),
+            'eyeWide': (0.2, 0.7),
             'jawOpen': (0.1, 0.7),
             'mouthFunnel': (0, 0.3),
         },
     ),
     'anger': (
-        0.04,
+        0.025,
         {
             'browDown': (0.4, 1.0),
             'noseSneer': (0, 0.7),
@@ -78,12 +78,12 @@ _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
         },
     ),
     'sadness': (
-        0.03,
+        0.015,
         {'browInnerUp': (0.3, 1.0), 'mouthFrown': (0.2, 0.9), 'mouthShrugLower': (0, 0.7), 'eyeSquint': (0, 0.4)},
     ),
-    'kiss': (0.02, {'mouthPucker': (0.4, 1.0), 'mouthFunnel': (0, 0.4), 'eyeSquint': (0, 0.4)}),
+    'kiss': (0.015, {'mouthPucker': (0.4, 1.0), 'mouthFunnel': (0, 0.4), 'eyeSquint': (0, 0.4)}),
     'glare': (
-        0.03,
+        0.02,
         {'eyeSquint': (0.4, 1.0), 'browDown': (0.2, 0.8), 'cheekSquint': (0.2, 0.8), 'mouthUpperUp': (0, 0.4)},
     ),
 }
@@ -128,10 +128,10 @@ def expression(names: tuple[str, ...], gaze: jax.Array, dice: Dice) -> jax.Array
     low, high = jnp.asarray(units.low)[mood], jnp.asarray(units.high)[mood]
     # Equal numbers for the left and the right; then faces are a little lopsided, and some grins are on one side only.
     amount = low + (high - low) * dice.uniform(len(names))[units.pair]
-    tilt = 0.12 * dice.normal() + 0.8 * dice.chance(0.06) * dice.sign()
+    tilt = 0.12 * dice.normal() + 0.7 * dice.chance(0.05) * dice.sign()
     amount = amount * jnp.clip(1.0 + units.side * tilt, 0.0, 1.3)
     strength = dice.uniform(len(names))
-    amount += units.stray * strength * jnp.where(dice.chance(0.06, len(names)) > 0, 0.5, 0.06)
+    amount += units.stray * strength * jnp.where(dice.chance(0.03, len(names)) > 0, 0.5, 0.05)
     closed = dice.uniform()
     lids = jnp.where(dice.chance(0.05) > 0, 0.8 + 0.2 * closed, 0.45 * closed * dice.chance(0.25))
     wink = dice.chance(0.02) * jnp.array([1.0, 0.0]) + dice.chance(0.02) * jnp.array([0.0, 1.0])
@@ -160,7 +160,7 @@ def _stem(name: str) -> tuple[str, int]:
 
 
 class _Units(NamedTuple):
-    """Per unit [E]: its range in each mood, whether it may stray, its side (left 1, right -1), its left twin's index."""
+    """Per unit [E]: its range in each mood, whether it may stray, its side (left 1, right -1), its left twin."""
 
     low: np.ndarray
     high: np.ndarray

@@ -43,28 +43,28 @@ class Photograph:
 
 def sample(dice: Dice, seed: jax.Array) -> Photograph:
     """Mostly good cameras, some bad; `seed` is a key."""
-    focus = 0.15 + 0.9 * dice.uniform() ** 3
-    motion = 1.2 * dice.uniform() * dice.chance(0.12)
+    focus = 0.15 + 0.8 * dice.uniform() ** 4
+    motion = 1.2 * dice.uniform() * dice.chance(0.09)
     grain = 0.003 + 0.02 * dice.uniform() ** 4
     # Balance errs along blue-amber more than along green-magenta.
     amber, magenta = jnp.array([1.0, 0.0, -1.0]), jnp.array([1.0, -2.0, 1.0])
     return Photograph(
-        target=0.2 * jnp.exp(0.3 * dice.normal()),
+        target=0.22 * jnp.exp(0.3 * dice.normal()),
         insist=dice.uniform(low=0.4, high=0.9),
-        balance=jnp.exp(0.08 * dice.normal() * amber + 0.012 * dice.normal() * magenta),
+        balance=jnp.exp((0.02 + 0.08 * dice.normal()) * amber + 0.012 * dice.normal() * magenta),
         blur=jnp.stack([focus + motion, focus, np.pi * dice.uniform()]),
         noise=jnp.stack([grain * 0.5, grain]),
         gamma=jnp.exp(0.1 * dice.normal()),
-        contrast=0.25 * dice.normal(),
+        contrast=0.35 + 0.25 * dice.normal(),
         lift=0.03 * dice.uniform() ** 3,
-        saturation=jnp.clip(1.0 + 0.15 * dice.normal(), 0.6, 1.4) * (1.0 - dice.chance(0.05)),
+        saturation=jnp.clip(1.1 + 0.15 * dice.normal(), 0.6, 1.5) * (1.0 - dice.chance(0.05)),
         quality=30.0 + 68.0 * dice.uniform() ** 0.5,
         seed=jax.random.key_data(seed),
     )
 
 
 def gains(photograph: Photograph, radiance: jax.Array, weight: jax.Array) -> jax.Array:
-    """Exposure times white balance [3]: the mean luminance of [H, W, 3] under weights [H, W] is pulled to the target."""
+    """Exposure times white balance [3]: mean luminance of [H, W, 3] under weights [H, W] is pulled to the target."""
     level = jnp.sum(colour.luminance(radiance) * weight) / jnp.maximum(jnp.sum(weight), 1e-6)
     return (photograph.target / jnp.maximum(level, 1e-3)) ** photograph.insist * photograph.balance
 

@@ -106,8 +106,8 @@ def pose(stage: Stage, scene: Scene, size: int) -> Posed:
         [FRAME_TRIANGLES, LENS_TRIANGLES, STRAND_TRIANGLES + offset, stage.lashes + offset + len(wisps)]
     )
     first_lens = int(LENS_TRIANGLES.min())
-    kind = np.concatenate([np.zeros(first_lens), np.ones(offset - first_lens), np.full(len(wisps), 2)])
-    kind = jnp.concatenate([jnp.asarray(kind), jnp.full(len(head), 3.0)])
+    counts = (first_lens, offset - first_lens, len(wisps), len(head))
+    kind = jnp.asarray(np.repeat([0.0, 1.0, 2.0, 3.0], counts), jnp.float32)
     front_layer = Layer(front, mesh.vertex_normals(front, front_triangles), front_triangles, kind[:, None])
 
     balls = jnp.stack([head[ids] for ids in stage.eyeballs])

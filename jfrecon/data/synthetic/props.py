@@ -130,7 +130,8 @@ def _tube(path: jax.Array, side: jax.Array, half: jax.Array) -> jax.Array:
     """A flat bar of 4 edges along path [N, 3]: `side` [N, 3] across it, half width; [N, 4, 3]."""
     along = mesh.normalise(jnp.roll(path, -1, 0) - jnp.roll(path, 1, 0))
     depth = mesh.normalise(jnp.cross(along, side)) * jnp.minimum(half, 1.6)
-    return jnp.stack([path + side * half + depth, path - side * half + depth, path - side * half - depth, path + side * half - depth], 1)
+    edges = ((1, 1), (-1, 1), (-1, -1), (1, -1))
+    return jnp.stack([path + across * side * half + forward * depth for across, forward in edges], 1)
 
 
 def _tube_triangles(points: int, closed: bool) -> np.ndarray:
@@ -164,10 +165,15 @@ def glasses_vertices(glasses: Glasses, landmarks: jax.Array, stage: Stage) -> ja
         centre = jnp.mean(path, 0)
         rings.append(_tube(path, mesh.normalise(path - centre), glasses.rim / 2))
         lenses.append(jnp.concatenate([centre[None] + jnp.array([0.0, 0.0, 1.5]), path]))
-        corners.append(jnp.stack([sign * (inner + glasses.size[0] / 2), centre[1] + glasses.size[1] * 0.25, z[RING // 2] if sign < 0 else z[0]]))
+        outer = z[RING // 2] if sign < 0 else z[0]
+        height = centre[1] + glasses.size[1] * 0.25
+        corners.append(jnp.stack([sign * (inner + glasses.size[0] / 2), height, outer]))
     t = jnp.linspace(0.0, 1.0, BAR)[:, None]
     up = jnp.broadcast_to(jnp.array([0.0, 1.0, 0.0]), (BAR, 3))
-    ends = [jnp.stack([-sign * jnp.min(jnp.abs(ring[:, 0, 0])), ring[0, 0, 1] + 2.0, front]) for ring, sign in zip(rings, (1.0, -1.0))]
+    ends = [
+        jnp.stack([sign * jnp.min(jnp.abs(ring[:, 0, 0])), ring[0, 0, 1] + 2.0, front])
+        for ring, sign in zip(rings, (-1.0, 1.0))
+    ]
     over = ends[0] + (ends[1] - ends[0]) * t + jnp.array([0.0, 3.0, 1.5]) * jnp.sin(np.pi * t)
     bars = [_tube(over, up, glasses.rim * 0.4)]
     for corner, ear in zip(corners, ears):
@@ -205,7 +211,8 @@ def strand_vertices(strands: Strands, stage: Stage, grid: jax.Array) -> jax.Arra
     path = (at(i, j) * (1 - fj) + at(i, j + 1) * fj) * (1 - fi) + (at(i + 1, j) * (1 - fj) + at(i + 1, j + 1) * fj) * fi
     outward = mesh.normalise(path - stage.scalp_origin)
     path = path + outward * (4.0 + 10.0 * jnp.sin(np.pi * t))[None, :, None]
-    along = mesh.normalise(jnp.gradient(path, axis=1))
+    ahead = jnp.diff(path, axis=1)
+    along = mesh.normalise(jnp.concatenate([ahead, ahead[:, -1:]], 1))
     across = mesh.normalise(jnp.cross(along, outward)) * (strands.width[:, None] * (1.0 - 0.8 * t**2))[..., None] / 2
     return jnp.stack([path - across, path + across], 2).reshape(-1, 3)
 

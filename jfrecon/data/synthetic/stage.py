@@ -106,7 +106,7 @@ def build(head: Head) -> Stage:
 
 
 def _hairline(landmarks: np.ndarray, mean: np.ndarray, origin: np.ndarray) -> float:
-    """Thirds of the face: from the brows to the hairline it is about as far as from the brows to the base of the nose."""
+    """Thirds of the face: to the hairline it is about as far from the brows as to the base of the nose."""
     brows, nose = landmarks[17:27, 1].mean(), landmarks[33, 1]
     height = brows + 0.95 * (brows - nose)
     front = (np.abs(mean[:, 0]) < 12) & (np.abs(mean[:, 1] - height) < 12) & (mean[:, 2] > origin[2])
@@ -137,7 +137,7 @@ def _mouth(mean: np.ndarray, triangles: np.ndarray, part: np.ndarray, landmarks:
     inside = np.setdiff1d(triangles[(part == TEETH) | (part == MOUTH)], triangles[part == SKIN])
     share = np.zeros(len(mean))
     behind = landmarks[60:68, 2].max() - mean[inside, 2]
-    share[inside] = 0.65 * np.exp(-np.maximum(behind, 0.0) / 30.0)
+    share[inside] = 0.8 * np.exp(-np.maximum(behind, 0.0) / 40.0)
     return share
 
 
@@ -193,7 +193,7 @@ def _unoccluded(mean: np.ndarray, triangles: np.ndarray, directions: np.ndarray)
     used = mean[np.unique(triangles)]
     centre = used.mean(0)
     reach = float(np.max(np.linalg.norm(used - centre, axis=-1))) + 2.0
-    size, vertices, triangles = 160, jnp.asarray(mean), jnp.asarray(triangles)
+    size, vertices = 160, jnp.asarray(mean)
     normals = mesh.vertex_normals(vertices, triangles)
 
     @jax.jit
@@ -222,7 +222,7 @@ def taps(depth_map: jax.Array, pixels: jax.Array, depth: jax.Array, radius: int)
     x, y = pixels[..., 0] - 0.5, pixels[..., 1] - 0.5
     i, j = jnp.floor(x).astype(jnp.int32), jnp.floor(y).astype(jnp.int32)
     fx, fy = x - i, y - j
-    lit = 0.0
+    lit = jnp.zeros(depth.shape)
     steps = range(-radius, radius + 2)
     for dy in steps:
         for dx in steps:

@@ -19,8 +19,11 @@ def _noise() -> np.ndarray:
     draws = np.random.default_rng(7)
     frequency = np.abs(np.fft.fftfreq(_ACROSS, 1 / _ACROSS))
     down = np.abs(np.fft.fftfreq(_ALONG, 1 / _ALONG))[:, None]
-    bands = [np.exp(-(((frequency - f) / w) ** 2)) * np.exp(-((down / d) ** 2)) for f, w, d in ((9, 9, 1.3), (70, 55, 2.2))]
-    fields = [np.fft.ifft2(np.fft.fft2(draws.normal(size=(_ALONG, _ACROSS))) * band).real for band in bands]
+    fields = []
+    for middle, width, height in ((9, 9, 1.3), (70, 55, 2.2)):
+        band = np.exp(-(((frequency - middle) / width) ** 2)) * np.exp(-((down / height) ** 2))
+        white = np.fft.fft2(draws.normal(size=(_ALONG, _ACROSS)))
+        fields.append(np.fft.ifft2(white * band).real)
     return np.stack([field / field.std() for field in fields], -1).astype(np.float32)
 
 
@@ -30,15 +33,15 @@ NOISE = _noise()
 def shade(
     hair: Hair, lamps: lighting.Lamps, shadow: Shadow, point: jax.Array, normal: jax.Array, values: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Radiance [N, 3] and opacity [N] of hair; `values` [N, 4] are `hair.coordinates`."""
-    across, along, margin, on_curtain = values.T
+    """Radiance [N, 3] and opacity [N] of hair; `values` [N, 3] are `hair.coordinates`."""
+    across, along, margin = values.T
     locks, fibres = _look_up(across / (2 * jnp.pi) + hair.seed[0], along / 3.0 + hair.seed[1]).T
     # At the hairline and at the silhouette single strands stand out.
     view = mesh.normalise(-point)
     facing = jnp.abs(jnp.sum(view * normal, -1))
     stray = 0.6 * locks + 0.6 * fibres
     edge = margin / hair.ragged + stray
-    rim = (facing - 0.12) / 0.2 + 0.8 * fibres + 0.4 * locks
+    rim = (facing - 0.08) / 0.15 + 0.7 * fibres + 0.4 * locks
     soft = jnp.where(hair.cloth > 0, 4.0, 1.6)
     opacity = jax.nn.sigmoid(soft * edge) * jnp.where(hair.cloth > 0, 1.0, jax.nn.sigmoid(3.0 * rim))
     opacity = hair.opacity * jnp.where(opacity > 0.08, opacity, 0.0)

@@ -59,14 +59,16 @@ class Dib21:
 
     def predict(self, params: dict, model_state: dict, image: jax.Array, camera: Pinhole) -> FaceParameters:
         """Reconstruct: image [B, H, W, 3] sRGB in 0..1 -> chi with leaves [B, ...]."""
-        return self.network.apply({'params': params, **model_state}, image, camera, train=False)
+        chi = self.network.apply({'params': params, **model_state}, image, camera, train=False)
+        assert isinstance(chi, FaceParameters)
+        return chi
 
     def loss(
         self, params: dict, model_state: dict, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[dict, dict]]:
         """Eq. 2, mean over the batch: (energy, (new batch statistics, every term by its name))."""
         del key, step  # stage I with the vertex renderer draws nothing and has no schedule
-        chi, model_state = self.network.apply(
+        chi, updated = self.network.apply(
             {'params': params, **model_state}, batch.image, batch.camera, train=True, mutable=list(model_state)
         )
         face = faces.surface(self.model, chi, batch.camera)
@@ -79,7 +81,7 @@ class Dib21:
         }
         metrics = {name: jnp.mean(term) for name, term in terms.items()}
         energy = sum(getattr(self.weights, name) * value for name, value in metrics.items())
-        return energy, (model_state, {'loss': energy, **metrics})
+        return energy, (dict(updated), {'loss': energy, **metrics})
 
     def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
         """uint8 [B, H, 5 W, 3]: a row of pictures per face, see `jfrecon.render.panel`."""

@@ -1,0 +1,61 @@
+"""python -m jfrecon.data.synthetic --out=DIR: contact sheets of synthetic faces, to look at before trusting them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from jfrecon import commands, morphable
+from jfrecon.data.synthetic import generate
+from jfrecon.errors import UserError
+
+DOT = np.array([0.1, 1.0, 0.1])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Draw random faces: faces.png, and overlay.png with their landmarks, masks and normals."""
+    parser = argparse.ArgumentParser(
+        prog='python -m jfrecon.data.synthetic',
+        description=main.__doc__,
+        epilog='example: python -m jfrecon.data.synthetic --out=runs/faces --count=64',
+    )
+    parser.add_argument('--out', type=Path, required=True, help='folder for the pictures')
+    parser.add_argument('--count', type=int, default=64, help='of the faces')
+    parser.add_argument('--size', type=int, default=128, help='pixels of their sides')
+    parser.add_argument('--columns', type=int, default=8, help='of the sheets')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--model', default='makehuman', help='makehuman or ict')
+    parser.add_argument('--path', type=Path, help='file or folder of the model')
+    options = parser.parse_args(arguments)
+    if min(options.count, options.size, options.columns) < 1:
+        raise UserError('--count, --size and --columns must be positive')
+
+    head = morphable.load_head(options.model, options.path)
+    batch, truth = generate.generate(head, options.seed, options.count, options.size)
+    images = np.asarray(batch.image)
+    marked = images * (0.55 + 0.45 * np.asarray(batch.mask)[..., None])
+    normals = (np.asarray(truth.normal) * 0.5 + 0.5) * np.asarray(truth.face)[..., None]
+    for k, points in enumerate(np.floor(np.asarray(batch.landmarks)).astype(int)):
+        x, y = points[((points >= 0) & (points < options.size)).all(-1)].T
+        marked[k, y, x] = DOT
+    options.out.mkdir(parents=True, exist_ok=True)
+    sheet(images, options.columns).save(options.out / 'faces.png')
+    sheet(np.concatenate([marked, normals], 2), options.columns).save(options.out / 'overlay.png')
+
+
+def sheet(tiles: np.ndarray, columns: int) -> Image.Image:
+    """Tiles [N, H, W, 3] in 0..1 side by side, row after row, black where there are none left."""
+    count, height, width, _ = tiles.shape
+    rows = -(-count // columns)
+    padded = np.zeros((rows * columns, height, width, 3), np.float32)
+    padded[:count] = tiles
+    whole = padded.reshape(rows, columns, height, width, 3).transpose(0, 2, 1, 3, 4)
+    whole = whole.reshape(rows * height, columns * width, 3)
+    return Image.fromarray((np.clip(whole, 0, 1) * 255 + 0.5).astype(np.uint8))
+
+
+if __name__ == '__main__':
+    commands.run(main)
