@@ -88,9 +88,10 @@ def get_config(variant: str = 'paper') -> ConfigDict:
 
     config.network.backbone = 'small'
     config.network.latent = 256
+    config.light_bands = 5
     # chosen on training and validation faces: with a small network and little time the landmarks have to lead
-    config.loss.landmarks = 10.0
-    config.loss.identity = 1e-4
+    config.loss.landmarks = 30.0
+    config.loss.identity = 1e-3
     config.loss.albedo = 3e-4
     config.loss.expression = 1e-3
     config.loss.light = 1e-3
@@ -98,13 +99,14 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     config.optimiser.schedule = 'cosine'
     config.optimiser.warmup_steps = 100
     config.optimiser.clip_norm = 1.0
-    config.data.size = 80
+    config.data.size = 64
     config.data.faces = 3_000
-    config.batch_size = 32
-    config.steps = 900
-    config.log_every = 20
-    config.panels_every = 500
-    config.checkpoint_every = 100
+    config.data.jitter.update(scale=0.0, shift=0.0)  # synthetic crops are a detector's already
+    config.batch_size = 16
+    config.steps = 3_000
+    config.log_every = 50
+    config.panels_every = 1_000
+    config.checkpoint_every = 250
     if variant == 'quicktest':
         config.data.size = 32
         config.data.faces = 16

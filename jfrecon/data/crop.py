@@ -224,6 +224,8 @@ def _resample(values: np.ndarray, box: Box, size: int) -> np.ndarray:
 
 
 def _resample_plane(values: np.ndarray, box: Box, size: int) -> np.ndarray:
+    if values.shape[:2] == (size, size) and box == (0.0, 0.0, size):
+        return values  # cropped before, as synthetic faces are
     # Blocks of a large photo are averaged first, which bounds the patch below at about 8 x size.
     factor = int(box.side / size / 4)
     if factor > 1:

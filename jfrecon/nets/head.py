@@ -31,7 +31,14 @@ class FaceHead(nn.Module):
     albedo: int
     bands: int = 9
     radiance: float = 1.0
-    scales: tuple[tuple[str, float], ...] = (('rotation', 0.3), ('translation', 0.2), ('light', 0.3))
+    # Pose moves landmarks by tens of pixels and has to settle before shape can be told from it.
+    scales: tuple[tuple[str, float], ...] = (
+        ('identity', 0.3),
+        ('expression', 0.3),
+        ('albedo', 0.3),
+        ('translation', 0.5),
+        ('light', 0.5),
+    )
 
     @nn.compact
     def __call__(self, latent: jax.Array) -> dict[str, jax.Array]:

@@ -53,8 +53,8 @@ def colours(face: Surface, light: jax.Array, roughness: float) -> jax.Array:
 
 
 def fragments(model: MorphableModel, face: Surface, size: tuple[int, int]) -> Fragments:
-    """What each pixel of an [H, W] image sees; leaves [B, H, W, ...]. No gradient."""
-    return raster.rasterise_batch(face.pixels, face.depth, model.topology.triangles, size)
+    """What each pixel of an [H, W] image sees of the outside of the face; leaves [B, H, W, ...]. No gradient."""
+    return raster.rasterise_batch(face.pixels, face.depth, model.topology.triangles, size, cull=True)
 
 
 def visible(model: MorphableModel, face: Surface, size: tuple[int, int]) -> jax.Array:

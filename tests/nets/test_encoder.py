@@ -7,7 +7,6 @@ import pytest
 
 from jfrecon.errors import UserError
 from jfrecon.nets import BACKBONES, Encoder, FaceHead, place, with_published
-from jfrecon.nets.small import moments
 from jfrecon.types import Pinhole
 
 
@@ -21,10 +20,10 @@ def test_latent_of_every_backbone(backbone):
     assert jax.tree.structure(state['batch_stats']) == jax.tree.structure(variables['batch_stats'])
 
 
-def test_small_has_about_a_million_parameters():
+def test_small_is_small():
     net = Encoder('small', latent=256)
     tree = jax.eval_shape(lambda: net.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), False))
-    assert 0.9e6 < sum(x.size for x in jax.tree.leaves(tree['params'])) < 1.1e6
+    assert sum(x.size for x in jax.tree.leaves(tree['params'])) < 2e6
 
 
 def test_images_are_normalised_as_published_weights_expect():
@@ -46,13 +45,15 @@ def test_unknown_backbone_and_backbone_without_published_weights(tmp_path):
         with_published(Encoder('resnet18'), {'params': {'body': {}}, 'batch_stats': {'body': {}}}, 'no.pth')
 
 
-def test_moments_of_a_single_spot():
-    """A spot of one at (row 1, column 6) of 4x8: mean 1/32, moments -0.25/32 down... and 0.625/32 across."""
-    x = np.zeros((1, 4, 8, 1), np.float32)
-    x[0, 1, 6] = 1
-    np.testing.assert_allclose(moments(x)[0], np.array([1, 2 * 6.5 / 8 - 1, 2 * 1.5 / 4 - 1]) / 32, rtol=1e-6)
-    flipped = moments(x[:, :, ::-1])[0]
-    np.testing.assert_allclose(flipped, np.array([1, 1 - 2 * 6.5 / 8, 2 * 1.5 / 4 - 1]) / 32, rtol=1e-6)
+def test_small_knows_where_a_feature_is():
+    """Rolled by a stride of the whole network, away from the borders, pooled features would be the same."""
+    net = Encoder('small', latent=16)
+    image = np.zeros((1, 64, 64, 3), np.float32)
+    image[:, 20:28, 20:28] = 1
+    variables = jax.jit(lambda x: net.init(jax.random.key(0), x, False))(image)
+    apply = jax.jit(lambda x: net.apply(variables, x, False))
+    here, there = apply(image), apply(np.roll(image, 16, axis=2))
+    assert np.abs(here - there).max() > 0.1 * np.abs(here).max()
 
 
 def test_head_starts_at_the_mean_face_under_grey_light():
@@ -69,7 +70,7 @@ def test_head_starts_at_the_mean_face_under_grey_light():
         'light': (9, 3),
     }
     light = raw.pop('light')
-    # Outputs have a standard deviation of 0.01 for a latent of unit variance; 6 of them bound 2,000 draws.
+    # Outputs have a standard deviation of at most 0.01 for a latent of unit variance; 6 of them bound 2,000 draws.
     for group in raw.values():
         assert 0 < np.abs(group).max() < 0.06
     np.testing.assert_allclose(light[..., 0, :], 0.7 * np.sqrt(4 * np.pi), atol=0.06)
