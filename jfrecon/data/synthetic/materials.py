@@ -71,7 +71,7 @@ def solid(
 
     eye = _eye(scene, posed, point)
     mouth = (part == TEETH) | (part == MOUTH)
-    teeth = jnp.array([0.55, 0.5, 0.41]) * (0.8 + 0.4 * scene.person.pupil)
+    teeth = jnp.array([0.66, 0.61, 0.52]) * (0.8 + 0.4 * scene.person.pupil)
     wet = jnp.where((part == TEETH)[:, None], teeth, jnp.array([0.28, 0.07, 0.06]))
     cloth, bare = _clothes(scene, values[:, 4:])
     neck = jnp.square(jnp.mean(albedo.vertices[stage.neck_ids[:, 0]], 0))

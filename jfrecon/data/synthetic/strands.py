@@ -57,7 +57,7 @@ def shade(
     roots = 1.0 - 0.35 * jnp.exp(-jnp.maximum(margin, 0.0) / 0.12)
     diffuse = hair.colour * (white @ lamps.irradiance) * (strand * roots)[:, None]
     light = lamps.irradiance[0] * (seen * jnp.maximum(normal @ lamps.direction[0], 0.0))[:, None]
-    gloss = hair.gloss * (0.3 * hair.colour + 0.12) * light * shine[:, None]
+    gloss = hair.gloss * (0.3 * hair.colour + 0.05) * light * shine[:, None]
     return diffuse + gloss, opacity
 
 
