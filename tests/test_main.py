@@ -126,7 +126,8 @@ def test_our_own_mistakes_keep_their_traceback(monkeypatch):
 def test_ctrl_c_leaves_at_once():
     """Also while a thread is busy that an orderly exit would wait for."""
     program = (
-        'import threading, time; from jfrecon import commands\n'
+        'import signal, threading, time; from jfrecon import commands\n'
+        'signal.signal(signal.SIGINT, signal.default_int_handler)\n'  # a job in the background is born deaf to it
         'def main():\n'
         '    threading.Thread(target=time.sleep, args=(60,)).start()\n'
         '    print("up", flush=True)\n'
