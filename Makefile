@@ -32,4 +32,4 @@ quickstart: core
 test: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q --numprocesses=2 --dist=loadfile --durations=10
+	$(BIN)/python -m pytest -q --durations=10
