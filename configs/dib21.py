@@ -89,7 +89,7 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     config.network.backbone = 'small'
     config.network.latent = 256
     config.light_bands = 5
-    # chosen on training and validation faces: with a small network and little time the landmarks have to lead
+    # first guesses: with a small network and little time the landmarks have to lead
     config.loss.landmarks = 30.0
     config.loss.identity = 1e-3
     config.loss.albedo = 3e-4

@@ -12,8 +12,8 @@ from jfrecon.nets.resnet import BasicBlock, Dtype, batch_norm, convolution
 class SmallNet(nn.Module):
     """A strided 5x5 stem, then residual blocks that halve the resolution as the channels double, dense.
 
-    The dense layer reads the last map whole: pooling it would lose where a feature was, and with it half of the
-    accuracy of the landmarks after the same number of images. So a network is made for one size of image.
+    The dense layer reads the last map whole: pooling it would lose where a feature was. So a network is made for one
+    size of image.
 
     Attributes:
       widths: channels of the stem and of each block.
