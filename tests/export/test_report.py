@@ -21,7 +21,7 @@ def test_report_is_one_page_that_needs_nothing_else(tmp_path):
     )
     text = page.read_text()
     assert '0.0625' in text and 'polyline' in text and 'data:image/png;base64,' in text
-    assert 'A &lt;b&gt;title' in text and 'truth &amp; model' in text  # text is never markup
+    assert 'A &lt;b&gt;title' in text and 'truth &amp; model' in text and '<b>' not in text  # text is never markup
     assert 'http' not in text.replace('http-equiv', '')
     assert not list(tmp_path.glob('*.tmp'))
 

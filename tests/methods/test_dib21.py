@@ -108,7 +108,8 @@ def test_energy_of_the_truth_is_next_to_nothing_and_of_anything_else_is_not(meth
 def test_mask_pulls_no_vertex(method):
     batch = photographs(method, people(method))
     ramp = np.broadcast_to(np.linspace(0, 1, SIZE, dtype=np.float32), batch.mask.shape)
-    colours = jnp.zeros((FACES, 5, 3))
+    # residuals that differ from vertex to vertex, or their weighted mean would not feel the weights
+    colours = jnp.broadcast_to(jnp.linspace(0, 1, 5)[:, None], (FACES, 5, 3))
     pixels = jnp.full((FACES, 5, 2), SIZE / 2.0)
     flat = batch.replace(mask=ramp, image=np.full_like(batch.image, 0.5))
     pull = jax.grad(lambda p: objective.vertex_photometric(colours, p, jnp.ones((FACES, 5)), flat).sum())(pixels)
