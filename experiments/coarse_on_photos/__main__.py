@@ -89,8 +89,8 @@ def synthetic_config(ict: Path, quick: bool) -> ConfigDict:
     config.model.path = str(ict)
     if not quick:
         config.data.size = 96
-        config.data.faces = 10_000
-        config.steps = 3_000
+        config.data.faces = 6_000
+        config.steps = 4_500
     return config
 
 
@@ -99,9 +99,10 @@ def photo_config(synthetic: ConfigDict, start: Path, quick: bool) -> ConfigDict:
     config = synthetic.copy_and_resolve_references()
     config.data.source = 'folder'
     config.start_from = str(start)
+    config.data.jitter.update(scale=0.05, shift=0.03)
     if not quick:
-        config.optimiser.learning_rate = 3e-4
-        config.steps = 1_500
+        config.optimiser.learning_rate = 5e-4
+        config.steps = 2_500
     return config
 
 

@@ -49,8 +49,8 @@ class Encoder(nn.Module):
 
         With ``train`` the collection 'batch_stats' must be mutable.
         """
-        x = (image - IMAGENET_MEAN) / IMAGENET_STD
-        return _backbone(self, name='body')(x, train)
+        body = _backbone(self, name='body')
+        return body((image - IMAGENET_MEAN) / IMAGENET_STD if isinstance(body, ResNet) else image, train)
 
 
 def _backbone(encoder: Encoder, **kwargs: Any) -> nn.Module:

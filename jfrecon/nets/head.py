@@ -31,13 +31,12 @@ class FaceHead(nn.Module):
     albedo: int
     bands: int = 9
     radiance: float = 1.0
-    # Pose moves landmarks by tens of pixels and has to settle before shape can be told from it.
+    # Translation moves landmarks by tens of pixels, an expression by few; the light's coefficients are the largest.
     scales: tuple[tuple[str, float], ...] = (
-        ('identity', 0.3),
-        ('expression', 0.3),
-        ('albedo', 0.3),
+        ('expression', 0.5),
+        ('albedo', 0.5),
         ('translation', 0.5),
-        ('light', 0.5),
+        ('light', 2.0),
     )
 
     @nn.compact

@@ -7,6 +7,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jfrecon.nets.resnet import BasicBlock, Dtype, batch_norm, convolution
+from jfrecon.shading import colour
+
+THUMBNAIL = 8  # pixels of its side
 
 
 class SmallNet(nn.Module):
@@ -15,24 +18,31 @@ class SmallNet(nn.Module):
     The dense layer reads the last map whole: pooling it would lose where a feature was. So a network is made for one
     size of image.
 
+    Beside the map it reads a thumbnail of the image in linear light, in which the light's coefficients are nearly
+    linear: batch norm over a few images blurs how bright each of them is, and what the light is has to be known before
+    a skin can be told from it.
+
     Attributes:
+      outputs: size of the fully connected layer.
       widths: channels of the stem and of each block.
-      outputs: size of the fully connected layer, None for the flattened map.
       axis_name: mesh axis over which batch norm is synchronised, None for one device.
       dtype: of the arithmetic; parameters and statistics stay float32.
     """
 
+    outputs: int
     widths: tuple[int, ...] = (24, 48, 96, 192)
-    outputs: int | None = None
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, 3] normalised image -> [B, F] float32."""
+    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, 3] sRGB in 0..1, sides multiples of `THUMBNAIL` -> [B, outputs] float32."""
         norm = batch_norm(train, self.axis_name, self.dtype)
+        x = (image - 0.5) / 0.25  # about zero mean and unit variance
         x = nn.relu(norm(name='bn1')(convolution(self.widths[0], 5, 2, 'conv1', self.dtype)(x.astype(self.dtype))))
         for i, width in enumerate(self.widths[1:], start=1):
             x = BasicBlock(width, 2, self.axis_name, self.dtype, name=f'layer{i}_0')(x, train)
-        x = x.astype(jnp.float32).reshape(len(x), -1)
-        return x if self.outputs is None else nn.Dense(self.outputs, name='fc')(x)
+        cell = (image.shape[1] // THUMBNAIL, image.shape[2] // THUMBNAIL)
+        thumbnail = 2 * nn.avg_pool(colour.srgb_to_linear(image), cell, cell) - 0.5
+        x = jnp.concatenate([part.astype(jnp.float32).reshape(len(x), -1) for part in (x, thumbnail)], -1)
+        return nn.Dense(self.outputs, name='fc')(x)

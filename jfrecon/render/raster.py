@@ -52,7 +52,7 @@ def windows(triangles: int, size: tuple[int, int]) -> tuple[Window, ...]:
     that a network has put in front of the lens must not take minutes.
     """
     height, width = size
-    rooms = ((4, triangles), (12, triangles), (48, 4096), (192, 1024))
+    rooms = ((3, triangles), (12, triangles), (48, 4096), (192, 1024))
     lists = [
         Window(min(triangles, room), min(side, height), min(side, width))
         for side, room in rooms

@@ -28,7 +28,7 @@ def test_small_is_small():
 
 def test_images_are_normalised_as_published_weights_expect():
     """The mean ImageNet colour is zero for the backbone, so only the latent's bias remains."""
-    net = Encoder('small', latent=4)
+    net = Encoder('resnet18', latent=4)
     mean = jnp.broadcast_to(jnp.array([0.485, 0.456, 0.406]), (1, 64, 64, 3))
     variables = jax.jit(lambda x: net.init(jax.random.key(0), x, False))(mean)
     apply = jax.jit(lambda x: net.apply(variables, x, False))
@@ -56,6 +56,16 @@ def test_small_knows_where_a_feature_is():
     assert np.abs(here - there).max() > 0.1 * np.abs(here).max()
 
 
+def test_small_sees_how_bright_the_whole_batch_is():
+    """Batch norm takes a factor that all images share out of the convolutions; only the thumbnail still has it."""
+    net = Encoder('small', latent=16)
+    image = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
+    variables = jax.jit(lambda x: net.init(jax.random.key(0), x, False))(image)
+    apply = jax.jit(lambda x: net.apply(variables, x, True, mutable=['batch_stats'])[0])
+    bright, dark = apply(image), apply(0.5 * image)
+    assert np.abs(bright - dark).max() > 0.1 * np.abs(bright).max()
+
+
 def test_head_starts_at_the_mean_face_under_grey_light():
     head = FaceHead(80, 52, 60, bands=3, radiance=0.7)
     latent = jax.random.normal(jax.random.key(1), (2, 5, 1000))
@@ -70,11 +80,12 @@ def test_head_starts_at_the_mean_face_under_grey_light():
         'light': (9, 3),
     }
     light = raw.pop('light')
-    # Outputs have a standard deviation of at most 0.01 for a latent of unit variance; 6 of them bound 2,000 draws.
+    # Outputs have a standard deviation of 0.01 times their scale, at most 1 and 2 for the light, for a latent of unit
+    # variance; 6 of them bound 2,000 draws.
     for group in raw.values():
         assert 0 < np.abs(group).max() < 0.06
-    np.testing.assert_allclose(light[..., 0, :], 0.7 * np.sqrt(4 * np.pi), atol=0.06)
-    np.testing.assert_allclose(light[..., 1:, :], 0, atol=0.06)
+    np.testing.assert_allclose(light[..., 0, :], 0.7 * np.sqrt(4 * np.pi), atol=0.12)
+    np.testing.assert_allclose(light[..., 1:, :], 0, atol=0.12)
 
 
 def test_scales_multiply_their_group_only():
