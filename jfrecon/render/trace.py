@@ -66,9 +66,7 @@ def occluded(
     return _trace(tree, origins, directions, active, pool, closest=False).triangle >= 0
 
 
-def closest(
-    tree: Tree, origins: jax.Array, directions: jax.Array, active: jax.Array, pool: Pool | None = None
-) -> Hits:
+def closest(tree: Tree, origins: jax.Array, directions: jax.Array, active: jax.Array, pool: Pool | None = None) -> Hits:
     """The first triangle in front of each ray's origin, for the arguments of `occluded`. No gradient.
 
     Of triangles at exactly the same distance any may be named.

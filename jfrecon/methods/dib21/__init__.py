@@ -6,6 +6,7 @@ image -> chi (`network`) -> geometry and albedo -> shading (`jfrecon.render.face
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -83,9 +84,13 @@ class Dib21:
         energy = sum(getattr(self.weights, name) * value for name, value in metrics.items())
         return energy, (dict(updated), {'loss': energy, **metrics})
 
+    @functools.cached_property
+    def _compiled_predict(self):
+        return jax.jit(self.predict)
+
     def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
         """uint8 [B, H, 5 W, 3]: a row of pictures per face, see `jfrecon.render.panel`."""
-        chi = jax.jit(self.predict)(params, model_state, batch.image, batch.camera)
+        chi = self._compiled_predict(params, model_state, batch.image, batch.camera)
         return panel.rows(self.model, chi, batch.image, batch.camera, self.roughness)
 
 
