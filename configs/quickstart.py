@@ -12,4 +12,6 @@ from configs import dib21
 
 
 def get_config() -> ConfigDict:
-    return dib21.get_config('cpu')
+    config = dib21.get_config('cpu')
+    config.seed = 1  # the settings were chosen on the faces of seed 0
+    return config

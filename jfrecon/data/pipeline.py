@@ -29,6 +29,7 @@ from jfrecon.errors import UserError
 from jfrecon.types import Batch, Pinhole, Truth
 
 BoxRule = Callable[[Sample], Box]
+MEMORY = 2**29  # bytes of decoded images that a training run keeps
 
 
 def landmark_box(scale: float = 1.6) -> BoxRule:
@@ -42,19 +43,31 @@ def whole_box() -> BoxRule:
 
 
 class Boxed(Source):
-    """A source in which samples that the box rule cannot cut are unreadable too."""
+    """A source in which samples that the box rule cannot cut are unreadable too.
 
-    def __init__(self, source: Source, rule: BoxRule):
+    It remembers the first samples that it reads, without their ground truth, up to ``memory`` bytes of images: reading
+    and decoding a small set again in every epoch takes a fifth of the time of a small network's step on two cores.
+    """
+
+    def __init__(self, source: Source, rule: BoxRule, memory: int = 0):
         super().__init__()
         self._source, self.rule = source, rule
+        self._room = memory
+        self._kept: dict[int, Sample] = {}
 
     def __len__(self) -> int:
         return len(self._source)
 
     def read(self, index: int) -> Sample:
         """The sample; raises ``Unreadable``."""
+        if (kept := self._kept.get(index)) is not None:
+            return kept
         sample = self._source.read(index)
         require_face(self.rule(sample), sample.image)
+        with self._lock:
+            if sample.image.nbytes <= self._room and index not in self._kept:
+                self._kept[index] = sample.replace(truth=None)
+                self._room -= sample.image.nbytes
         return sample
 
     def name(self, index: int) -> str:
@@ -114,7 +127,7 @@ def batches(
             f'batch size {batch_size} is not divisible by {process_count} processes x {frames} frames'
         )
     clips = _clips(source, frames)
-    boxed = Boxed(source, rule)
+    boxed = Boxed(source, rule, MEMORY)
 
     def load(clip: int, rng: np.random.Generator) -> list[tuple[int, Sample]]:
         rows = []

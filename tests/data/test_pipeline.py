@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jfrecon import data
+from jfrecon.data import pipeline
 from jfrecon.data.sample import Sample, Source, Unreadable
 from jfrecon.errors import UserError
 
@@ -195,6 +196,22 @@ def test_batches_that_cannot_be_divided():
         data.batches(Faces(4), **OPTIONS, batch_size=4, process_count=3)
     with pytest.raises(UserError, match='has 2 images'):
         data.batches(Faces(4), **OPTIONS, batch_size=4, frames=2)
+
+
+def test_a_small_set_is_read_once_and_a_large_one_as_far_as_memory_goes(monkeypatch):
+    class Counting(Faces):
+        def read(self, index):
+            reads.append(index)
+            return super().read(index)
+
+    reads: list[int] = []
+    forgetful = data.batches(Faces(6), **OPTIONS, batch_size=3, jitter=data.Jitter())
+    monkeypatch.setattr(pipeline, 'MEMORY', 4 * 40 * 48 * 3)
+    remembering = data.batches(Counting(6), **OPTIONS, batch_size=3, jitter=data.Jitter())
+    monkeypatch.setattr(pipeline, 'MEMORY', 0)
+    for step in range(6):  # three epochs
+        assert_same(remembering[step], forgetful[step])
+    assert len(reads) == 6 + 2 + 2 and len(set(reads)) == 6
 
 
 def test_examples_are_all_samples_in_order():
