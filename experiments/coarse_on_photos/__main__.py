@@ -100,7 +100,6 @@ def photo_config(synthetic: ConfigDict, start: Path, quick: bool) -> ConfigDict:
     config.data.source = 'folder'
     config.start_from = str(start)
     config.data.jitter.update(scale=0.05, shift=0.03)
-    config.loss.photo = 8.0  # the landmarks are known well enough; what is missing is the skin
     if not quick:
         config.optimiser.learning_rate = 5e-4
         config.steps = 2_500
