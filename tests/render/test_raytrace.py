@@ -66,7 +66,7 @@ SUN = (sh.directional(jnp.array([0.8, 0.0, 0.6]), jnp.full(3, 2.0), 9, 0.1) + 0.
 def test_matte_ball_is_what_spherical_harmonics_say():
     """Convex and diffuse: no shadow, so the radiance is c times irradiance over pi (dib21 eq. 4)."""
     ball = scene((0, 0, 0, 60), level=4)
-    mean, error = average(lambda key: render(*ball, SOFT, key, 128).image, 96)
+    mean, error = average(lambda key: render(*ball, SOFT, key, 128, shadows=False).image, 96)
     seen = picture_of(ball, SUN, 0.0, True)
     expected = jnp.array([0.7, 0.5, 0.4]) * vertex.irradiance(seen.normal.reshape(1, -1, 3), SOFT).reshape(mean.shape)
     # Facets hide light that the smooth normal still sees: left out where that matters, at the rim.
@@ -88,7 +88,7 @@ def test_uniform_light_on_a_glossy_ball_matches_the_integral_of_the_brdf():
     expected = 0.3 * integrate.quad(ring, 0, np.pi / 2, epsrel=1e-6)[0]
     ball = scene((0, 0, 0, 60), level=4)
     light = jnp.ones((1, 16, 16, 3))
-    mean, error = average(lambda key: render(*ball, light, key, 128, specular=0.3).image, 64)
+    mean, error = average(lambda key: render(*ball, light, key, 128, 0.3, shadows=False).image, 64)
     middle = np.s_[0, SIZE // 2 - 1 : SIZE // 2 + 1, SIZE // 2 - 1 : SIZE // 2 + 1]
     # four pixels a few degrees off the axis; c = 0.7 in red
     np.testing.assert_allclose(mean[middle][..., 0].mean(), 0.7 * 0.7 + expected, rtol=0.01)
@@ -121,7 +121,7 @@ def test_error_falls_with_the_square_root_of_the_samples():
     ball = scene((0, 0, 0, 60))
     deviation = []
     for samples in (4, 64):
-        _, error = average(lambda key: render(*ball, SUN, key, samples).image, 48)
+        _, error = average(lambda key: render(*ball, SUN, key, samples, shadows=False).image, 48)
         deviation.append(np.sqrt(np.mean(np.square(error))))
     assert 3.2 < deviation[0] / deviation[1] < 5.5  # 4; strata do a little better
 
@@ -217,7 +217,9 @@ def test_light_gradient_is_the_picture_under_each_harmonic():
     weight = np.random.default_rng(1).random((1, SIZE, SIZE, 3)).astype(np.float32)
     seen = picture_of(ball, SUN, 0.0, True)
     weight *= np.asarray(seen.normal[..., 2:] > 0.35)
-    slope, error = average(lambda key: jax.grad(lambda l: (weight * render(*ball, l, key, 64).image).sum())(SOFT), 32)
+    slope, error = average(
+        lambda key: jax.grad(lambda l: (weight * render(*ball, l, key, 64, shadows=False).image).sum())(SOFT), 32
+    )
     closed = lambda l: (
         weight * jnp.array([0.7, 0.5, 0.4]) * vertex.irradiance(seen.normal.reshape(1, -1, 3), l).reshape(weight.shape)
     ).sum()
