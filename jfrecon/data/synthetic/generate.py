@@ -46,10 +46,10 @@ class Shot:
     light: jax.Array
 
 
-def shoot(stage: Stage, painted: skins.Skins, view: scene.Scene, skin: jax.Array, size: int) -> Shot:
-    """Take the picture of a scene, in the painted skin of that index."""
+def shoot(stage: Stage, worn: skins.Skins, view: scene.Scene, size: int) -> Shot:
+    """Take the picture of a scene, in one painted skin."""
     posed = pose(stage, view, size)
-    albedo = Albedo(painted.texture[skin].astype(jnp.float32), painted.vertices[skin].astype(jnp.float32))
+    albedo = Albedo(worn.texture.astype(jnp.float32), worn.vertices.astype(jnp.float32))
     seen = formation.form(stage, view, posed, albedo, size)
     ambient = jnp.mean(view.lamps.irradiance, 0) * 1.5
     behind = backdrop.paint(view.backdrop, size) * ambient
@@ -87,17 +87,22 @@ def draw(
     return scene.sample(stage.model, jax.random.fold_in(root, index), who, tone, focal, fill)
 
 
-@functools.partial(jax.jit, static_argnames=('size', 'frames', 'focal', 'fill'))
 def take(
     stage: Stage, painted: skins.Skins, seed, indices: jax.Array, size: int, frames: int, focal: float, fill: float
 ) -> Shot:
     """Pictures of indices [n], one after another; leaves of the result have a leading axis n."""
+    skin = indices // frames % len(painted.texture)
+    worn = jax.tree.map(lambda values: values[skin], painted)  # so that one program serves pools of any size
+    return _take(stage, worn, skin, seed, indices, size, frames, focal, fill)
 
-    def one(index):
-        skin = index // frames % len(painted.texture)
-        return shoot(stage, painted, draw(stage, seed, index, skin, frames, focal, fill), skin, size)
 
-    return jax.lax.map(one, indices)
+@functools.partial(jax.jit, static_argnames=('size', 'frames', 'focal', 'fill'))
+def _take(stage, worn, skin, seed, indices, size, frames, focal, fill):
+    def one(picture):
+        index, skin, worn = picture
+        return shoot(stage, worn, draw(stage, seed, index, skin, frames, focal, fill), size)
+
+    return jax.lax.map(one, (indices, skin, worn))
 
 
 def generate(
