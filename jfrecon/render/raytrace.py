@@ -4,7 +4,8 @@
 
 What the camera sees is rasterised through the pixel centres. Each pixel then draws S directions in proportion to the
 light's radiance and asks the tree (`jfrecon.render.tree`) whether the face itself is in the way. The estimate of a
-pixel is unbiased; radiance from spherical harmonics is signed and stays so.
+pixel is unbiased for a light that is constant over each texel of its map and ends `HORIZON` above the triangle;
+radiance from spherical harmonics is signed and stays so.
 
 There is a gradient in the vertices, the albedo, the normal map, the light and the camera. There is NONE through what
 is seen: which triangle a pixel shows, which rays are blocked, which directions are drawn. So silhouettes and shadow

@@ -6,8 +6,6 @@ the light and on the skull of the picture.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +17,6 @@ from jfrecon.morphable import skin
 from jfrecon.types import Topology
 
 _TOGETHER = 8  # people painted at once share the noise's cosines
-_THREADS = 2  # one program leaves half of a CPU idle
 
 
 @struct.dataclass
@@ -70,14 +67,9 @@ def paint(stage: Stage, seed: int, count: int, size: int) -> Skins:
 
     rows, cells = np.nonzero(hit)
     textures, vertices = [], []
-
-    def people(start: int) -> np.ndarray:
+    for start in range(0, count, _TOGETHER):
         keys = jax.vmap(lambda i: key(seed, i))(jnp.arange(start, start + _TOGETHER))
-        return np.asarray(batch(surface, keys))
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        sets = list(pool.map(people, range(0, count, _TOGETHER)))
-    for painted in sets:
+        painted = np.asarray(batch(surface, keys))
         sheet = np.zeros((_TOGETHER, size, size, 4), np.float16)
         sheet[:, rows, cells] = painted[:, : len(rows)]
         textures.append(sheet)
