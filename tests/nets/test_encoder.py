@@ -7,6 +7,8 @@ import pytest
 
 from jfrecon.errors import UserError
 from jfrecon.nets import BACKBONES, Encoder, FaceHead, place, with_published
+from jfrecon.nets.small import THUMBNAIL
+from jfrecon.shading import colour
 from jfrecon.types import Pinhole
 
 
@@ -56,14 +58,17 @@ def test_small_knows_where_a_feature_is():
     assert np.abs(here - there).max() > 0.1 * np.abs(here).max()
 
 
-def test_small_sees_how_bright_the_whole_batch_is():
-    """Batch norm takes a factor that all images share out of the convolutions; only the thumbnail still has it."""
+def test_small_sees_the_light_past_batch_norm():
+    """Without the weights of its last map the code is linear in linear light, whatever batch norm does."""
     net = Encoder('small', latent=16)
-    image = np.random.default_rng(0).random((2, 32, 32, 3), np.float32)
-    variables = jax.jit(lambda x: net.init(jax.random.key(0), x, False))(image)
+    grey = lambda linear: np.full((2, 32, 32, 3), colour.linear_to_srgb(jnp.float32(linear)), np.float32)
+    variables = jax.jit(lambda x: net.init(jax.random.key(0), x, False))(grey(0.1))
+    fc = variables['params']['body']['fc']
+    fc['kernel'] = fc['kernel'].at[: -3 * THUMBNAIL**2].set(0)
     apply = jax.jit(lambda x: net.apply(variables, x, True, mutable=['batch_stats'])[0])
-    bright, dark = apply(image), apply(0.5 * image)
-    assert np.abs(bright - dark).max() > 0.1 * np.abs(bright).max()
+    dark, middle, bright = (apply(grey(linear)) for linear in (0.1, 0.3, 0.5))
+    assert np.abs(middle - dark).max() > 0.1
+    np.testing.assert_allclose(bright - middle, middle - dark, atol=1e-5)  # float32 of sums of 192 terms below 1
 
 
 def test_head_starts_at_the_mean_face_under_grey_light():
