@@ -89,11 +89,11 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     config.network.backbone = 'small'
     config.network.latent = 256
     config.light_bands = 5
-    # With a small network and little time the landmarks have to lead. The weights of photo and light were compared on
-    # the validation split, the others are first guesses.
+    # With a small network and little time the landmarks have to lead. The weights of photo, identity, albedo and
+    # light were compared on the validation split, the others are first guesses.
     config.loss.photo = 3.0
     config.loss.landmarks = 30.0
-    config.loss.identity = 1e-3
+    config.loss.identity = 5e-3
     config.loss.albedo = 3e-4
     config.loss.expression = 1e-3
     config.loss.light = 3e-4
@@ -102,10 +102,10 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     config.optimiser.warmup_steps = 100
     config.optimiser.clip_norm = 1.0
     config.data.size = 64
-    config.data.faces = 4_500
+    config.data.faces = 5_500
     config.data.jitter.update(scale=0.0, shift=0.0, colour=0.0)  # made faces vary in all of this already
     config.batch_size = 16
-    config.steps = 4_600
+    config.steps = 6_000
     config.log_every = 50
     config.panels_every = 1_000
     config.checkpoint_every = 250

@@ -14,9 +14,11 @@ from jfrecon.evaluation import baseline, held_out
 from jfrecon.export import report
 from jfrecon.render import panel
 from jfrecon.training import checkpoints
+from jfrecon.training.step import share_cores
 from jfrecon.types import FaceParameters, Pinhole
 
 HELD_OUT = 200
+BATCH = 16
 SHOWN = 12
 
 
@@ -33,6 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, required=True, help='JSON file; report.html goes beside it')
     options = parser.parse_args(arguments)
 
+    share_cores(BATCH)  # as in training, whose compiled programs then fit
     found, step, params, model_state = checkpoints.load(options.checkpoint)
     config = ConfigDict(found)
     method = methods.build(config)
@@ -46,12 +49,12 @@ def main(arguments: list[str] | None = None) -> None:
     examples = pipeline.with_truth(
         faces,
         size=config.data.size,
-        batch_size=20,
+        batch_size=BATCH,
         default_focal=config.data.focal,
         rule=build.rule(config),
     )
     results, pictures = held_out.evaluate(
-        method, params, model_state, examples, total=-(-len(faces) // 20), floor=floor
+        method, params, model_state, examples, total=-(-len(faces) // BATCH), floor=floor
     )
 
     files.write_json(options.out, results)

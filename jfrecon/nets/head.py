@@ -36,7 +36,7 @@ class FaceHead(nn.Module):
         ('expression', 0.5),
         ('albedo', 0.5),
         ('translation', 0.5),
-        ('light', 2.0),
+        ('light', 4.0),
     )
 
     @nn.compact

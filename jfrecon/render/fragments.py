@@ -61,9 +61,20 @@ class Corners(NamedTuple):
         return b[0] * self.z0 + b[1] * self.z1 + b[2] * self.z2
 
 
+def centres(height: int, width: int, dtype: jnp.dtype = jnp.float32) -> jax.Array:
+    """Pixel centres (x, y) of an image, [H, W, 2]."""
+    return jnp.stack(jnp.meshgrid(*(jnp.arange(n, dtype=dtype) + 0.5 for n in (width, height))), -1)
+
+
 @partial(jax.jit, static_argnames='perspective')
 def barycentric(
-    fragments: Fragments, pixels: jax.Array, depth: jax.Array, triangles: Array, *, perspective: bool = True
+    fragments: Fragments,
+    pixels: jax.Array,
+    depth: jax.Array,
+    triangles: Array,
+    *,
+    perspective: bool = True,
+    points: jax.Array | None = None,
 ) -> jax.Array:
     """Perspective-correct barycentric coordinates of the pixel centres in the triangles that they hit.
 
@@ -73,20 +84,22 @@ def barycentric(
     gradients are zero.
 
     Args:
-      fragments: of one image, [H, W].
+      fragments: of one image, [H, W], or of any points of it.
       pixels: [V, 2].
       depth: [V] mm.
       triangles: [T, 3] int32.
       perspective: False for weak perspective, where w = b.
+      points: [..., 2] pixels, where the fragments [...] are; by default the pixel centres.
 
     Returns:
-      [H, W, 3].
+      [..., 3].
     """
-    height, width = fragments.triangle.shape
     hit = (fragments.triangle >= 0)[..., None]
     corners = Corners.of(jnp.asarray(triangles)[jnp.maximum(fragments.triangle, 0)], pixels, depth)
-    x, y = jnp.meshgrid(*(jnp.arange(n, dtype=pixels.dtype) + 0.5 for n in (width, height)))
-    weights = jnp.stack(corners.weights(x, y), -1)
+    if points is None:
+        height, width = fragments.triangle.shape
+        points = centres(height, width, pixels.dtype)
+    weights = jnp.stack(corners.weights(points[..., 0], points[..., 1]), -1)
     if perspective:
         # Pixels that hit nothing look at triangle 0, which may lie in the plane of the lens.
         weights = weights / jnp.where(hit, jnp.stack([corners.z0, corners.z1, corners.z2], -1), 1)

@@ -41,8 +41,9 @@ class Window(NamedTuple):
 
     @property
     def chunk(self) -> int:
-        """Triangles per step: 65,000 pixel tests fit a CPU's cache, and in a batch fill an accelerator."""
-        return max(1, min(self.capacity, 2**16 // (self.height * self.width)))
+        """Triangles per step: 8,000 pixel tests stay in a CPU's inner cache, 65,000 in a batch fill an accelerator."""
+        tests = 2**13 if jax.default_backend() == 'cpu' else 2**16
+        return max(1, min(self.capacity, tests // (self.height * self.width)))
 
 
 def windows(triangles: int, size: tuple[int, int]) -> tuple[Window, ...]:

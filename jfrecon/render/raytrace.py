@@ -2,10 +2,10 @@
 
     L_o(p) = ∫ f(l, v) L(l) V(p, l) (n·l)+ dl  ≈  1/S sum_s f L V (n·l)+ / pdf(l_s)
 
-What the camera sees is rasterised through the pixel centres. Each pixel then draws S directions in proportion to the
-light's radiance and asks the tree (`jfrecon.render.tree`) whether the face itself is in the way. The estimate of a
-pixel is unbiased for a light that is constant over each texel of its map and ends `HORIZON` above the triangle;
-radiance from spherical harmonics is signed and stays so.
+What the camera sees is rasterised through the pixel centres (`final`: through other points of the pixels in turn).
+Each pixel then draws S directions in proportion to the light's radiance and asks the tree (`jfrecon.render.tree`)
+whether the face itself is in the way. The estimate of a pixel is unbiased for a light that is constant over each texel
+of its map and ends `HORIZON` above the triangle; radiance from spherical harmonics is signed and stays so.
 
 There is a gradient in the vertices, the albedo, the normal map, the light and the camera. There is NONE through what
 is seen: which triangle a pixel shows, which rays are blocked, which directions are drawn. So silhouettes and shadow
@@ -19,20 +19,24 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 from jfrecon.geometry import camera as cameras
 from jfrecon.geometry import mesh, uv
 from jfrecon.render import fragments as hits
 from jfrecon.render import raster, trace, tree
 from jfrecon.shading import brdf, environment
-from jfrecon.types import Array, Camera, Pinhole, Topology
+from jfrecon.types import Array, Camera, Fragments, Pinhole, Topology
 
 ENVIRONMENT = 64  # rows and columns of the map that spherical harmonics are turned into (dib21 3.1)
+CHUNK = 4096  # pixels of an image that are shaded at a time where one image follows another
+PASS = 16  # samples of a final frame that are under way at once
 TABLE = 4096  # directions that the pixels of an image share
 GRAZING = 0.1  # cosine between the view and the face of a triangle
 HORIZON = 1e-3  # cosine between a shadow ray and the triangle that it leaves
 LIFT = 1e-4  # shadow rays start so far above the surface, in sizes of the mesh
 FLOOR = 0.01  # share of the mean radiance with which even black directions are drawn
+_R2 = (0.7548776662466927, 0.5698402909980532)  # 1/g and 1/g² of the plastic number g (Roberts 2018)
 
 
 @struct.dataclass
@@ -110,14 +114,62 @@ def render(
         strategy = 'map' if jax.default_backend() == 'cpu' else 'vmap'
     keys = jax.random.split(key, len(vertices))
     images = (vertices, diffuse, specular, light, camera, keys, normal_map)
+    chunk = CHUNK if strategy == 'map' else size[0] * size[1]
 
     def draw(batch):
-        return _render(batch, topology, leaves, size, samples, roughness, shadows)
+        return _render(batch, topology, leaves, size, samples, roughness, shadows, chunk)
 
     if strategy == 'vmap':
         return draw(images)
     one = lambda image: jax.tree.map(lambda x: x[0], draw(jax.tree.map(lambda x: x[None], image)))
     return lax.map(one, images)
+
+
+def final(
+    vertices: jax.Array,
+    topology: Topology,
+    leaves: Array,
+    diffuse: jax.Array,
+    specular: jax.Array,
+    light: jax.Array,
+    camera: Camera,
+    size: tuple[int, int],
+    key: jax.Array,
+    *,
+    samples: int,
+    **options,
+) -> Picture:
+    """A final frame: antialiased, and any number of samples in the memory of a few.
+
+    The mean of pictures of `PASS` samples, each with directions of its own and through another point of the pixels
+    (Roberts' R2 sequence, 2018, from a random start), so it is a box filter over the pixel and its error goes on
+    falling as 1/sqrt(samples). All layers are means over the whole pixel: where only a part of it is covered they are
+    premultiplied by ``coverage``.
+
+    Args:
+      samples: directions per pixel, rounded up to whole pictures.
+      **options: and all others: of `render`.
+    """
+    passes = -(-samples // PASS)
+    start, key = jax.random.split(key)
+    places = jax.random.uniform(start, (2,)) + jnp.arange(passes)[:, None] * jnp.asarray(_R2)
+
+    def add(total, drawn):
+        place, key = drawn
+        moved = camera.replace(principal=camera.principal + 0.5 - place % 1)
+        picture = render(
+            vertices, topology, leaves, diffuse, specular, light, moved, size, key,
+            samples=min(samples, PASS), **options,
+        )  # fmt: skip
+        return jax.tree.map(jnp.add, total, picture), None
+
+    def blank(channels: int) -> jax.Array:
+        return jnp.zeros((len(vertices), *size, channels), vertices.dtype)
+
+    flat = blank(1)[..., 0]
+    nothing = Picture(blank(3), flat, blank(3), blank(1), blank(3), blank(3), flat)
+    total, _ = lax.scan(add, nothing, (places, jax.random.split(key, passes)))
+    return jax.tree.map(lambda x: x / passes, total)
 
 
 def draw_lights(light: jax.Array, keys: jax.Array, count: int = TABLE) -> Lights:
@@ -155,94 +207,124 @@ def draw_lights(light: jax.Array, keys: jax.Array, count: int = TABLE) -> Lights
     return jax.vmap(one)(radiance, keys)
 
 
-def _render(batch, topology, leaves, size, samples, roughness, shadows):
+def _render(batch, topology, leaves, size, samples, roughness, shadows, chunk):
     vertices, diffuse, specular, light, camera, keys, normal_map = batch
     triangles = jnp.asarray(topology.triangles)
-
-    # What is seen: fragments, then everything about the surface there as a function of the vertices.
-    pixels, depth = cameras.project(camera, vertices)
+    count, (height, width) = len(vertices), size
     perspective = isinstance(camera, Pinhole)
+
+    # What is seen, which is fixed, and everything about the vertices, which is not.
+    pixels, depth = cameras.project(camera, vertices)
     seen = raster.rasterise_batch(pixels, depth, triangles, size, cull=True, perspective=perspective)
-    corners = jax.vmap(lambda f, p, z: hits.barycentric(f, p, z, triangles, perspective=perspective))(
-        seen, pixels, depth
-    )
-    covered = seen.triangle >= 0
-
-    flat_normals = lax.stop_gradient(mesh.normalise(mesh.triangle_normals(vertices, triangles)))
-    face = jax.vmap(lambda n, t: n[jnp.maximum(t, 0)])(flat_normals, seen.triangle)
-    fixed = seen.replace(barycentric=lax.stop_gradient(corners))
-    at = lambda f, values: jax.vmap(hits.interpolate, in_axes=(0, None, 0))(f, triangles, values)
-    behind = lambda points: jnp.where(covered[..., None], points, -1.0)  # any place but the camera's
-    grazing = jnp.sum(face * cameras.towards(camera, behind(at(fixed, lax.stop_gradient(vertices)))), -1) < GRAZING
-    steady = lambda x: jnp.where(grazing[..., None], lax.stop_gradient(x), x)
-    seen = seen.replace(barycentric=steady(corners))
-
+    triangle = seen.triangle.reshape(count, height * width)
     normals = mesh.vertex_normals(vertices, triangles)
-    if normal_map is None:
-        geometry = at(seen, jnp.concatenate([vertices, normals], -1))
-        point, normal = behind(steady(geometry[..., :3])), steady(geometry[..., 3:])
-    else:
-        tangents, bitangents = mesh.tangents(vertices, normals, topology)
-        geometry = steady(at(seen, jnp.concatenate([vertices, normals, tangents, bitangents], -1)))
-        point = behind(geometry[..., :3])
-        t, b, n = geometry[..., 6:9], geometry[..., 9:], geometry[..., 3:6]
-        bumps = _lookup(seen, topology, normal_map)
-        normal = bumps[..., :1] * t + bumps[..., 1:2] * b + bumps[..., 2:] * n
-    normal = mesh.normalise(normal)
-    view = cameras.towards(camera, point)
-    body = _lookup(seen, topology, diffuse) if diffuse.ndim == 4 else at(seen, diffuse)
-    gloss = _lookup(seen, topology, specular) if specular.ndim == 4 else at(seen, specular)
-
-    # What light arrives: every pixel's draws from the table of its image, and the rays that find them blocked.
+    attributes = [vertices, normals]
+    if normal_map is not None:
+        attributes += mesh.tangents(vertices, normals, topology)
+    geometry = jnp.concatenate(attributes, -1)
+    flat_normals = lax.stop_gradient(mesh.normalise(mesh.triangle_normals(vertices, triangles)))
     lights = draw_lights(light, keys)
-    chosen = _choose(keys, size, samples)  # [S, B, H, W]
-    pick = lambda values, index: jax.vmap(lambda v, i: v[i])(values, index)
-    above = lambda index: jnp.sum(face * pick(lights.direction, index), -1) > HORIZON
-    alive = covered & jax.vmap(above)(chosen)
-    if shadows:
-        bvh = tree.refit(leaves, triangles, vertices)
-        lift = LIFT * jnp.ptp(lax.stop_gradient(vertices), axis=1).max(-1)
-        start = lax.stop_gradient(point) + lift[:, None, None, None] * face
-        flatten = lambda x: jnp.moveaxis(x, 0, 1).reshape(len(vertices), samples * size[0] * size[1], *x.shape[4:])
-        starts = flatten(jnp.broadcast_to(start, (samples, *start.shape)))
-        ends = flatten(jax.vmap(lambda index: pick(lights.direction, index))(chosen))
-        blocked = trace.occluded(bvh, starts, ends, flatten(alive))
-        blocked = jnp.moveaxis(blocked.reshape(len(vertices), samples, *size), 1, 0)
-        arrives = alive & ~blocked
+    bvh = tree.refit(leaves, triangles, vertices) if shadows else None
+    lift = LIFT * jnp.ptp(lax.stop_gradient(vertices), axis=1).max(-1)
+    centres = hits.centres(height, width, pixels.dtype).reshape(height * width, 2)
+
+    def shade(where):
+        """The layers at the pixels of these numbers, [B, C] (one past the last for none)."""
+        number = jnp.minimum(where, height * width - 1)
+        shown = jnp.where(where < height * width, jnp.take_along_axis(triangle, number, 1), -1)
+        covered = shown >= 0
+        points = Fragments(shown, jnp.zeros((*where.shape, 3)), jnp.zeros(where.shape), seen.overflow)
+        corners = jax.vmap(
+            lambda f, p, z, at: hits.barycentric(f, p, z, triangles, perspective=perspective, points=at)
+        )(points, pixels, depth, centres[number])
+        at = lambda f, values: jax.vmap(hits.interpolate, in_axes=(0, None, 0))(f, triangles, values)
+        behind = lambda x: jnp.where(covered[..., None], x, -1.0)  # any place but the camera's
+        fixed = points.replace(barycentric=lax.stop_gradient(corners))
+        face = _pick(flat_normals, jnp.maximum(shown, 0))
+        slant = jnp.sum(face * cameras.towards(camera, behind(at(fixed, lax.stop_gradient(vertices)))), -1)
+        steady = lambda x: jnp.where((slant < GRAZING)[..., None], lax.stop_gradient(x), x)
+        points = points.replace(barycentric=steady(corners))
+
+        there = steady(at(points, geometry))
+        point, normal = behind(there[..., :3]), there[..., 3:6]
+        if normal_map is not None:
+            bumps = _lookup(points, topology, normal_map)
+            tangent, bitangent = there[..., 6:9], there[..., 9:]
+            normal = bumps[..., :1] * tangent + bumps[..., 1:2] * bitangent + bumps[..., 2:] * normal
+        normal = mesh.normalise(normal)
+        view = cameras.towards(camera, point)
+        body = _lookup(points, topology, diffuse) if diffuse.ndim == 4 else at(points, diffuse)
+        gloss = _lookup(points, topology, specular) if specular.ndim == 4 else at(points, specular)
+
+        # What light arrives: every pixel's draws from the table of its image, and the rays that find them blocked.
+        chosen = _choose(keys, number, samples)  # [S, B, C]
+        alive = covered & jax.vmap(lambda i: jnp.sum(face * _pick(lights.direction, i), -1) > HORIZON)(chosen)
+        if shadows:
+            start = lax.stop_gradient(point) + lift[:, None, None] * face
+            rays = lambda x: jnp.moveaxis(x, 0, 1).reshape(count, -1, *x.shape[3:])
+            ends = jax.vmap(lambda index: _pick(lights.direction, index))(chosen)
+            blocked = trace.occluded(bvh, rays(jnp.broadcast_to(start, ends.shape)), rays(ends), rays(alive))
+            arrives = alive & ~jnp.moveaxis(blocked.reshape(count, samples, -1), 1, 0)
+        else:
+            arrives = alive
+        arrives = checkpoint_name(arrives, 'arrives')
+
+        # Shading, one sample after another, recomputed in the backward pass.
+        @jax.checkpoint
+        def add(total, sample):
+            index, arrives = sample
+            direction, radiance = _pick(lights.direction, index), _pick(lights.radiance, index)
+            cosine = jnp.maximum(jnp.sum(normal * direction, -1, keepdims=True), 0) * arrives[..., None]
+            light = radiance * cosine
+            f = brdf.evaluate(normal, direction, view, body, gloss, roughness)
+            return (total[0] + f * light, total[1] + light), None
+
+        nothing = jnp.zeros(body.shape)
+        (radiance, irradiance), _ = lax.scan(add, (nothing, nothing), (chosen, arrives))
+        share = arrives.sum(0) / jnp.maximum(alive.sum(0), 1)
+        mask = covered[..., None].astype(radiance.dtype)
+        layers = (radiance / samples, mask, body, gloss, normal, irradiance / (jnp.pi * samples), share[..., None])
+        return Picture(*(jnp.where(covered[..., None], layer, 0) for layer in layers))
+
+    where = _covered_first(triangle >= 0)
+    if chunk < height * width:
+        # Chunks without anything to see are left out, in the gradient as well; the rays are not traced again for it.
+        shade = jax.checkpoint(shade, policy=jax.checkpoint_policies.save_only_these_names('arrives'))
+        where = jnp.pad(where, ((0, 0), (0, -where.shape[1] % chunk)), constant_values=height * width)
+        chunks = jnp.moveaxis(where.reshape(count, -1, chunk), 1, 0)
+        empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(shade, chunks[0]))
+        layers = lax.map(lambda w: lax.cond((w < height * width).any(), shade, lambda w: empty, w), chunks)
+        layers = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(count, where.shape[1], -1), layers)
     else:
-        arrives = alive
+        layers = shade(where)
 
-    # Shading, one sample after another, recomputed in the backward pass.
-    @jax.checkpoint
-    def add(total, sample):
-        index, arrives = sample
-        direction, radiance = pick(lights.direction, index), pick(lights.radiance, index)
-        cosine = jnp.maximum(jnp.sum(normal * direction, -1, keepdims=True), 0) * arrives[..., None]
-        light = radiance * cosine
-        f = brdf.evaluate(normal, direction, view, body, gloss, roughness)
-        return (total[0] + f * light, total[1] + light), None
+    def spread(layer):
+        blank = jnp.zeros((height * width, layer.shape[-1]), layer.dtype)
+        images = jax.vmap(lambda w, values: blank.at[w].set(values, mode='drop', unique_indices=True))(where, layer)
+        return images.reshape(count, height, width, -1)
 
-    nothing = jnp.zeros(body.shape)
-    (radiance, irradiance), _ = lax.scan(add, (nothing, nothing), (chosen, arrives))
-    mask = covered[..., None]
-    share = arrives.sum(0) / jnp.maximum(alive.sum(0), 1)
-    return Picture(
-        image=jnp.where(mask, radiance / samples, 0),
-        coverage=covered.astype(radiance.dtype),
-        diffuse=jnp.where(mask, body, 0),
-        specular=jnp.where(mask, gloss, 0),
-        normal=jnp.where(mask, normal, 0),
-        irradiance=jnp.where(mask, irradiance / (jnp.pi * samples), 0),
-        visibility=share * covered,
-    )
+    picture = jax.tree.map(spread, layers)
+    return picture.replace(coverage=picture.coverage[..., 0], visibility=picture.visibility[..., 0])
 
 
-def _choose(keys: jax.Array, size: tuple[int, int], samples: int) -> jax.Array:
-    """Each pixel's entries of the table, [S, B, H, W] int32: one from each of S equal parts of it."""
+def _covered_first(covered: jax.Array) -> jax.Array:
+    """The numbers of the pixels [B, N] that show something, in order, then N for none; [B, N] int32."""
+    count = covered.shape[-1]
+    rank = jnp.where(covered, jnp.cumsum(covered, -1, dtype=jnp.int32) - 1, count)
+    numbers = jnp.arange(count, dtype=jnp.int32)
+    return jax.vmap(lambda r: jnp.full(count, count, jnp.int32).at[r].set(numbers, mode='drop'))(rank)
+
+
+def _pick(values: jax.Array, index: jax.Array) -> jax.Array:
+    """Rows [B, N, C] of tables [B, K, C] by numbers [B, N]."""
+    return jax.vmap(lambda v, i: v[i])(values, index)
+
+
+def _choose(keys: jax.Array, pixel: jax.Array, samples: int) -> jax.Array:
+    """For pixels of numbers [B, N], entries of their table [S, B, N] int32: one from each of S equal parts of it."""
     seeds = jax.vmap(lambda key: jax.random.bits(jax.random.fold_in(key, 1), (), jnp.uint32))(keys)
-    pixel = jnp.arange(size[0] * size[1], dtype=jnp.uint32).reshape(size)
-    part = jnp.arange(samples, dtype=jnp.uint32)[:, None, None, None]
-    noise = _hash(_hash(pixel * jnp.uint32(samples) + part) ^ seeds[:, None, None])
+    part = jnp.arange(samples, dtype=jnp.uint32)[:, None, None]
+    noise = _hash(_hash(pixel.astype(jnp.uint32) * jnp.uint32(samples) + part) ^ seeds[:, None])
     u = (noise >> 8).astype(jnp.float32) * 2.0**-24
     return jnp.minimum(((part.astype(jnp.float32) + u) * (TABLE / samples)).astype(jnp.int32), TABLE - 1)
 
@@ -254,9 +336,8 @@ def _hash(x: jax.Array) -> jax.Array:
     return (x >> 22) ^ x
 
 
-def _lookup(seen, topology: Topology, maps: jax.Array) -> jax.Array:
-    """UV maps [B, M, M, C] where the pixels show them, [B, H, W, C]."""
+def _lookup(points: Fragments, topology: Topology, maps: jax.Array) -> jax.Array:
+    """UV maps [B, M, M, C] at points [B, N] of the surface, [B, N, C]."""
     coordinates = jnp.broadcast_to(jnp.asarray(topology.uv), (len(maps), *topology.uv.shape))
-    place = jax.vmap(hits.interpolate, in_axes=(0, None, 0))(seen, topology.uv_triangles, coordinates)
-    flat = place.reshape(len(maps), -1, 2)
-    return uv.sample(maps, flat).reshape(*place.shape[:-1], maps.shape[-1])
+    place = jax.vmap(hits.interpolate, in_axes=(0, None, 0))(points, topology.uv_triangles, coordinates)
+    return uv.sample(maps, place)
