@@ -1,6 +1,6 @@
 """What `make quickstart` trains: dib21's stage I on synthetic faces with the embedded head.
 
-About five minutes on two CPU cores. The faces are made from the MakeHuman basis that the network also uses, so the
+About nine minutes on two CPU cores. The faces are made from the MakeHuman basis that the network also uses, so the
 errors say that the training works, not how it would do on people.
 """
 

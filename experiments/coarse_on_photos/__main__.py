@@ -89,8 +89,6 @@ def synthetic_config(ict: Path, quick: bool) -> ConfigDict:
     config.model.path = str(ict)
     if not quick:
         config.data.size = 96
-        config.data.faces = 6_000
-        config.steps = 4_500
     return config
 
 

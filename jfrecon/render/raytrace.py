@@ -172,22 +172,28 @@ def final(
     return jax.tree.map(lambda x: x / passes, total)
 
 
-def draw_lights(light: jax.Array, keys: jax.Array, count: int = TABLE) -> Lights:
+def draw_lights(
+    light: jax.Array, keys: jax.Array, count: int = TABLE, guide: jax.Array | None = None
+) -> Lights:
     """``count`` directions for each light [B, L², 3] or [B, h, w, 3], as likely as they are bright.
 
     Texels are drawn systematically (one random number, evenly spaced steps through the cumulative density), a
     direction evenly within its texel: over the keys the mean of any function of the entries, weighed by their
     radiance, is its integral over the sphere. The density follows the absolute mean of the channels, plus `FLOOR`.
+
+    A ``guide`` is another light of the same kind whose brightness decides instead.
     """
-    if light.ndim == 3:
-        light = environment.from_sh(light, ENVIRONMENT, ENVIRONMENT)
+    light, guide = (
+        environment.from_sh(x, ENVIRONMENT, ENVIRONMENT) if x.ndim == 3 else x
+        for x in (light, light if guide is None else guide)
+    )
     height, width = light.shape[1:3]
-    radiance = light.reshape(len(light), height * width, 3)
+    radiance, guide = (x.reshape(len(x), height * width, 3) for x in (light, guide))
     angles = jnp.asarray(environment.solid_angles(height, width)).reshape(-1)
 
-    def one(radiance, key):
+    def one(radiance, guide, key):
         spread, down, across = jax.random.split(key, 3)
-        bright = jnp.abs(lax.stop_gradient(radiance)).mean(-1)
+        bright = jnp.abs(lax.stop_gradient(guide)).mean(-1)
         bright = jnp.where(jnp.isfinite(bright), bright, 0)
         mean = (bright * angles).sum() / (4 * jnp.pi)
         density = bright + jnp.where(mean > 0, FLOOR * mean, 1)
@@ -204,7 +210,7 @@ def draw_lights(light: jax.Array, keys: jax.Array, count: int = TABLE) -> Lights
         direction = jnp.stack([flat * jnp.sin(phi), y, -flat * jnp.cos(phi)], -1)
         return Lights(direction, radiance[texel] * (angles[texel] / share[texel])[:, None])
 
-    return jax.vmap(one)(radiance, keys)
+    return jax.vmap(one)(radiance, guide, keys)
 
 
 def _render(batch, topology, leaves, size, samples, roughness, shadows, chunk):

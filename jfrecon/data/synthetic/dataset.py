@@ -92,15 +92,17 @@ def _samples(
 ) -> Iterator[Sample]:
     scenery = stage.build(head)
     people = -(-count // frames)
-    painted = skins.paint(scenery, seed, min(people, max(64, people // 32), SKINS), generate.TEXTURE)
 
-    def make(start: int) -> generate.Shot:
+    def make(start: int, worn: skins.Skins) -> generate.Shot:
         indices = jnp.minimum(jnp.arange(start, start + CHUNK), count - 1)
-        return jax.device_get(generate.take(scenery, painted, seed, indices, size, frames, focal, fill))
+        return jax.device_get(generate.take(scenery, worn, seed, indices, size, frames, focal, fill))
 
     starts = range(0, count, CHUNK)
     with ThreadPoolExecutor(THREADS) as pool:
-        for start, shots in zip(starts, pool.map(make, starts)):
+        # The camera's program compiles, on one core, while the skins are painted.
+        pool.submit(make, 0, skins.blank(scenery, generate.TEXTURE))
+        painted = skins.paint(scenery, seed, min(people, max(64, people // 32), SKINS), generate.TEXTURE)
+        for start, shots in zip(starts, pool.map(lambda start: make(start, painted), starts)):
             for k in range(min(CHUNK, count - start)):
                 yield _sample(jax.tree.map(lambda leaf, k=k: leaf[k], shots), start + k, frames, truth)
 

@@ -37,6 +37,12 @@ def key(seed: int, index: int | jax.Array) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 0x5C1), index)
 
 
+def blank(stage: Stage, size: int) -> Skins:
+    """One skin without colour, of the same shapes as a painted one."""
+    vertices = stage.model.mean.shape[0]
+    return Skins(jnp.zeros((1, size, size, 4), jnp.float16), jnp.zeros((1, vertices, 4), jnp.float16))
+
+
 def paint(stage: Stage, seed: int, count: int, size: int) -> Skins:
     """The first `count` skins, with textures of size x size texels."""
     model, mean = stage.model, np.asarray(stage.model.mean)
