@@ -38,7 +38,8 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     config.network.dtype = 'float32'
     config.network.fill = 0.55  # share of the crop's width that the face fills at the start
 
-    config.renderer = 'vertex'
+    config.renderer = 'raytrace'  # vertex, raytrace or both: their sum
+    config.samples = 8  # directions of light for each pixel of the ray tracer
     config.roughness = 0.4  # [P] the constant roughness's value is not given
     config.light_bands = 9
 
@@ -86,6 +87,7 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     if variant == 'paper':
         return config
 
+    config.renderer = 'vertex'
     config.network.backbone = 'small'
     config.network.latent = 256
     config.light_bands = 5

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
@@ -30,7 +31,7 @@ from jfrecon.types import Array, Camera, Fragments, Pinhole, Topology
 
 ENVIRONMENT = 64  # rows and columns of the map that spherical harmonics are turned into (dib21 3.1)
 CHUNK = 4096  # pixels of an image that are shaded at a time where one image follows another
-PASS = 16  # samples of a final frame that are under way at once
+VIEWS, MOST = 32, 64  # pictures that a final frame is the mean of at least, and samples of each at most
 TABLE = 4096  # directions that the pixels of an image share
 GRAZING = 0.1  # cosine between the view and the face of a triangle
 HORIZON = 1e-3  # cosine between a shadow ray and the triangle that it leaves
@@ -141,16 +142,17 @@ def final(
 ) -> Picture:
     """A final frame: antialiased, and any number of samples in the memory of a few.
 
-    The mean of pictures of `PASS` samples, each with directions of its own and through another point of the pixels
-    (Roberts' R2 sequence, 2018, from a random start), so it is a box filter over the pixel and its error goes on
-    falling as 1/sqrt(samples). All layers are means over the whole pixel: where only a part of it is covered they are
-    premultiplied by ``coverage``.
+    The mean of at least `VIEWS` pictures of up to `MOST` samples, each with directions of its own and through another
+    point of the pixels (Roberts' R2 sequence, 2018, from a random start), so it is a box filter over the pixel and its
+    error goes on falling as 1/sqrt(samples). All layers are means over the whole pixel: where only a part of it is
+    covered they are premultiplied by ``coverage``.
 
     Args:
       samples: directions per pixel, rounded up to whole pictures.
       **options: and all others: of `render`.
     """
-    passes = -(-samples // PASS)
+    each = min(max(samples // VIEWS, 1), MOST)
+    passes = -(-samples // each)
     start, key = jax.random.split(key)
     places = jax.random.uniform(start, (2,)) + jnp.arange(passes)[:, None] * jnp.asarray(_R2)
 
@@ -159,7 +161,7 @@ def final(
         moved = camera.replace(principal=camera.principal + 0.5 - place % 1)
         picture = render(
             vertices, topology, leaves, diffuse, specular, light, moved, size, key,
-            samples=min(samples, PASS), **options,
+            samples=each, **options,
         )  # fmt: skip
         return jax.tree.map(jnp.add, total, picture), None
 
@@ -177,8 +179,9 @@ def draw_lights(
 ) -> Lights:
     """``count`` directions for each light [B, L², 3] or [B, h, w, 3], as likely as they are bright.
 
-    Texels are drawn systematically (one random number, evenly spaced steps through the cumulative density), a
-    direction evenly within its texel: over the keys the mean of any function of the entries, weighed by their
+    Texels are drawn systematically (one random number, evenly spaced steps through the cumulative density along a curve
+    that keeps neighbours together, so that equal parts of the table are patches of light), a direction evenly within
+    its texel: over the keys the mean of any function of the entries, weighed by their
     radiance, is its integral over the sphere. The density follows the absolute mean of the channels, plus `FLOOR`.
 
     A ``guide`` is another light of the same kind whose brightness decides instead.
@@ -188,8 +191,9 @@ def draw_lights(
         for x in (light, light if guide is None else guide)
     )
     height, width = light.shape[1:3]
-    radiance, guide = (x.reshape(len(x), height * width, 3) for x in (light, guide))
-    angles = jnp.asarray(environment.solid_angles(height, width)).reshape(-1)
+    along = _curve(height, width)
+    radiance, guide = (x.reshape(len(x), height * width, 3)[:, along] for x in (light, guide))
+    angles = jnp.asarray(environment.solid_angles(height, width).reshape(-1)[along])
 
     def one(radiance, guide, key):
         spread, down, across = jax.random.split(key, 3)
@@ -201,7 +205,7 @@ def draw_lights(
         steps = (jnp.arange(count) + jax.random.uniform(spread)) / count
         total = jnp.cumsum(share)
         texel = jnp.minimum(jnp.searchsorted(total, steps * total[-1], method='sort'), height * width - 1)
-        row, column = texel // width, texel % width
+        row, column = jnp.asarray(along // width)[texel], jnp.asarray(along % width)[texel]
         # evenly in area: evenly in the cosine of the polar angle
         top, bottom = jnp.cos(row * (jnp.pi / height)), jnp.cos((row + 1) * (jnp.pi / height))
         y = top + (bottom - top) * jax.random.uniform(down, (count,))
@@ -211,6 +215,13 @@ def draw_lights(
         return Lights(direction, radiance[texel] * (angles[texel] / share[texel])[:, None])
 
     return jax.vmap(one)(radiance, guide, keys)
+
+
+def _curve(height: int, width: int) -> np.ndarray:
+    """The texels of a map in Morton's order, [height width] int32."""
+    row, column = np.divmod(np.arange(height * width), width)
+    spread = lambda x: sum(((x >> bit) & 1) << (2 * bit) for bit in range(16))
+    return np.argsort(spread(row) * 2 + spread(column), kind='stable').astype(np.int32)
 
 
 def _render(batch, topology, leaves, size, samples, roughness, shadows, chunk):

@@ -105,6 +105,25 @@ def test_energy_of_the_truth_is_next_to_nothing_and_of_anything_else_is_not(meth
     assert terms(chi.replace(rotation=chi.rotation + 0.1))[1].min() > 0.01
 
 
+def test_data_term_of_both_renderers_is_the_sum_of_theirs(method):
+    chi = people(method, 2)
+    batch = photographs(method, chi)
+
+    def photo(renderer, light):
+        energy = dataclasses.replace(method, renderer=renderer, samples=8)._photometric
+        return energy(faces.surface(method.model, chi, batch.camera), light, batch, jax.random.key(0))
+
+    def terms(light):
+        return jnp.stack([photo(renderer, light) for renderer in ('vertex', 'raytrace', 'both')])
+
+    terms = jax.jit(terms)
+    vertex, traced, both = terms(chi.light)
+    np.testing.assert_allclose(both, vertex + traced, rtol=1e-5)
+    # the same picture but for the ray tracer's noise, its shadows, and the vertices' coarse view of it
+    assert (np.asarray(traced) < 0.5).all() and (np.abs(traced - vertex) > 1e-3).all()
+    assert (terms(1.5 * chi.light)[1] > 1.5 * traced).all() and (terms(0.5 * chi.light)[1] > 1.5 * traced).all()
+
+
 def test_mask_pulls_no_vertex(method):
     batch = photographs(method, people(method))
     ramp = np.broadcast_to(np.linspace(0, 1, SIZE, dtype=np.float32), batch.mask.shape)

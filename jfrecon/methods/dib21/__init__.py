@@ -20,8 +20,10 @@ from jfrecon.methods.dib21.network import Network
 from jfrecon.morphable import model as linear
 from jfrecon.nets.encoder import Encoder, with_published
 from jfrecon.render import face as faces
-from jfrecon.render import panel
+from jfrecon.render import panel, raytrace, tree
 from jfrecon.types import Batch, FaceParameters, MorphableModel, Pinhole
+
+RENDERERS = ('vertex', 'raytrace', 'both')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,9 @@ class Dib21:
       weights: of the energy.
       size: pixels of the square crops it reads.
       roughness: of the Cook-Torrance lobe, constant over the face (3.1).
+      renderer: of the data term: 'vertex', 'raytrace', or 'both', their sum (as s2f2 has it).
+      samples: directions of light that the ray tracer draws for each pixel.
+      leaves: [L, K] order of the ray tracer's tree.
       published: file of ImageNet weights that E begins with, or None.
     """
 
@@ -42,6 +47,9 @@ class Dib21:
     weights: objective.Weights
     size: int
     roughness: float
+    renderer: str
+    samples: int
+    leaves: np.ndarray
     published: str | None = None
 
     def init(self, key: jax.Array) -> tuple[dict, dict]:
@@ -68,21 +76,34 @@ class Dib21:
         self, params: dict, model_state: dict, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[dict, dict]]:
         """Eq. 2, mean over the batch: (energy, (new batch statistics, every term by its name))."""
-        del key, step  # stage I with the vertex renderer draws nothing and has no schedule
+        del step  # stage I has no schedule
         chi, updated = self.network.apply(
             {'params': params, **model_state}, batch.image, batch.camera, train=True, mutable=list(model_state)
         )
         face = faces.surface(self.model, chi, batch.camera)
-        visible = faces.visible(self.model, face, batch.image.shape[1:3])
-        rendered = faces.colours(face, chi.light, self.roughness)
         terms = {
-            'photo': objective.vertex_photometric(rendered, face.pixels, visible, batch),
+            'photo': self._photometric(face, chi.light, batch, key),
             'landmarks': objective.landmark_distance(linear.landmarks(self.model, face.pixels), batch),
             **objective.priors(chi),
         }
         metrics = {name: jnp.mean(term) for name, term in terms.items()}
         energy = sum(getattr(self.weights, name) * value for name, value in metrics.items())
         return energy, (dict(updated), {'loss': energy, **metrics})
+
+    def _photometric(self, face: faces.Surface, light: jax.Array, batch: Batch, key: jax.Array) -> jax.Array:
+        size = batch.image.shape[1:3]
+        total = jnp.zeros(len(light))
+        if self.renderer != 'raytrace':
+            rendered = faces.colours(face, light, self.roughness)
+            visible = faces.visible(self.model, face, size)
+            total += objective.vertex_photometric(rendered, face.pixels, visible, batch)
+        if self.renderer != 'vertex':
+            picture = raytrace.render(
+                face.vertices, self.model.topology, self.leaves, face.diffuse, face.specular, light, batch.camera, size,
+                key, samples=self.samples, roughness=self.roughness,
+            )  # fmt: skip
+            total += objective.pixel_photometric(picture.image, picture.coverage, batch)
+        return total
 
     @functools.cached_property
     def _compiled_predict(self):
@@ -96,8 +117,10 @@ class Dib21:
 
 def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
     """Unpack a config (see `configs/dib21.py`) into a method."""
-    if config.renderer != 'vertex':
-        raise UserError(f"config.renderer is {config.renderer!r}; there is 'vertex'")
+    if config.renderer not in RENDERERS:
+        raise UserError(f'config.renderer is {config.renderer!r}; there are {", ".join(RENDERERS)}')
+    if config.samples < 1:
+        raise UserError(f'config.samples must be at least 1, got {config.samples}')
     model = linear.truncate(
         morphable.load(config.model.name, config.model.path),
         config.model.identity,
@@ -122,5 +145,8 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
         weights=objective.Weights(**config.loss),
         size=config.data.size,
         roughness=config.roughness,
+        renderer=config.renderer,
+        samples=config.samples,
+        leaves=tree.order(np.asarray(model.mean), np.asarray(model.topology.triangles)),
         published=config.network.weights,
     )

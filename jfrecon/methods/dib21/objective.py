@@ -18,7 +18,7 @@ class Weights:
     """Weights of eq. 2; the paper's values stand in `configs/dib21.py`.
 
     Attributes:
-      photo: E_ph, mean over the counted vertices of the L1 over linear RGB.
+      photo: E_ph, mean over the counted pixels or vertices of the L1 over linear RGB; with both, the sum of the two.
       landmarks: alpha_1 of E_land, mean over the known landmarks of the distance in units of the image's width.
       identity, albedo: w_i and w_c, of the sums of squared coefficients.
       expression: of the sum of squared activations; 0 in the paper.
@@ -47,6 +47,15 @@ def vertex_photometric(
     mask = sample_image(batch.mask[..., None], jax.lax.stop_gradient(pixels))[..., 0]
     residual = vertex.photometric(colours, colour.srgb_to_linear(batch.image), pixels, visible)
     return terms.masked_mean(residual, mask * visible, axis=-1)
+
+
+def pixel_photometric(rendered: jax.Array, coverage: jax.Array, batch: Batch) -> jax.Array:
+    """E_ph as the ray tracer has it, eq. 2: averaged over the pixels where the rendering shows skin; [B].
+
+    rendered: [B, H, W, 3] linear; coverage: [B, H, W]. Mask and coverage have no gradient.
+    """
+    residual = terms.photometric(rendered, colour.srgb_to_linear(batch.image))
+    return terms.masked_mean(residual, jax.lax.stop_gradient(batch.mask * coverage), axis=(-2, -1))
 
 
 def landmark_distance(projected: jax.Array, batch: Batch) -> jax.Array:
