@@ -96,7 +96,8 @@ def _trace(tree, origins, directions, active, pool, closest):
     # The rays to be traced, first to last, so that no lane is spent on others.
     wanted = active.reshape(-1)
     rank = jnp.cumsum(wanted, dtype=jnp.int32) - 1
-    queue = jnp.zeros(total, jnp.int32).at[jnp.where(wanted, rank, total)].set(jnp.arange(total, dtype=jnp.int32), mode='drop')
+    numbers = jnp.arange(total, dtype=jnp.int32)
+    queue = jnp.zeros(total, jnp.int32).at[jnp.where(wanted, rank, total)].set(numbers, mode='drop')
     waiting = rank[-1] + 1
 
     boxes = tuple(values.reshape(-1) for values in tree.boxes)
