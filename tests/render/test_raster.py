@@ -356,7 +356,7 @@ def test_visible_vertices_of_a_head_match_ray_casting(yaw, record_property):
         out = raster.rasterise(pixels, depth, triangles, (size, size))
         ours = np.asarray(raster.visible_vertices(pixels, depth, triangles, out))
         share = (ours != truth).mean()
-        record_property(f'disagreement at {size}', share)
+        record_property(f'disagreement at {size}', float(share))
         # They disagree along occluding contours, in a band of about a pixel. Seen: 1.5%, 0.9%, 0.4% at most.
         assert share < worst
         # What lies a centimetre behind a surface leaks only where a contour passes within a pixel.

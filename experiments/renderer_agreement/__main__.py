@@ -1,0 +1,124 @@
+"""Does the ray tracer agree with Embree, with Mitsuba 3, with the vertex renderer, with itself and with calculus?
+
+    python -m experiments.renderer_agreement --out=runs/renderer_agreement
+
+Needs `pip install -e '.[test]'` and, for Mitsuba, LLVM 16 to 19. Rays and pictures are of random people with the
+MakeHuman and the ICT head; see the README beside this file for what came out.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from experiments import harness, scenes
+from experiments.renderer_agreement import gradients, images, rays
+from jfrecon import commands, morphable
+from jfrecon.shading import colour, sh
+
+NAME = 'renderer_agreement'
+ROUGHNESSES = (0.2, 0.3, 0.4, 0.5, 0.6)
+ANGLES = (0, 30, 45, 60, 75)  # degrees between view and normal, lower ends of the bins
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Compare; write results.json, tables and pictures."""
+    parser = harness.parser(NAME, main.__doc__)
+    parser.add_argument('--ict', type=Path, default=harness.SHARED / 'ict_facekit' / 'ict_face.npz')
+    options = parser.parse_args(arguments)
+    harness.need(options.ict, 'ICT-FaceKit')
+    options.out.mkdir(parents=True, exist_ok=True)
+    started = time.time()
+    quick = options.quick
+    size, samples = (64, 256) if quick else (256, 4096)
+    models = {'makehuman': morphable.load('makehuman'), 'ict': morphable.load('ict', options.ict)}
+
+    results: dict = {'rays': 0, 'ties': 0, 'hit_mismatches': 0, 'occlusion_mismatches': 0}
+    for model in models.values():
+        for seed in range(1 if quick else 5):
+            for name, count in rays.compare(scenes.face(model, seed, size), size, jax.random.key(seed)).items():
+                results[name] += count
+    print(results)
+
+    face = scenes.face(models['ict'], 1, size)
+    errors, pictures = images.mitsuba(face, size, samples)
+    results['mitsuba_relative_rmse'] = errors
+    save(options.out / 'mitsuba.png', pictures)
+    print(errors)
+
+    results |= vertex_renderer(size, samples, options.out)
+    small = 32 if quick else 64
+    results['bias_z'] = images.bias(scenes.face(models['ict'], 2, small), small, 4, 64 if quick else 512)
+    counts = (16, 64, 256) if quick else (16, 64, 256, 1024, 4096)
+    results['noise_by_samples'] = images.convergence(scenes.face(models['makehuman'], 3, small), small, counts, 8)
+    print({name: results[name] for name in ('bias_z', 'noise_by_samples')})
+
+    pose = scenes.face(models['makehuman'], 4, small)
+    found = gradients.finite_differences(pose, small, 4, 2 if quick else 5)
+    found |= {f'{name}_mitsuba': error for name, error in gradients.against_mitsuba(pose, small, samples).items()}
+    results['gradient_relative_error'] = found
+    results['grazing_share'] = gradients.grazing_share(scenes.face(models['ict'], 1, size), size)
+    results['moving_silhouettes'] = gradients.moving_silhouettes(pose, small, 64 if quick else 1024)
+    print({name: results[name] for name in ('gradient_relative_error', 'grazing_share', 'moving_silhouettes')})
+
+    sun(scenes.face(models['ict'], 1, size), size, 64 if quick else 512, options.out / 'moving_sun.png')
+    harness.record(options.out, NAME, results, started)
+
+
+def vertex_renderer(size: int, samples: int, out: Path) -> dict:
+    """A ball under soft light: matte, then the lobe alone by roughness and angle, then the mixture at s = 0.3."""
+    light = soft()
+    inner = lambda cosine: cosine > np.cos(np.radians(75))
+    traced, shaded, cosine = images.against_vertex_renderer(images.ball(size, 0.0, light), size, samples, 0.4)
+    results = {'vertex_renderer_relative_rmse': images.relative_rmse(traced, shaded, inner(cosine))}
+    traced, shaded, cosine = images.against_vertex_renderer(images.ball(size, 0.3, light), size, samples, 0.4)
+    results['vertex_renderer_relative_rmse_s_0.3'] = images.relative_rmse(traced, shaded, inner(cosine))
+    table: dict[str, dict[str, float]] = {}
+    for roughness in ROUGHNESSES:
+        traced, shaded, cosine = images.against_vertex_renderer(images.ball(size, 1.0, light), size, samples, roughness)
+        angle = np.degrees(np.arccos(np.clip(cosine, 0, 1)))
+        bins = zip(ANGLES, (*ANGLES[1:], 85))
+        table[f'{roughness}'] = {
+            f'{low}-{high}': images.relative_rmse(traced, shaded, (cosine > 0) & (angle >= low) & (angle < high))
+            for low, high in bins
+        }
+    results['specular_relative_rmse_by_roughness_and_angle'] = table
+    (out / 'specular.md').write_text(harness.table(table, list(table['0.4'])), encoding='utf-8')
+    print(results)
+    return results
+
+
+def soft() -> jax.Array:
+    """A light of 9 bands that is bright above and to the left and positive everywhere, [1, 81, 3]."""
+    lamp = sh.directional(jnp.array([-0.5, 0.6, 0.62]), jnp.array([1.6, 1.4, 1.2]), 9, softness=0.5)
+    return lamp[None].at[:, 0].add(0.5 * sh.GREY)
+
+
+def sun(face: scenes.Scene, size: int, samples: int, path: Path) -> None:
+    """One face under a sun that moves from its right to its left: above with, below without shadows."""
+    rows = []
+    for shadows in (True, False):
+        draw = jax.jit(
+            lambda light, shadows=shadows: scenes.raytrace.final(
+                *face.replace(light=light).arguments(), (size, size), jax.random.key(0), samples=samples,
+                roughness=scenes.ROUGHNESS, shadows=shadows,
+            ).image[0]
+        )  # fmt: skip
+        rows.append({f'{angle}°': draw(scenes.sky(64, angle)) for angle in (-80, -40, 0, 40, 80)})
+    save(path, *rows)
+
+
+def save(path: Path, *rows: dict[str, np.ndarray]) -> None:
+    """Linear pictures side by side as one sRGB file."""
+    strips = [np.concatenate([np.asarray(image) for image in row.values()], 1) for row in rows]
+    encoded = np.asarray(colour.linear_to_srgb(jnp.asarray(np.concatenate(strips)))).clip(0, 1)
+    Image.fromarray(np.round(encoded * 255).astype(np.uint8)).save(path)
+
+
+if __name__ == '__main__':
+    commands.run(main)

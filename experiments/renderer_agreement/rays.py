@@ -1,0 +1,61 @@
+"""Hits and shadows against Embree."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import peers
+from experiments.scenes import Scene
+from jfrecon.geometry import mesh
+from jfrecon.render import raytrace, trace, tree
+
+SHADOWS = 4  # rays towards the light from each point that is seen
+TIE = 1e-5  # of the distance: two triangles there share an edge or a corner
+
+
+def compare(scene: Scene, size: int, key: jax.Array) -> dict[str, int]:
+    """Rays through all pixels (first triangle hit), and from what they hit towards the light (anything in the way).
+
+    Returns ``rays``, ``ties``, ``hit_mismatches`` and ``occlusion_mismatches``. A tie is another triangle at the same
+    depth; a ray that only one of the two finds to hit anything is a mismatch.
+    """
+    triangles = np.asarray(scene.topology.triangles)
+    peer = peers.embree(np.asarray(scene.vertices[0]), triangles)
+    bvh = tree.refit(scene.leaves, triangles, scene.vertices)
+
+    focal = scene.camera.focal[0]
+    at = (jnp.arange(size) + 0.5 - size / 2) / focal
+    y, x = jnp.meshgrid(-at, at, indexing='ij')
+    towards = mesh.normalise(jnp.stack([x, y, -jnp.ones_like(x)], -1).reshape(1, -1, 3))
+    origin = jnp.zeros_like(towards)
+    ours = jax.jit(trace.closest)(bvh, origin, towards, jnp.ones(towards.shape[:2], bool))
+    theirs = peer.run(np.asarray(origin[0]), np.asarray(towards[0]), output=1)
+    found, distance = np.asarray(ours.triangle[0]), np.asarray(ours.distance[0])
+    named = theirs['primID']
+    with np.errstate(invalid='ignore'):
+        level = np.abs(distance - theirs['tfar']) <= TIE * distance
+    tie = (found != named) & (found >= 0) & (named >= 0) & level
+    wrong = (found != named) & ~tie
+
+    # Shadow rays leave as the ray tracer's do: a little above what is seen, towards drawn directions above it.
+    hit = found >= 0
+    lights = raytrace.draw_lights(scene.light, key[None])
+    face = mesh.normalise(mesh.triangle_normals(scene.vertices, triangles))[0][found[hit]]
+    lift = raytrace.LIFT * float(np.ptp(np.asarray(scene.vertices[0]), axis=0).max())
+    facing = -jnp.sign(jnp.sum(face * towards[0][hit], -1, keepdims=True))
+    start = towards[0][hit] * distance[hit][:, None] + lift * facing * face
+    start, face, facing = (jnp.repeat(x, SHADOWS, 0) for x in (start, face, facing))
+    chosen = jax.random.randint(key, (len(start),), 0, raytrace.TABLE)
+    direction = lights.direction[0][chosen]
+    above = jnp.sum(facing * face * direction, -1) > raytrace.HORIZON
+    blocked = jax.jit(trace.occluded)(bvh, start[None], direction[None], above[None])
+    start, direction, above = np.asarray(start), np.asarray(direction), np.asarray(above)
+    also = peer.run(start[above], direction[above], query='OCCLUDED') >= 0
+    return {
+        'rays': len(found) + int(above.sum()),
+        'ties': int(tie.sum()),
+        'hit_mismatches': int(wrong.sum()),
+        'occlusion_mismatches': int((np.asarray(blocked[0])[above] != also).sum()),
+    }
