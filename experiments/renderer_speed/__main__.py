@@ -1,0 +1,193 @@
+"""How fast is the ray tracer, forward and backward, beside Mitsuba 3 on the same machine in the same run?
+
+    python -m experiments.renderer_speed --out=runs/renderer_speed
+
+Both render direct light with one camera ray a pixel, the same mesh, BRDF and light, and differentiate the mean square
+of the picture in the vertices, the diffuse albedo per vertex and the light. The vertices move at every step, so both
+refit or rebuild their trees. Ours renders a batch of 8, whose images are shared out to the cores as in training;
+Mitsuba renders one image at a time on all of them. Times are per image, medians, taken in turn.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from tqdm import tqdm
+
+from experiments import harness, peers, scenes
+from jfrecon import commands, morphable
+from jfrecon.render import raytrace
+from jfrecon.training import step as steps
+
+NAME = 'renderer_speed'
+BATCH = 8
+MAIN = (256, 8, '18k')  # where the two ratios of results.json are taken
+SWEEPS = {'samples': (2, 8, 32), 'size': (128, 256, 512), 'triangles': ('4k', '18k', '74k')}
+SECONDS = 10  # of one measurement, at least
+REPEATS = 7
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure; write results.json and a table."""
+    parser = harness.parser(NAME, main.__doc__)
+    parser.add_argument('--ict', type=Path, default=harness.SHARED / 'ict_facekit' / 'ict_face.npz')
+    parser.add_argument('--memory', choices=['ours', 'mitsuba'], help='print the peak of one of them')
+    options = parser.parse_args(arguments)
+    harness.need(options.ict, 'ICT-FaceKit')
+    steps.share_cores(BATCH)
+    if options.memory:
+        print(json.dumps(_peak(options.memory, options.ict)))
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    started = time.time()
+    settings = [MAIN]
+    for position, name in enumerate(('size', 'samples', 'triangles')):
+        for value in SWEEPS[name]:
+            setting = (*MAIN[:position], value, *MAIN[position + 1 :])
+            if setting not in settings:
+                settings.append(setting)
+    if options.quick:
+        settings = [(64, 2, '4k')]
+    rows = {}
+    for size, samples, triangles in tqdm(settings, desc='settings', disable=None):
+        rows[f'{size}², {samples} samples, {triangles} triangles'] = measure(size, samples, triangles, options.ict)
+        print(list(rows)[-1], rows[list(rows)[-1]], flush=True)
+    first = rows[next(iter(rows))]
+    memory = {who: peak_of(who, options.ict) for who in ('ours', 'mitsuba')}
+    results = {
+        'forward_backward_ratio': first['ours forward+backward'] / first['mitsuba forward+backward'],
+        'forward_ratio': first['ours forward'] / first['mitsuba forward'],
+        'milliseconds_per_image': rows,
+        'peak_memory_mb': memory,
+    }
+    (options.out / 'table.md').write_text(harness.table(rows, list(first)), encoding='utf-8')
+    harness.record(options.out, NAME, results, started)
+    print(harness.table(rows, list(first)), memory)
+
+
+def face(size: int, triangles: str, ict: Path) -> scenes.Scene:
+    """A scene with about so many triangles."""
+    if triangles == '4k':
+        return scenes.face(morphable.load('makehuman'), 1, size)
+    return scenes.face(morphable.load('ict', ict, subdivisions=1 if triangles == '74k' else 0), 1, size)
+
+
+def measure(size: int, samples: int, triangles: str, ict: Path) -> dict[str, float]:
+    """Milliseconds per image, both renderers in turn."""
+    scene = face(size, triangles, ict)
+    runs = ours(scene, size, samples) | mitsuba(scene, size, samples)
+    for run in runs.values():
+        run(0)
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    begun = time.perf_counter()
+    for turn in itertools.count(1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run(turn)
+            taken[name].append(1000 * (time.perf_counter() - start) / (BATCH if name.startswith('ours') else 1))
+        if turn >= REPEATS and time.perf_counter() - begun > SECONDS:
+            break
+    return {name: float(np.median(times)) for name, times in taken.items()}
+
+
+def ours(scene: scenes.Scene, size: int, samples: int) -> dict[str, Callable[[int], None]]:
+    """Forward and forward+backward of a batch, its images on all devices; the vertices depend on the turn."""
+    mesh = steps.device_mesh()
+    spread = NamedSharding(mesh, steps.SHARED)
+    batch = jax.tree.map(lambda x: jnp.repeat(x, BATCH, 0), scene.replace(topology=None, leaves=None))
+    inputs = jax.device_put((batch.vertices, batch.diffuse, batch.specular, batch.light, batch.camera), spread)
+
+    def loss(vertices, diffuse, light, specular, camera, key):
+        picture = raytrace.render(
+            vertices, scene.topology, scene.leaves, diffuse, specular, light, camera, (size, size), key,
+            samples=samples, roughness=scenes.ROUGHNESS,
+        )  # fmt: skip
+        return jnp.mean(jnp.square(picture.image)), picture.image
+
+    def on_devices(function):
+        shared, everywhere = steps.SHARED, steps.EVERYWHERE
+        return jax.jit(
+            jax.shard_map(
+                function, mesh=mesh, in_specs=(*[shared] * 5, everywhere), out_specs=shared, check_vma=False
+            )
+        )
+
+    forward = on_devices(lambda *x: loss(*x)[1])
+    both = on_devices(lambda *x: jax.grad(loss, (0, 1, 2), has_aux=True)(*x)[0])
+
+    def run(program):
+        def call(turn):
+            vertices, diffuse, specular, light, camera = inputs
+            moved = vertices * (1 + 1e-5 * turn)
+            jax.block_until_ready(program(moved, diffuse, light, specular, camera, jax.random.key(turn)))
+
+        return call
+
+    return {'ours forward': run(forward), 'ours forward+backward': run(both)}
+
+
+def mitsuba(scene: scenes.Scene, size: int, samples: int) -> dict[str, Callable[[int], None]]:
+    """The same of one image."""
+    mi = peers.mitsuba()
+    import drjit as dr
+
+    peer = peers.mitsuba_scene(mi, scene, size, normals=False)
+    parameters = mi.traverse(peer)
+    inputs = [k for k in parameters.keys() if k.endswith(('vertex_positions', 'vertex_diffuse', 'light.data'))]
+    assert len(inputs) == 3, inputs
+    start = {key: dr.detach(type(parameters[key])(parameters[key])) for key in inputs}
+    gather = peers.integrator(mi, samples)
+
+    def moved(turn):
+        for key in inputs:
+            scale = 1 + 1e-5 * turn if key.endswith('positions') else 1.0
+            parameters[key] = start[key] * scale
+
+    def forward(turn):
+        moved(turn)
+        parameters.update()
+        dr.eval(mi.render(peer, integrator=gather, spp=1, seed=turn))
+        dr.sync_thread()
+
+    def both(turn):
+        moved(turn)
+        for key in inputs:
+            dr.enable_grad(parameters[key])
+        parameters.update()
+        image = mi.render(peer, parameters, integrator=gather, spp=1, seed=2 * turn, seed_grad=2 * turn + 1)
+        dr.backward(dr.mean(dr.square(image), axis=None))
+        dr.eval([dr.grad(parameters[key]) for key in inputs])
+        dr.sync_thread()
+
+    return {'mitsuba forward': forward, 'mitsuba forward+backward': both}
+
+
+def _peak(who: str, ict: Path) -> float:
+    size, samples, triangles = MAIN
+    scene = face(size, triangles, ict)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    runs = {'ours': ours, 'mitsuba': mitsuba}[who](scene, size, samples)
+    for turn in range(3):
+        runs[f'{who} forward+backward'](turn)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def peak_of(who: str, ict: Path) -> float:
+    """MB that forward and backward passes add to a fresh process: ours a batch of 8, Mitsuba one image."""
+    command = [sys.executable, '-m', f'experiments.{NAME}', '--out=.', f'--ict={ict}', f'--memory={who}']
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+
+if __name__ == '__main__':
+    commands.run(main)
