@@ -241,6 +241,16 @@ def _slopes(vertices, light, topology, leaves):
     return picture, gradients
 
 
+def test_forward_and_backward_pass_lower_for_a_tpu():
+    ball = scene((0, 0, 0, 60), level=1)
+
+    def loss(vertices, light):
+        return render(vertices, *ball[1:], light, jax.random.key(0), 2, specular=0.2, strategy='vmap').image.sum()
+
+    exported = jax.export.export(jax.jit(jax.grad(loss, (0, 1))), platforms=['tpu'])(ball[0], SOFT)
+    assert exported.platforms == ('tpu',) and [x.shape for x in exported.out_avals] == [ball[0].shape, SOFT.shape]
+
+
 def test_light_gradient_is_the_picture_under_each_harmonic():
     """The picture is linear in the light: the slope along one coefficient is the picture of that harmonic alone."""
     ball = scene((0, 0, 0, 60), level=4)
