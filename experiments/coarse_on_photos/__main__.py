@@ -100,7 +100,7 @@ def photo_config(synthetic: ConfigDict, start: Path, quick: bool) -> ConfigDict:
     config.data.jitter.update(scale=0.05, shift=0.03, colour=0.1)
     if not quick:
         config.optimiser.learning_rate = 5e-4
-        config.steps = 2_500
+        config.steps = 4_000
     return config
 
 
