@@ -97,6 +97,7 @@ def photo_config(synthetic: ConfigDict, start: Path, quick: bool) -> ConfigDict:
     config = synthetic.copy_and_resolve_references()
     config.data.source = 'folder'
     config.start_from = str(start)
+    config.loss.identity = 1e-3  # with the 5e-3 of synthetic faces landmarks were 13% further off
     config.data.jitter.update(scale=0.05, shift=0.03, colour=0.1)
     if not quick:
         config.optimiser.learning_rate = 5e-4
