@@ -85,12 +85,12 @@ def test_head_starts_at_the_mean_face_under_grey_light():
         'light': (9, 3),
     }
     light = raw.pop('light')
-    # Outputs have a standard deviation of 0.01 times their scale, at most 1 and 2 for the light, for a latent of unit
+    # Outputs have a standard deviation of 0.01 times their scale, at most 1 and 4 for the light, for a latent of unit
     # variance; 6 of them bound 2,000 draws.
     for group in raw.values():
         assert 0 < np.abs(group).max() < 0.06
-    np.testing.assert_allclose(light[..., 0, :], 0.7 * np.sqrt(4 * np.pi), atol=0.12)
-    np.testing.assert_allclose(light[..., 1:, :], 0, atol=0.12)
+    np.testing.assert_allclose(light[..., 0, :], 0.7 * np.sqrt(4 * np.pi), atol=0.24)
+    np.testing.assert_allclose(light[..., 1:, :], 0, atol=0.24)
 
 
 def test_scales_multiply_their_group_only():
