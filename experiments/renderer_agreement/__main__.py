@@ -3,7 +3,7 @@
     python -m experiments.renderer_agreement --out=runs/renderer_agreement
 
 Needs `pip install -e '.[test]'` and, for Mitsuba, LLVM 16 to 19. Rays and pictures are of random people with the
-MakeHuman and the ICT head; see the README beside this file for what came out.
+MakeHuman and the ICT head.
 """
 
 from __future__ import annotations
