@@ -151,6 +151,8 @@ def final(
       samples: directions per pixel, rounded up to whole pictures.
       **options: and all others: of `render`.
     """
+    if samples < 1:
+        raise ValueError(f'samples must be at least 1, got {samples}')
     each = min(max(samples // VIEWS, 1), MOST)
     passes = -(-samples // each)
     start, key = jax.random.split(key)
