@@ -13,7 +13,7 @@ from experiments import peers, scenes
 from experiments.renderer_agreement.images import mean_of
 from experiments.scenes import Scene
 from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import mesh
+from jfrecon.geometry import mesh, vectors
 from jfrecon.render import raster, raytrace
 from jfrecon.shading import environment, sh
 
@@ -75,7 +75,7 @@ def grazing(scene: Scene, size: int) -> jax.Array:
     pixels, depth = cameras.project(scene.camera, scene.vertices)
     seen = raster.rasterise_batch(pixels, depth, triangles, (size, size), cull=True)
     hit = jnp.maximum(seen.triangle[0], 0)
-    face = mesh.normalise(mesh.triangle_normals(scene.vertices, triangles))[0][hit]
+    face = vectors.normalise(mesh.triangle_normals(scene.vertices, triangles))[0][hit]
     corners = scene.vertices[0][triangles[hit]]
     point = (seen.barycentric[0][..., None] * corners).sum(-2)
     point = jnp.where((seen.triangle[0] >= 0)[..., None], point, -1.0)

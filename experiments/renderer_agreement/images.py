@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from experiments import peers, scenes
 from experiments.scenes import Scene
-from jfrecon.geometry import mesh
+from jfrecon.geometry import vectors
 from jfrecon.render import raytrace, tree, vertex
 from jfrecon.types import Topology
 
@@ -89,7 +89,7 @@ def against_vertex_renderer(
     # far enough away that the view is nearly the same everywhere: exactly the ray through the pixel all the same
     at = (jnp.arange(size) + 0.5 - size / 2) / scene.camera.focal[0]
     y, x = jnp.meshgrid(-at, at, indexing='ij')
-    view = mesh.normalise(-jnp.stack([x, y, -jnp.ones_like(x)], -1).reshape(1, -1, 3))
+    view = vectors.normalise(-jnp.stack([x, y, -jnp.ones_like(x)], -1).reshape(1, -1, 3))
     normal, body, gloss = (
         layer.reshape(1, size * size, -1) for layer in (seen.normal, seen.diffuse, seen.specular)
     )

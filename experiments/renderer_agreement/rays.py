@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments import peers
 from experiments.scenes import Scene
-from jfrecon.geometry import mesh
+from jfrecon.geometry import mesh, vectors
 from jfrecon.render import raytrace, trace, tree
 
 SHADOWS = 4  # rays towards the light from each point that is seen
@@ -28,7 +28,7 @@ def compare(scene: Scene, size: int, key: jax.Array) -> dict[str, int]:
     focal = scene.camera.focal[0]
     at = (jnp.arange(size) + 0.5 - size / 2) / focal
     y, x = jnp.meshgrid(-at, at, indexing='ij')
-    towards = mesh.normalise(jnp.stack([x, y, -jnp.ones_like(x)], -1).reshape(1, -1, 3))
+    towards = vectors.normalise(jnp.stack([x, y, -jnp.ones_like(x)], -1).reshape(1, -1, 3))
     origin = jnp.zeros_like(towards)
     ours = jax.jit(trace.closest)(bvh, origin, towards, jnp.ones(towards.shape[:2], bool))
     theirs = peer.run(np.asarray(origin[0]), np.asarray(towards[0]), output=1)
@@ -42,7 +42,7 @@ def compare(scene: Scene, size: int, key: jax.Array) -> dict[str, int]:
     # Shadow rays leave as the ray tracer's do: a little above what is seen, towards drawn directions above it.
     hit = found >= 0
     lights = raytrace.draw_lights(scene.light, key[None])
-    face = mesh.normalise(mesh.triangle_normals(scene.vertices, triangles))[0][found[hit]]
+    face = vectors.normalise(mesh.triangle_normals(scene.vertices, triangles))[0][found[hit]]
     lift = raytrace.LIFT * float(np.ptp(np.asarray(scene.vertices[0]), axis=0).max())
     facing = -jnp.sign(jnp.sum(face * towards[0][hit], -1, keepdims=True))
     start = towards[0][hit] * distance[hit][:, None] + lift * facing * face

@@ -9,7 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jfrecon.geometry.mesh import normalise
+from jfrecon.geometry.vectors import normalise
 from jfrecon.types import Camera, Pinhole, WeakPerspective
 
 # mm. Points nearer than this, or behind the camera, project as if they were this far: finite, and never

@@ -7,15 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
+from jfrecon.geometry.vectors import dot, normalise, scale
 from jfrecon.types import Array, Topology
-
-
-def normalise(x: jax.Array, eps: float = 1e-8) -> jax.Array:
-    """x / |x| along the last axis; zero, with zero gradient, where |x| <= eps."""
-    square = jnp.square(x).sum(-1, keepdims=True)
-    # Decided before the square root, whose derivative at zero is infinite: 0 * inf is NaN.
-    good = square > eps**2
-    return jnp.where(good, x / jnp.sqrt(jnp.where(good, square, 1)), 0)
 
 
 def triangle_normals(vertices: jax.Array, triangles: Array) -> jax.Array:
@@ -72,11 +65,11 @@ def tangents(vertices: jax.Array, normals: jax.Array, topology: Topology) -> tup
     per_triangle = sign[:, None] * (dv2[:, None] * (b - a) - dv1[:, None] * (c - a))
     count = vertices.shape[-2]
     t = normalise(_gather_to_vertices(per_triangle, triangles, count))
-    t = t - normals * jnp.sum(normals * t, -1, keepdims=True)
+    t = t - scale(dot(normals, t), normals)
     # The axis least aligned with the normal never vanishes when made orthogonal to it.
     axis = jax.nn.one_hot(jnp.argmin(jnp.abs(normals), -1), 3, dtype=vertices.dtype)
-    spare = axis - normals * jnp.sum(normals * axis, -1, keepdims=True)
-    t = normalise(jnp.where(jnp.sum(t**2, -1, keepdims=True) > 1e-12, t, spare))
+    spare = axis - scale(dot(normals, axis), normals)
+    t = normalise(jnp.where((dot(t, t) > 1e-12)[..., None], t, spare))
     # At a seam between a chart and its mirror image the larger UV area decides.
     handed = _gather_to_vertices(det[:, None], triangles, count)
     return t, jnp.where(handed < 0, -1.0, 1.0) * jnp.cross(normals, t)

@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw
 from jfrecon import commands
 from jfrecon.errors import UserError
 from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import mesh, rotations
+from jfrecon.geometry import mesh, rotations, vectors
 from jfrecon.morphable import load, load_head
 from jfrecon.morphable import model as morphable
 from jfrecon.morphable.head import HAIR, LASH, Head
@@ -118,7 +118,7 @@ def _render(size, model, identity, expression, skin, turn):
     diffuse, specular = morphable.albedo(model, skin)
     vertices = vertices @ rotations.euler(0.0, jnp.radians(turn), 0.0).T
     normals = mesh.vertex_normals(vertices, model.topology.triangles)
-    light = 0.5 * sh.directional(mesh.normalise(jnp.array([0.4, 0.5, 0.8])), 3.0 * jnp.ones(3), 3)
+    light = 0.5 * sh.directional(vectors.normalise(jnp.array([0.4, 0.5, 0.8])), 3.0 * jnp.ones(3), 3)
     light = light.at[0].add(0.5 * jnp.sqrt(4 * jnp.pi))
     view = jnp.zeros_like(vertices).at[:, 2].set(1.0)
     shaded = vertex.shade(normals, view, jnp.clip(diffuse, 0, 1), jnp.clip(specular, 0, 1), light, 0.5)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import mesh, rotations
+from jfrecon.geometry import mesh, rotations, vectors
 from jfrecon.morphable import model as morphable
 from jfrecon.render import fragments as hits
 from jfrecon.render import raster, vertex
@@ -48,7 +48,7 @@ def surface(model: MorphableModel, chi: FaceParameters, camera: Camera) -> Surfa
 
 def colours(face: Surface, light: jax.Array, roughness: float) -> jax.Array:
     """Linear radiance [B, V, 3] that each vertex sends to a pinhole at the origin (dib21 appendix B)."""
-    view = mesh.normalise(-face.vertices)
+    view = vectors.normalise(-face.vertices)
     return vertex.shade(face.normals, view, face.diffuse, face.specular, light, roughness)
 
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jfrecon.geometry import vectors
 from jfrecon.types import Array, Fragments
 
 # px². The rounding of coordinates near 256 px is 3e-5 px: a smaller triangle has no meaningful orientation.
@@ -94,18 +95,19 @@ def barycentric(
     Returns:
       [..., 3].
     """
-    hit = (fragments.triangle >= 0)[..., None]
+    hit = fragments.triangle >= 0
     corners = Corners.of(jnp.asarray(triangles)[jnp.maximum(fragments.triangle, 0)], pixels, depth)
     if points is None:
         height, width = fragments.triangle.shape
         points = centres(height, width, pixels.dtype)
-    weights = jnp.stack(corners.weights(points[..., 0], points[..., 1]), -1)
+    weights = corners.weights(points[..., 0], points[..., 1])
     if perspective:
         # Pixels that hit nothing look at triangle 0, which may lie in the plane of the lens.
-        weights = weights / jnp.where(hit, jnp.stack([corners.z0, corners.z1, corners.z2], -1), 1)
-        total = weights.sum(-1, keepdims=True)
-        weights = weights / jnp.where(hit & (total != 0), total, 1)
-    return jnp.where(hit, weights, 0)
+        depths = corners.z0, corners.z1, corners.z2
+        weights = tuple(b / jnp.where(hit, z, 1) for b, z in zip(weights, depths))
+        total = sum(weights)
+        weights = tuple(b / jnp.where(hit & (total != 0), total, 1) for b in weights)
+    return jnp.stack([jnp.where(hit, b, 0) for b in weights], -1)
 
 
 def interpolate(fragments: Fragments, triangles: Array, attributes: jax.Array) -> jax.Array:
@@ -122,12 +124,8 @@ def interpolate(fragments: Fragments, triangles: Array, attributes: jax.Array) -
       [H, W, C].
     """
     ids = jnp.asarray(triangles)[jnp.maximum(fragments.triangle, 0)]
-    w = jnp.asarray(fragments.barycentric)[..., None]
-    return (
-        w[..., 0, :] * attributes[ids[..., 0]]
-        + w[..., 1, :] * attributes[ids[..., 1]]
-        + w[..., 2, :] * attributes[ids[..., 2]]
-    )
+    w = jnp.asarray(fragments.barycentric)
+    return sum(vectors.scale(w[..., k], attributes[ids[..., k]]) for k in range(3))
 
 
 @partial(jax.jit, static_argnames=('tolerance', 'perspective', 'near'))

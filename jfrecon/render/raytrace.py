@@ -23,7 +23,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
 from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import mesh, uv
+from jfrecon.geometry import mesh, uv, vectors
 from jfrecon.render import fragments as hits
 from jfrecon.render import raster, trace, tree
 from jfrecon.shading import brdf, environment
@@ -241,7 +241,7 @@ def _render(batch, topology, leaves, size, samples, roughness, shadows, chunk):
     if normal_map is not None:
         attributes += mesh.tangents(vertices, normals, topology)
     geometry = jnp.concatenate(attributes, -1)
-    flat_normals = lax.stop_gradient(mesh.normalise(mesh.triangle_normals(vertices, triangles)))
+    flat_normals = lax.stop_gradient(vectors.normalise(mesh.triangle_normals(vertices, triangles)))
     lights = draw_lights(light, keys)
     bvh = tree.refit(leaves, triangles, vertices) if shadows else None
     lift = LIFT * jnp.ptp(lax.stop_gradient(vertices), axis=1).max(-1)
@@ -260,7 +260,7 @@ def _render(batch, topology, leaves, size, samples, roughness, shadows, chunk):
         behind = lambda x: jnp.where(covered[..., None], x, -1.0)  # any place but the camera's
         fixed = points.replace(barycentric=lax.stop_gradient(corners))
         face = _pick(flat_normals, jnp.maximum(shown, 0))
-        slant = jnp.sum(face * cameras.towards(camera, behind(at(fixed, lax.stop_gradient(vertices)))), -1)
+        slant = vectors.dot(face, cameras.towards(camera, behind(at(fixed, lax.stop_gradient(vertices)))))
         steady = lambda x: jnp.where((slant < GRAZING)[..., None], lax.stop_gradient(x), x)
         points = points.replace(barycentric=steady(corners))
 
@@ -269,15 +269,16 @@ def _render(batch, topology, leaves, size, samples, roughness, shadows, chunk):
         if normal_map is not None:
             bumps = _lookup(points, topology, normal_map)
             tangent, bitangent = there[..., 6:9], there[..., 9:]
-            normal = bumps[..., :1] * tangent + bumps[..., 1:2] * bitangent + bumps[..., 2:] * normal
-        normal = mesh.normalise(normal)
+            frame = tangent, bitangent, normal
+            normal = sum(vectors.scale(bumps[..., k], axis) for k, axis in enumerate(frame))
+        normal = vectors.normalise(normal)
         view = cameras.towards(camera, point)
         body = _lookup(points, topology, diffuse) if diffuse.ndim == 4 else at(points, diffuse)
         gloss = _lookup(points, topology, specular) if specular.ndim == 4 else at(points, specular)
 
         # What light arrives: every pixel's draws from the table of its image, and the rays that find them blocked.
         chosen = _choose(keys, number, samples)  # [S, B, C]
-        alive = covered & jax.vmap(lambda i: jnp.sum(face * _pick(lights.direction, i), -1) > HORIZON)(chosen)
+        alive = covered & jax.vmap(lambda i: vectors.dot(face, _pick(lights.direction, i)) > HORIZON)(chosen)
         if shadows:
             start = lax.stop_gradient(point) + lift[:, None, None] * face
             rays = lambda x: jnp.moveaxis(x, 0, 1).reshape(count, -1, *x.shape[3:])
@@ -293,8 +294,7 @@ def _render(batch, topology, leaves, size, samples, roughness, shadows, chunk):
         def add(total, sample):
             index, arrives = sample
             direction, radiance = _pick(lights.direction, index), _pick(lights.radiance, index)
-            cosine = jnp.maximum(jnp.sum(normal * direction, -1, keepdims=True), 0) * arrives[..., None]
-            light = radiance * cosine
+            light = vectors.scale(jnp.maximum(vectors.dot(normal, direction), 0) * arrives, radiance)
             f = brdf.evaluate(normal, direction, view, body, gloss, roughness)
             return (total[0] + f * light, total[1] + light), None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jfrecon.geometry import uv
+from jfrecon.geometry import uv, vectors
 from jfrecon.shading import sh
 
 
@@ -52,7 +52,7 @@ def gloss(normals: jax.Array, view: jax.Array, light: jax.Array, roughness: jax.
 
 def mirror(view: jax.Array, normals: jax.Array) -> jax.Array:
     """The view [..., 3] mirrored about the normal: r = 2 (n · v) n - v, unit when both are."""
-    return 2.0 * jnp.sum(normals * view, axis=-1, keepdims=True) * normals - view
+    return vectors.scale(2.0 * vectors.dot(normals, view), normals) - view
 
 
 def photometric(colours: jax.Array, image: jax.Array, pixels: jax.Array, visible: jax.Array) -> jax.Array:

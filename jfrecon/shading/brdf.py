@@ -12,6 +12,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jfrecon.geometry.vectors import dot, scale
+
 #: Below this the lobe is a mirror at every resolution in use, and single precision loses its peak.
 MIN_ROUGHNESS = 0.03
 
@@ -32,9 +34,13 @@ def evaluate(
       specular: [..., 1] or [..., C] weight s.
       roughness: [...] or a number, at least `MIN_ROUGHNESS` (clamped).
     """
-    above = (_dot(normal, light) > 0) & (_dot(normal, view) > 0)
+    above = (dot(normal, light) > 0) & (dot(normal, view) > 0)
     body = jnp.where(above[..., None], diffuse / jnp.pi, 0.0)
-    return (1.0 - specular) * body + specular * lobe(normal, light, view, roughness)[..., None]
+    gloss = lobe(normal, light, view, roughness)
+    if specular.shape[-1] == 1:
+        weight = specular[..., 0]
+        return scale(1.0 - weight, body) + (weight * gloss)[..., None]
+    return (1.0 - specular) * body + scale(gloss, specular)
 
 
 def lobe(normal: jax.Array, light: jax.Array, view: jax.Array, roughness: jax.Array | float) -> jax.Array:
@@ -43,14 +49,14 @@ def lobe(normal: jax.Array, light: jax.Array, view: jax.Array, roughness: jax.Ar
     G1(mu) / mu is evaluated as one bounded expression, so nothing divides by a cosine.
     """
     alpha2 = squared_alpha(roughness)
-    cos_l, cos_v = _dot(normal, light), _dot(normal, view)
+    cos_l, cos_v = dot(normal, light), dot(normal, view)
     half = light + view
     # Opposite directions have no half vector; any will do, since one of the two is below the horizon.
-    half = jnp.where((_dot(half, half) > 1e-12)[..., None], half, normal)
-    half = half * jax.lax.rsqrt(_dot(half, half))[..., None]
+    half = jnp.where((dot(half, half) > 1e-12)[..., None], half, normal)
+    half = scale(jax.lax.rsqrt(dot(half, half)), half)
     cross = jnp.cross(normal, half)
     # The sine from the cross product: 1 - cos² would cancel just where a narrow lobe has its peak.
-    density = distribution(_dot(normal, half) ** 2, _dot(cross, cross), alpha2)
+    density = distribution(dot(normal, half) ** 2, dot(cross, cross), alpha2)
     shadowing = _shadowing_over_cosine(cos_l, alpha2) * _shadowing_over_cosine(cos_v, alpha2)
     return jnp.where((cos_l > 0) & (cos_v > 0), 0.25 * density * shadowing, 0.0)
 
@@ -77,7 +83,3 @@ def squared_alpha(roughness: jax.Array | float) -> jax.Array:
 def _shadowing_over_cosine(cosine: jax.Array, alpha2: jax.Array) -> jax.Array:
     mu = jnp.maximum(cosine, 0.0)
     return 2.0 / (mu + jnp.sqrt(alpha2 + (1.0 - alpha2) * mu * mu))
-
-
-def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.sum(a * b, axis=-1)

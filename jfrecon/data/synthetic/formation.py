@@ -16,7 +16,7 @@ from jfrecon.data.synthetic.scene import Scene
 from jfrecon.data.synthetic.shadow import Shadow, cast, small_first
 from jfrecon.data.synthetic.stage import Stage
 from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import mesh
+from jfrecon.geometry import vectors
 from jfrecon.render import raster
 from jfrecon.types import Fragments, Pinhole
 
@@ -86,7 +86,7 @@ def form(stage: Stage, scene: Scene, posed: Posed, albedo: materials.Albedo, siz
         cover=shares[..., 0],
         face=face,
         diffuse=seen[..., :3] / jnp.maximum(face, 1e-4)[..., None],
-        normal=mesh.normalise(seen[..., 3:]),
+        normal=vectors.normalise(seen[..., 3:]),
     )
 
 
@@ -115,7 +115,7 @@ def _see(
     ).reshape(size * size, -1)
     far = jnp.where(jnp.isfinite(fragments.depth), fragments.depth, 1e3).reshape(-1)
     point = cameras.unproject(camera, rays, far)
-    normal = mesh.normalise(values[:, :3])
+    normal = vectors.normalise(values[:, :3])
     if both_sides:
         normal = normal * jnp.where(jnp.sum(normal * point, -1, keepdims=True) > 0.0, -1.0, 1.0)
     return fragments, point, normal, values[:, 3:]
@@ -140,7 +140,7 @@ def _lit(
     key = jnp.maximum(lighting.received(cosine, lamps.softness[0]), 0.0)[:, None]
     key = key + jnp.exp(-9.0 * jnp.square(lamps.softness[0])) * (wrapped - jnp.maximum(cosine, 0.0)[:, None])
     white = soft + key * key_share[:, None] * lamps.irradiance[0]
-    view = mesh.normalise(-point)
+    view = vectors.normalise(-point)
     mirrored = 2.0 * jnp.sum(view * surface.normal, -1, keepdims=True) * surface.normal - view
     shine = materials.reflected(lamps, mirrored, surface.lobe, key_share, share)
     s = surface.specular[:, None]

@@ -13,7 +13,7 @@ from flax import struct
 
 from jfrecon.data.synthetic.dice import Dice
 from jfrecon.data.synthetic.stage import COLUMNS, ROWS, Stage
-from jfrecon.geometry import mesh
+from jfrecon.geometry import vectors
 
 FALL, SHEET = 10, 40  # rows and columns of the curtain
 _KNOTS = np.radians([0, 22, 42, 62, 76, 92, 112, 180.0])
@@ -128,14 +128,14 @@ def hairline(hair: Hair, stage: Stage, azimuth: jax.Array) -> jax.Array:
 def skull(stage: Stage, head: jax.Array) -> jax.Array:
     """The scalp's grid [G, 3] on a head's vertices [V, 3], model space, ears smoothed away."""
     points = jnp.einsum('gk,gkc->gc', stage.scalp_weights, head[stage.scalp_ids])
-    outward = mesh.normalise(points - stage.scalp_origin)
+    outward = vectors.normalise(points - stage.scalp_origin)
     return points + outward * stage.scalp_lift[:, None]
 
 
 def vertices(hair: Hair, stage: Stage, grid: jax.Array) -> jax.Array:
     """Shell and curtain [Vh, 3], model space, over the skull's grid [G, 3]."""
     polar, azimuth = stage.scalp_angles.T
-    outward = mesh.normalise(grid - stage.scalp_origin)
+    outward = vectors.normalise(grid - stage.scalp_origin)
     amplitude, across, along, phase = hair.tufts.T
     waves = jnp.sum(
         amplitude * jnp.sin(across * azimuth[:, None] + along * 2.0 * polar[:, None] + phase), -1
@@ -160,7 +160,7 @@ def _curtain(hair: Hair, grid: jax.Array) -> jax.Array:
     row = 13  # the polar angle of the temples
     ring = grid[row * COLUMNS + left] * (1 - share) + grid[row * COLUMNS + left + 1] * share
     centre = jnp.mean(ring, 0)
-    away = mesh.normalise((ring - centre) * jnp.array([1.0, 0.0, 1.0]))
+    away = vectors.normalise((ring - centre) * jnp.array([1.0, 0.0, 1.0]))
     t = jnp.linspace(0.0, 1.0, FALL)[:, None, None]
     amplitude, across, along, phase = hair.tufts.T
     waves = jnp.sum(amplitude * jnp.sin(across * a[None, :, None] + along * t + phase), -1)[..., None]

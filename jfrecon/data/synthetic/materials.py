@@ -11,7 +11,7 @@ from jfrecon.data.synthetic.pose import Posed
 from jfrecon.data.synthetic.scene import Scene
 from jfrecon.data.synthetic.shadow import Shadow
 from jfrecon.data.synthetic.stage import Stage
-from jfrecon.geometry import mesh, uv
+from jfrecon.geometry import uv, vectors
 from jfrecon.morphable.head import EYE, MOUTH, SKIN, TEETH
 from jfrecon.types import Fragments
 
@@ -100,10 +100,10 @@ def _eye(scene: Scene, posed: Posed, point: jax.Array) -> Surface:
     offset = point[:, None] - posed.eyes
     nearest = jnp.argmin(jnp.sum(jnp.square(offset), -1), -1)
     offset = jnp.take_along_axis(offset, nearest[:, None, None], 1)[:, 0]
-    outward = mesh.normalise(offset)
+    outward = vectors.normalise(offset)
     angle = jnp.arccos(jnp.clip(outward @ posed.gaze, -0.9999, 0.9999))
     r = angle / IRIS
-    side = mesh.normalise(jnp.cross(posed.gaze, jnp.array([0.0, 1.0, 0.0])))
+    side = vectors.normalise(jnp.cross(posed.gaze, jnp.array([0.0, 1.0, 0.0])))
     turn = jnp.arctan2(outward @ jnp.cross(side, posed.gaze), outward @ side)
     fibres = 0.12 * jnp.sin(17.0 * turn + 3.0 * jnp.sin(5.0 * turn)) + 0.08 * jnp.sin(41.0 * turn)
     ring = 1.15 - 0.3 * r + fibres - 0.75 * jax.nn.sigmoid((r - 0.86) / 0.05)
@@ -114,8 +114,8 @@ def _eye(scene: Scene, posed: Posed, point: jax.Array) -> Surface:
     white = scene.person.sclera * jnp.array([1.0, 0.86, 0.84]) ** jnp.clip(r - 1.3, 0.0, 1.5)[:, None]
     inside = jax.nn.sigmoid((1.0 - r) / 0.04)[:, None]
     diffuse = iris * inside + white * (1 - inside)
-    cornea = mesh.normalise(offset - 0.45 * posed.eye_radius * posed.gaze)
-    normal = mesh.normalise(outward * (1 - inside) + cornea * inside)
+    cornea = vectors.normalise(offset - 0.45 * posed.eye_radius * posed.gaze)
+    normal = vectors.normalise(outward * (1 - inside) + cornea * inside)
     ones = jnp.ones(len(point))
     return Surface(diffuse, 0.035 * ones, 0.012 * ones, normal, 0 * ones, 0 * ones)
 
@@ -156,7 +156,7 @@ def front(
     seen = shadow.visible(point + 4.0 * normal)
     white = lighting.received(normal @ lamps.direction.T, lamps.softness)
     white = white.at[:, 0].multiply(seen) @ lamps.irradiance
-    view = mesh.normalise(-point)
+    view = vectors.normalise(-point)
     mirrored = 2.0 * jnp.sum(view * normal, -1, keepdims=True) * normal - view
     shine = reflected(lamps, mirrored, jnp.full(len(kind), 0.03), seen, jnp.ones(len(kind)))
     frame = glasses.colour * (white + glasses.metal * shine * 2.0) + 0.05 * shine

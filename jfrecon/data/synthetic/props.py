@@ -9,7 +9,7 @@ from flax import struct
 
 from jfrecon.data.synthetic.dice import Dice
 from jfrecon.data.synthetic.stage import COLUMNS, LOWEST, ROWS, TORSO_ANGLES, TORSO_COLUMNS, Stage
-from jfrecon.geometry import mesh
+from jfrecon.geometry import vectors
 
 RING = 28  # points around a lens
 BAR = 9  # points along a bridge or a temple
@@ -128,8 +128,8 @@ def sample_clothes(dice: Dice) -> Clothes:
 
 def _tube(path: jax.Array, side: jax.Array, half: jax.Array) -> jax.Array:
     """A flat bar of 4 edges along path [N, 3]: `side` [N, 3] across it, half width; [N, 4, 3]."""
-    along = mesh.normalise(jnp.roll(path, -1, 0) - jnp.roll(path, 1, 0))
-    depth = mesh.normalise(jnp.cross(along, side)) * jnp.minimum(half, 1.6)
+    along = vectors.normalise(jnp.roll(path, -1, 0) - jnp.roll(path, 1, 0))
+    depth = vectors.normalise(jnp.cross(along, side)) * jnp.minimum(half, 1.6)
     edges = ((1, 1), (-1, 1), (-1, -1), (1, -1))
     return jnp.stack([path + across * side * half + forward * depth for across, forward in edges], 1)
 
@@ -163,7 +163,7 @@ def glasses_vertices(glasses: Glasses, landmarks: jax.Array, stage: Stage) -> ja
         z = front - 0.0011 * jnp.square(x) - 0.02 * flat[:, 1]
         path = jnp.stack([x, eye[1] - glasses.drop + flat[:, 1], z], -1)
         centre = jnp.mean(path, 0)
-        rings.append(_tube(path, mesh.normalise(path - centre), glasses.rim / 2))
+        rings.append(_tube(path, vectors.normalise(path - centre), glasses.rim / 2))
         lenses.append(jnp.concatenate([centre[None] + jnp.array([0.0, 0.0, 1.5]), path]))
         outer = z[RING // 2] if sign < 0 else z[0]
         height = centre[1] + glasses.size[1] * 0.25
@@ -209,11 +209,11 @@ def strand_vertices(strands: Strands, stage: Stage, grid: jax.Array) -> jax.Arra
     fi, fj = (row - i)[..., None], (column - j)[..., None]
     at = lambda a, b: grid[jnp.minimum(a, ROWS - 1) * COLUMNS + b]
     path = (at(i, j) * (1 - fj) + at(i, j + 1) * fj) * (1 - fi) + (at(i + 1, j) * (1 - fj) + at(i + 1, j + 1) * fj) * fi
-    outward = mesh.normalise(path - stage.scalp_origin)
+    outward = vectors.normalise(path - stage.scalp_origin)
     path = path + outward * (4.0 + 10.0 * jnp.sin(np.pi * t))[None, :, None]
     ahead = jnp.diff(path, axis=1)
-    along = mesh.normalise(jnp.concatenate([ahead, ahead[:, -1:]], 1))
-    across = mesh.normalise(jnp.cross(along, outward)) * (strands.width[:, None] * (1.0 - 0.8 * t**2))[..., None] / 2
+    along = vectors.normalise(jnp.concatenate([ahead, ahead[:, -1:]], 1))
+    across = vectors.normalise(jnp.cross(along, outward)) * (strands.width[:, None] * (1.0 - 0.8 * t**2))[..., None] / 2
     return jnp.stack([path - across, path + across], 2).reshape(-1, 3)
 
 

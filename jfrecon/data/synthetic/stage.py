@@ -8,7 +8,7 @@ import numpy as np
 from flax import struct
 from scipy import ndimage
 
-from jfrecon.geometry import mesh
+from jfrecon.geometry import mesh, vectors
 from jfrecon.morphable.head import HAIR, LASH, MOUTH, SKIN, TEETH, Head
 from jfrecon.render import raster
 from jfrecon.types import Array, MorphableModel
@@ -211,7 +211,7 @@ def orthographic(
 ) -> tuple[jax.Array, jax.Array]:
     """Pixels [N, 2] and depth [N] (mm, positive) of points around the origin seen from far along `direction`."""
     up = jnp.where(jnp.abs(direction[1]) > 0.95, jnp.array([0.0, 0.0, 1.0]), jnp.array([0.0, 1.0, 0.0]))
-    right = mesh.normalise(jnp.cross(up, direction))
+    right = vectors.normalise(jnp.cross(up, direction))
     plane = jnp.stack([points @ right, -points @ jnp.cross(direction, right)], -1)
     return (plane / reach + 1.0) * (size / 2), 2.0 * reach - points @ direction
 

@@ -9,7 +9,7 @@ import numpy as np
 from jfrecon.data.synthetic import lighting
 from jfrecon.data.synthetic.hair import Hair
 from jfrecon.data.synthetic.shadow import Shadow
-from jfrecon.geometry import mesh
+from jfrecon.geometry import vectors
 
 _ACROSS, _ALONG = 512, 16
 
@@ -37,7 +37,7 @@ def shade(
     across, along, margin = values.T
     locks, fibres = _look_up(across / (2 * jnp.pi) + hair.seed[0], along / 3.0 + hair.seed[1]).T
     # At the hairline and at the silhouette single strands stand out.
-    view = mesh.normalise(-point)
+    view = vectors.normalise(-point)
     facing = jnp.abs(jnp.sum(view * normal, -1))
     stray = 0.6 * locks + 0.6 * fibres
     edge = margin / hair.ragged + stray
@@ -51,8 +51,8 @@ def shade(
     white = white.at[:, 0].multiply(seen)
     strand = jnp.maximum(1.0 + hair.grain * (0.45 * fibres + 0.4 * locks), 0.15)
     # Kajiya and Kay 1989: brightest where the half vector is square to the strand.
-    tangent = mesh.normalise(jnp.cross(normal, jnp.cross(jnp.array([0.0, 1.0, 0.0]), normal)))
-    half = mesh.normalise(lamps.direction[0] + view)
+    tangent = vectors.normalise(jnp.cross(normal, jnp.cross(jnp.array([0.0, 1.0, 0.0]), normal)))
+    half = vectors.normalise(lamps.direction[0] + view)
     shine = jnp.maximum(1.0 - jnp.square(jnp.sum(tangent * half, -1)), 0.0) ** 30 * jnp.maximum(strand, 0.0)
     roots = 1.0 - 0.35 * jnp.exp(-jnp.maximum(margin, 0.0) / 0.12)
     diffuse = hair.colour * (white @ lamps.irradiance) * (strand * roots)[:, None]
