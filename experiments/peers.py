@@ -95,6 +95,21 @@ def mitsuba_scene(mi: ModuleType, scene: Scene, size: int, roughness: float = RO
     )
 
 
+def differentiated(parameters, values: dict) -> dict:
+    """Puts copies of values into a scene's parameters and returns them: the variables that gather the gradients.
+
+    The parameters themselves do not always: an environment map is copied once more when it is updated.
+    """
+    import drjit as dr
+
+    inputs = {key: type(value)(dr.detach(value)) for key, value in values.items()}
+    for key, value in inputs.items():
+        dr.enable_grad(value)
+        parameters[key] = value
+    parameters.update()
+    return inputs
+
+
 def light_map(light: np.ndarray) -> np.ndarray:
     """A map [h, w, 3] whose texels are constant, as Mitsuba's points [FINER h, FINER w, 3], between which it blends.
 

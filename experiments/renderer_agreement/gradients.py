@@ -125,14 +125,11 @@ def against_mitsuba(scene: Scene, size: int, samples: int) -> dict[str, float]:
     light_key = next(key for key in parameters.keys() if key.endswith('light.data'))
     total = [0.0, 0.0]
     for k in range(passes):
-        for key in (albedo_key, light_key):
-            parameters[key] = type(parameters[key])(dr.detach(parameters[key]))
-            dr.enable_grad(parameters[key])
-        parameters.update()
+        inputs = peers.differentiated(parameters, {key: parameters[key] for key in (albedo_key, light_key)})
         image = mi.render(peer, parameters, integrator=peers.integrator(mi, 1), spp=64, seed=2 * k, seed_grad=2 * k + 1)
         dr.backward(dr.sum(image * mi.TensorXf(weight), axis=None))
-        total[0] = total[0] + np.asarray(dr.grad(parameters[albedo_key]), np.float64).reshape(-1, 3)
-        total[1] = total[1] + np.asarray(dr.grad(parameters[light_key]), np.float64)
+        total[0] = total[0] + np.asarray(dr.grad(inputs[albedo_key]), np.float64).reshape(-1, 3)
+        total[1] = total[1] + np.asarray(dr.grad(inputs[light_key]), np.float64)
     fine = total[1].reshape(peers.FINER * height, -1, 3)[:, : peers.FINER * width]
     texels = peers.texels_of(fine, height, width)
     theirs = [fields.T @ total[0], np.einsum('khw,hwc->kc', harmonics, texels)]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -146,28 +145,22 @@ def mitsuba(scene: scenes.Scene, size: int, samples: int) -> dict[str, Callable[
     parameters = mi.traverse(peer)
     inputs = [k for k in parameters.keys() if k.endswith(('vertex_positions', 'vertex_diffuse', 'light.data'))]
     assert len(inputs) == 3, inputs
-    start = {key: dr.detach(type(parameters[key])(parameters[key])) for key in inputs}
+    start = {key: type(parameters[key])(dr.detach(parameters[key])) for key in inputs}
     gather = peers.integrator(mi, samples)
 
     def moved(turn):
-        for key in inputs:
-            scale = 1 + 1e-5 * turn if key.endswith('positions') else 1.0
-            parameters[key] = start[key] * scale
+        return {key: start[key] * (1 + 1e-5 * turn if key.endswith('positions') else 1.0) for key in inputs}
 
     def forward(turn):
-        moved(turn)
-        parameters.update()
+        parameters.update(moved(turn))
         dr.eval(mi.render(peer, integrator=gather, spp=1, seed=turn))
         dr.sync_thread()
 
     def both(turn):
-        moved(turn)
-        for key in inputs:
-            dr.enable_grad(parameters[key])
-        parameters.update()
+        values = peers.differentiated(parameters, moved(turn))
         image = mi.render(peer, parameters, integrator=gather, spp=1, seed=2 * turn, seed_grad=2 * turn + 1)
         dr.backward(dr.mean(dr.square(image), axis=None))
-        dr.eval([dr.grad(parameters[key]) for key in inputs])
+        dr.eval([dr.grad(value) for value in values.values()])
         dr.sync_thread()
 
     return {'mitsuba forward': forward, 'mitsuba forward+backward': both}
@@ -176,11 +169,18 @@ def mitsuba(scene: scenes.Scene, size: int, samples: int) -> dict[str, Callable[
 def _peak(who: str, ict: Path) -> float:
     size, samples, triangles = MAIN
     scene = face(size, triangles, ict)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path('/proc/self/clear_refs').write_text('5')  # Linux: the peak so far is forgotten
+    before = _status('VmRSS')
     runs = {'ours': ours, 'mitsuba': mitsuba}[who](scene, size, samples)
     for turn in range(3):
         runs[f'{who} forward+backward'](turn)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (_status('VmHWM') - before) / 1024
+
+
+def _status(name: str) -> int:
+    """kB of this process's memory, as the kernel counts it."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
 def peak_of(who: str, ict: Path) -> float:

@@ -19,12 +19,12 @@ from jfrecon.data.synthetic import (
     lighting,
     materials,
     photograph,
+    pose,
     props,
+    shadow,
     skins,
-    stage,
 )
 from jfrecon.data.synthetic.dice import LIMIT, Dice
-from jfrecon.data.synthetic.shadow import REACH, SIZE, STEEP, Shadow
 from jfrecon.geometry import camera as cameras
 from jfrecon.geometry import rotations
 from jfrecon.morphable import model as models
@@ -32,6 +32,7 @@ from jfrecon.render import raster
 from jfrecon.shading import sh
 
 FACES, PIXELS, FOCAL, FILL = 4, 40, 4.5, 1 / 1.8
+LAMP = np.array([0.8, 0.36, 0.48])  # unit
 
 
 @pytest.fixture(scope='module')
@@ -41,7 +42,7 @@ def head():
 
 @pytest.fixture(scope='module')
 def scenery(head):
-    return stage.build(head)
+    return generate.prepare(head)
 
 
 @pytest.fixture(scope='module')
@@ -173,16 +174,35 @@ def test_the_true_light_shades_a_white_sphere_like_the_lamps(scenes):
         np.testing.assert_allclose(from_truth, white, atol=0.003 * float(one.irradiance.sum()) + 1e-4)
 
 
-def test_a_shadow_map_darkens_what_is_behind_it_and_nothing_else():
-    occluder = np.zeros((SIZE, SIZE, 1), np.float32)  # exp(STEEP (depth - 2 REACH)) of nothing: large
-    occluder[:] = np.exp(STEEP * REACH)
-    occluder[:, SIZE // 2 :] = 1.0  # a wall through the centre, 2 REACH from the lamp
-    shadow = Shadow(jnp.asarray(occluder), jnp.zeros(3), jnp.array([0.0, 0.0, 1.0]))
-    x = REACH / 2
-    points = jnp.array([[x, 0, -60.0], [x, 0, 1.0], [x, 0, 60.0], [-x, 0, -60.0], [10 * REACH, 0, -60.0]])
-    lit = np.asarray(shadow.visible(points))
-    assert lit[0] < 0.01  # exp(-STEEP · 57)
-    np.testing.assert_allclose(lit[1:], 1.0, atol=1e-6)
+def test_shadow_rays_meet_head_torso_and_hair(scenery, scenes):
+    """A lamp without size against Möller and Trumbore over all triangles, in NumPy."""
+    bare = jnp.argmin(scenes.hair.opacity)
+    view = jax.tree.map(lambda leaf: leaf[bare], scenes)
+    lamps = view.lamps.replace(softness=np.full(lighting.LAMPS, 1e-4), direction=np.tile(LAMP, (lighting.LAMPS, 1)))
+    view = view.replace(lamps=lamps, hair=view.hair.replace(opacity=jnp.float32(0)))
+    posed = jax.jit(pose.pose, static_argnums=2)(scenery, view, PIXELS)
+    some = np.arange(0, len(scenery.model.mean), len(scenery.model.mean) // 100)[:100]
+    normals = np.asarray(posed.solid.normals)[some]
+    points = np.asarray(posed.solid.vertices)[some] + 2 * normals
+    # one pixel of each tile, so that none shares what it finds
+    side = 10 * shadow.TILE
+    spread = lambda x: jnp.zeros((1, side, side, 3)).at[0, 1 :: shadow.TILE, 1 :: shadow.TILE].set(x.reshape(10, 10, 3))
+    active = jnp.zeros((1, side, side), bool).at[0, 1 :: shadow.TILE, 1 :: shadow.TILE].set(True)
+    found = jax.jit(shadow.visible)(scenery, view, posed, jax.random.key(0), spread(points), spread(normals), active)
+    found = np.asarray(found)[0, 1 :: shadow.TILE, 1 :: shadow.TILE].reshape(-1)
+
+    facing = normals @ LAMP > 0.1  # others are bent up, or not asked
+    a, b, c = (np.asarray(posed.solid.vertices)[posed.solid.triangles[:, k]] for k in range(3))
+    across = np.cross(LAMP, c - a)
+    determinant = np.einsum('tc,tc->t', b - a, across)
+    with np.errstate(all='ignore'):
+        offset = points[:, None] - a
+        u = np.einsum('ntc,tc->nt', offset, across) / determinant
+        q = np.cross(offset, b - a)
+        v, t = q @ LAMP / determinant, np.einsum('ntc,tc->nt', q, c - a) / determinant
+    free = ~((u > 0) & (v > 0) & (u + v < 1) & (t > 0)).any(1)
+    assert 5 < (facing & free).sum() and 5 < (facing & ~free).sum()
+    assert (found[facing] == free[facing]).mean() > 0.98  # rays through an edge may differ
 
 
 # Geometry
@@ -231,9 +251,8 @@ def test_the_neck_goes_on_into_the_torso(scenery, scenes):
 
 def test_frames_are_opaque_and_lenses_tint(scenes):
     one = jax.tree.map(lambda leaf: leaf[0], scenes)
-    lit = Shadow(jnp.full((SIZE, SIZE, 1), jnp.exp(STEEP * REACH)), jnp.zeros(3), jnp.array([0.0, 0.0, 1.0]))
     point, normal = jnp.tile(jnp.array([[0.0, 0.0, -500.0]]), (4, 1)), jnp.tile(jnp.array([[0.0, 0.0, 1.0]]), (4, 1))
-    through, added = jax.jit(materials.front)(one, lit, point, normal, jnp.arange(4.0))
+    through, added = jax.jit(materials.front)(one, jnp.ones(4), point, normal, jnp.arange(4.0))
     np.testing.assert_array_equal(through[0], 0)
     np.testing.assert_allclose(through[1], one.glasses.tint, rtol=1e-6)
     assert (np.asarray(added) >= 0).all()

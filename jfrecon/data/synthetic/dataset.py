@@ -18,7 +18,7 @@ from tqdm import tqdm
 from jfrecon import files
 from jfrecon.data import shards
 from jfrecon.data.sample import Sample
-from jfrecon.data.synthetic import generate, skins, stage
+from jfrecon.data.synthetic import generate, skins
 from jfrecon.morphable.head import Head
 
 RECIPE = 'recipe.json'
@@ -90,7 +90,7 @@ def _recipe(folder: Path) -> dict | None:
 def _samples(
     head: Head, count: int, size: int, seed: int, focal: float, fill: float, truth: bool, frames: int
 ) -> Iterator[Sample]:
-    scenery = stage.build(head)
+    scenery = generate.prepare(head)
     people = -(-count // frames)
 
     def make(start: int, worn: skins.Skins) -> generate.Shot:

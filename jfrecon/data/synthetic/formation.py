@@ -1,6 +1,7 @@
 """Image formation: a posed scene to linear radiance, by deferred shading of rasterised layers.
 
-This is the piece that a ray tracer can replace: `form` takes what is in the scene and returns what every pixel sees.
+What is seen is rasterised, the key lamp's shadow ray-traced; the other lamps are as wide as a room or the sky, and
+their shade is that of the head at rest (`pose`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jfrecon.data.synthetic import lighting, materials, strands
+from jfrecon.data.synthetic import lighting, materials, shadow, strands
 from jfrecon.data.synthetic.pose import Layer, Posed
 from jfrecon.data.synthetic.scene import Scene
-from jfrecon.data.synthetic.shadow import Shadow, cast, small_first
 from jfrecon.data.synthetic.stage import Stage
 from jfrecon.geometry import camera as cameras
 from jfrecon.geometry import vectors
@@ -21,6 +21,7 @@ from jfrecon.render import raster
 from jfrecon.types import Fragments, Pinhole
 
 SAMPLES = 1.5  # per pixel and axis
+LIFTS = 1.0, 9.0, 4.0  # mm from head, hair and things in front to where the rays for their shadow start
 
 
 @struct.dataclass
@@ -45,29 +46,34 @@ def form(stage: Stage, scene: Scene, posed: Posed, albedo: materials.Albedo, siz
     """Render a picture of size x size pixels, with SAMPLES² samples for each, whose mean under its square it takes."""
     fine = round(size * SAMPLES)
     camera = Pinhole(posed.camera.focal * fine / size, posed.camera.principal * fine / size)
-    shadow = cast(posed, scene.lamps, stage)
     at = jnp.arange(fine) + 0.5
     rays = jnp.stack(jnp.broadcast_arrays(at[None, :], at[:, None]), -1).reshape(-1, 2)
 
-    solid, point, normal, values = _see(posed.solid, camera, fine, rays, both_sides=False)
+    layers = [
+        _see(layer, camera, fine, rays, both_sides=layer is not posed.solid)
+        for layer in (posed.solid, posed.hair, posed.front)
+    ]
+    keys = _key_shares(stage, scene, posed, layers)
+
+    solid, point, normal, values = layers[0]
     surface = materials.solid(stage, scene, posed, albedo, solid, point, normal, values)
-    colour = _lit(scene.lamps, shadow, surface, point, values[:, :3], values[:, 3])
+    colour = _lit(scene.lamps, keys[0], surface, point, values[:, :3], values[:, 3])
     depth = solid.depth.reshape(-1)
     cover = jnp.isfinite(depth).astype(jnp.float32)
     colour = colour * cover[:, None]
     skin = surface.face * cover
 
-    hair, hair_point, hair_normal, hair_values = _see(posed.hair, camera, fine, rays)
-    hair_colour, alpha = strands.shade(scene.hair, scene.lamps, shadow, hair_point, hair_normal, hair_values)
+    hair, hair_point, hair_normal, hair_values = layers[1]
+    hair_colour, alpha = strands.shade(scene.hair, scene.lamps, keys[1], hair_point, hair_normal, hair_values)
     hair_depth = hair.depth.reshape(-1)
     alpha = jnp.where(hair_depth < depth, alpha, 0.0)
     colour = colour * (1 - alpha[:, None]) + hair_colour * alpha[:, None]
     cover = cover + alpha * (1 - cover)
     skin = skin * (1 - alpha)
 
-    front, front_point, front_normal, kind = _see(posed.front, camera, fine, rays)
+    front, front_point, front_normal, kind = layers[2]
     front_depth = front.depth.reshape(-1)
-    through, added = materials.front(scene, shadow, front_point, front_normal, kind[:, 0])
+    through, added = materials.front(scene, keys[2], front_point, front_normal, kind[:, 0])
     nearest = jnp.where(alpha > 0.5, hair_depth, depth)
     there = (front_depth < nearest)[:, None]
     through, added = jnp.where(there, through, 1.0), jnp.where(there, added, 0.0)
@@ -90,6 +96,18 @@ def form(stage: Stage, scene: Scene, posed: Posed, albedo: materials.Albedo, siz
     )
 
 
+def _key_shares(stage: Stage, scene: Scene, posed: Posed, layers: list[tuple]) -> jax.Array:
+    """[3, N] the share of the key lamp that arrives at each layer, where it is in front of the others behind it."""
+    depths = [fragments.depth.reshape(-1) for fragments, *_ in layers]
+    seen = [jnp.isfinite(depths[0]), depths[1] < depths[0], depths[2] < depths[0]]
+    starts = [point + lift * normal for (_, point, normal, _), lift in zip(layers, LIFTS)]
+    key = jax.random.fold_in(jax.random.wrap_key_data(scene.photograph.seed), 1)
+    normals = [normal for _, _, normal, _ in layers]
+    side = layers[0][0].depth.shape[0]
+    pictures = (jnp.stack(x).reshape(len(layers), side, side, *x[0].shape[1:]) for x in (starts, normals, seen))
+    return shadow.visible(stage, scene, posed, key, *pictures).reshape(len(layers), -1)
+
+
 def _overlaps(size: int, fine: int) -> np.ndarray:
     """[size, fine] the share of each of `size` equal pieces of a line that lies in each of `fine` pieces."""
     low, high = (np.arange(fine) + k for k in (0, 1))
@@ -106,10 +124,7 @@ def _see(
     Surfaces with two sides have normals that face the camera.
     """
     pixels, depth = cameras.project(camera, layer.vertices)
-    lists = raster.windows(len(layer.triangles), (size, size))
-    if not both_sides:
-        lists = small_first(len(layer.triangles), lists)
-    fragments = raster.rasterise(pixels, depth, layer.triangles, (size, size), cull=not both_sides, lists=lists)
+    fragments = raster.rasterise(pixels, depth, layer.triangles, (size, size), cull=not both_sides)
     values = raster.interpolate(
         fragments, layer.triangles, jnp.concatenate([layer.normals, layer.attributes], -1)
     ).reshape(size * size, -1)
@@ -123,16 +138,17 @@ def _see(
 
 def _lit(
     lamps: lighting.Lamps,
-    shadow: Shadow,
+    key_share: jax.Array,
     surface: materials.Surface,
     point: jax.Array,
     soft: jax.Array,
     share: jax.Array,
 ) -> jax.Array:
-    """Radiance [N, 3] of points under all lamps: (1 - s) diffuse + s specular, as the renderers have it."""
-    sharp = jnp.clip(1.0 - lamps.softness[0] / 0.6, 0.0, 1.0)
-    seen = shadow.visible(point)
-    key_share = seen * (sharp + (1 - sharp) * share)
+    """Radiance [N, 3] of points under all lamps: (1 - s) diffuse + s specular, as the renderers have it.
+
+    soft: [N, 3] what all lamps but the key give a white surface; share: [N] what of them arrives, key_share: [N] what
+    of the key.
+    """
     # Light that went through the skin softens the edge of the key's shadow, in red most.
     cosine = surface.normal @ lamps.direction[0]
     bleed = surface.scatter[:, None] * jnp.array([0.28, 0.1, 0.06])

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jfrecon.data.synthetic import backdrop, formation, lighting, photograph, scene, skins
+from jfrecon.data.synthetic import backdrop, formation, lighting, photograph, scene, shadow, skins
+from jfrecon.data.synthetic import stage as stages
 from jfrecon.data.synthetic.materials import Albedo
 from jfrecon.data.synthetic.pose import pose
-from jfrecon.data.synthetic.stage import Stage, build
+from jfrecon.data.synthetic.stage import Stage
 from jfrecon.geometry import camera as cameras
 from jfrecon.morphable.head import Head
 from jfrecon.types import Batch, Pinhole, Truth
@@ -44,6 +45,15 @@ class Shot:
     diffuse: jax.Array
     normal: jax.Array
     light: jax.Array
+
+
+def prepare(head: Head) -> Stage:
+    """The stage of a head, with the order of its tree; takes a few seconds."""
+    stage = stages.build(head)
+    scenes = jax.vmap(lambda k: draw(stage, 0, k, 0, 1, FOCAL, FILL))(jnp.arange(32))
+    long = jnp.argmax(scenes.hair.length)  # the curtain is in the order, too
+    posed = jax.jit(lambda view: pose(stage, view, 64))(jax.tree.map(lambda leaf: leaf[long], scenes))
+    return stage.replace(leaves=jnp.asarray(shadow.leaves(posed)))
 
 
 def shoot(stage: Stage, worn: skins.Skins, view: scene.Scene, size: int) -> Shot:
@@ -109,7 +119,7 @@ def generate(
     head: Head, seed: int, count: int, size: int, focal: float = FOCAL, fill: float = FILL
 ) -> tuple[Batch, Truth]:
     """The first `count` faces of a seed as a batch of size x size crops, and their ground truth. No JPEG."""
-    stage = build(head)
+    stage = prepare(head)
     painted = skins.paint(stage, seed, count, TEXTURE)
     shots = take(stage, painted, seed, jnp.arange(count), size, 1, focal, fill)
     batch = Batch(

@@ -9,7 +9,6 @@ from flax import struct
 from jfrecon.data.synthetic import lighting
 from jfrecon.data.synthetic.pose import Posed
 from jfrecon.data.synthetic.scene import Scene
-from jfrecon.data.synthetic.shadow import Shadow
 from jfrecon.data.synthetic.stage import Stage
 from jfrecon.geometry import uv, vectors
 from jfrecon.morphable.head import EYE, MOUTH, SKIN, TEETH
@@ -149,11 +148,13 @@ def reflected(
 
 
 def front(
-    scene: Scene, shadow: Shadow, point: jax.Array, normal: jax.Array, kind: jax.Array
+    scene: Scene, seen: jax.Array, point: jax.Array, normal: jax.Array, kind: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Frames, lenses, strands, lashes: what they let through [N, 3] and the radiance they add [N, 3]."""
+    """Frames, lenses, strands, lashes: what they let through [N, 3] and the radiance they add [N, 3].
+
+    seen: [N] the share of the key lamp that arrives.
+    """
     glasses, lamps = scene.glasses, scene.lamps
-    seen = shadow.visible(point + 4.0 * normal)
     white = lighting.received(normal @ lamps.direction.T, lamps.softness)
     white = white.at[:, 0].multiply(seen) @ lamps.irradiance
     view = vectors.normalise(-point)

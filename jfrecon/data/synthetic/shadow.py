@@ -1,64 +1,76 @@
-"""The key lamp's shadow: an exponential shadow map (Annen et al. 2008), blurred by the lamp's softness."""
+"""The key lamp's shadow, by rays: from what the camera sees towards random places of the lamp (`render.trace`)."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from flax import struct
+import numpy as np
 
-from jfrecon.data.synthetic import lighting
 from jfrecon.data.synthetic.pose import Posed
-from jfrecon.data.synthetic.stage import Stage, orthographic
-from jfrecon.geometry import uv
-from jfrecon.render import raster
+from jfrecon.data.synthetic.scene import Scene
+from jfrecon.data.synthetic.stage import Stage, aside
+from jfrecon.geometry import rotations, vectors
+from jfrecon.render import trace, tree
 
-SIZE = 88
-REACH = 170.0  # mm around the head's middle that cast a shadow
-STEEP = 0.22  # 1/mm: a gap of 1 / STEEP leaves exp(-1) of the light
+TILE = 3  # pixels of its sides: each pixel has one ray, into one of TILE² parts of the lamp, and the mean of its tile
+LOWEST = 0.05  # cosine to the surface of the flattest ray
+POOL = trace.Pool(512, 10)  # few rays for so long a walk: more lanes would wait for the last of them
 
 
-@struct.dataclass
-class Shadow:
-    """A filtered map of exp(STEEP x depth).
+def leaves(posed: Posed) -> np.ndarray:
+    """The order of the tree over head, torso and hair, from any posed scene of a stage; see `tree.order`."""
+    return tree.order(np.concatenate([posed.solid.vertices, posed.hair.vertices]), np.asarray(_triangles(posed)))
 
-    Attributes:
-      map: [SIZE, SIZE, 1].
-      centre: [3] mm, camera space.
-      direction: [3] towards the lamp.
+
+def visible(
+    stage: Stage,
+    scene: Scene,
+    posed: Posed,
+    key: jax.Array,
+    points: jax.Array,
+    normals: jax.Array,
+    active: jax.Array,
+) -> jax.Array:
+    """[L, N, N] the share of the key lamp that arrives at the pixels of L pictures; 1 where not active.
+
+    Interleaved sampling (Keller and Heidrich 2001): neighbours look at different parts of the lamp and share what they
+    find. Rays that start below the surface are bent up to it: the light that goes round a soft edge is not in its own
+    shadow.
+
+    Args:
+      key: of the draws.
+      points: [L, N, N, 3] mm, camera space, where the rays start; normals: likewise, unit.
+      active: [L, N, N] bool.
     """
+    lamp, softness = scene.lamps.direction[0], scene.lamps.softness[0]
+    # Hair gets light from further behind than skin: 0.35 + 0.65 cos, see `strands`.
+    active &= vectors.dot(normals, jnp.broadcast_to(lamp, normals.shape)) > -0.55 - softness
+    radius, turn = jax.random.uniform(key, (2, *active.shape))
+    at = jnp.arange(active.shape[1]) % TILE
+    part = (at[:, None] * TILE + at) * 4 % TILE**2
+    # The lamp is a Gaussian of its softness on the sphere, in TILE² rings of equal shares.
+    angle = softness * jnp.sqrt(-2.0 * jnp.log1p(-(part + radius) / TILE**2))
+    angle = jnp.minimum(angle, np.pi / 2)
+    turn = 2 * np.pi * (turn / TILE**2 + part * 0.618034)
+    right = aside(lamp)
+    axes = lamp, right, jnp.cross(lamp, right)
+    shares = jnp.cos(angle), jnp.sin(angle) * jnp.cos(turn), jnp.sin(angle) * jnp.sin(turn)
+    towards = sum(share[..., None] * axis for share, axis in zip(shares, axes))
+    rise = jnp.maximum(LOWEST - vectors.dot(towards, normals), 0.0)
+    towards = towards + vectors.scale(rise, normals)
 
-    map: jax.Array
-    centre: jax.Array
-    direction: jax.Array
+    # Where no hair grows the shell hides under the skin, but not everywhere: there it is drawn together in the head.
+    grows = (posed.hair.attributes[:, 2] > -scene.hair.ragged) & (scene.hair.opacity > 0)
+    middle = rotations.transform(posed.rotation, posed.translation, stage.scalp_origin[None])
+    hair = jnp.where(grows[:, None], posed.hair.vertices, middle)
+    boxes = tree.refit(stage.leaves, _triangles(posed), jnp.concatenate([posed.solid.vertices, hair])[None])
+    flat = lambda x: x.reshape(1, -1, 3)
+    blocked = trace.occluded(boxes, flat(points), flat(towards), active.reshape(1, -1), POOL).reshape(active.shape)
 
-    def visible(self, points: jax.Array) -> jax.Array:
-        """The share [N] of the lamp that reaches points [N, 3]."""
-        pixels, depth = orthographic(points - self.centre, self.direction, REACH, SIZE)
-        occluder = uv.sample_image(self.map, pixels)[:, 0]
-        behind = jnp.exp(-STEEP * jnp.clip(depth - 2.0 * REACH - 3.0, -REACH, REACH)) * occluder
-        inside = jnp.all((pixels > 1.0) & (pixels < SIZE - 1.0), -1)
-        return jnp.where(inside, jnp.clip(1.15 * behind - 0.1, 0.0, 1.0), 1.0)
-
-
-def small_first(triangles: int, lists: tuple[raster.Window, ...]) -> tuple[raster.Window, ...]:
-    """The rasteriser's lists with one more: most triangles of a head in a small picture cover four pixels at most."""
-    return (raster.Window(triangles, 2, 2), *lists)
+    around = lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, TILE, TILE), (1, 1, 1), 'SAME')
+    asked = around(active.astype(jnp.float32))
+    return jnp.where(active, 1.0 - around(blocked.astype(jnp.float32)) / jnp.maximum(asked, 1.0), 1.0)
 
 
-def cast(posed: Posed, lamps: lighting.Lamps, stage: Stage) -> Shadow:
-    """Rasterise head, torso and hair from the key lamp."""
-    centre = jnp.mean(posed.landmarks, 0) + jnp.array([0.0, 0.0, -50.0])
-    direction = lamps.direction[0]
-    vertices = jnp.concatenate([posed.solid.vertices, posed.hair.vertices])
-    triangles = jnp.concatenate([posed.solid.triangles, posed.hair.triangles + len(posed.solid.vertices)])
-    pixels, depth = orthographic(vertices - centre, direction, REACH, SIZE)
-    lists = small_first(len(triangles), raster.windows(len(triangles), (SIZE, SIZE)))
-    nearest = raster.rasterise(pixels, depth, triangles, (SIZE, SIZE), perspective=False, lists=lists).depth
-    height = jnp.exp(STEEP * jnp.clip(nearest - 2.0 * REACH, -REACH, REACH))
-    deviation = 0.4 + 60.0 * jnp.square(jnp.minimum(lamps.softness[0], 0.5)) * SIZE / (2.0 * REACH)
-    at = jnp.arange(SIZE)
-    kernel = jnp.exp(-0.5 * jnp.square((at[:, None] - at[None, :]) / deviation))
-    kernel = kernel / jnp.sum(kernel, -1, keepdims=True)
-    # In high precision: the exponentials span many orders of magnitude.
-    blurred = jnp.einsum('yi,ij,xj->yx', kernel, height, kernel, precision=jax.lax.Precision.HIGHEST)
-    return Shadow(blurred[..., None], centre, direction)
+def _triangles(posed: Posed) -> jax.Array:
+    return jnp.concatenate([posed.solid.triangles, posed.hair.triangles + len(posed.solid.vertices)])

@@ -45,6 +45,7 @@ class Stage:
       unoccluded: [V, DIRECTIONS] 1 where the mean head is seen from far away along that direction.
       directions: [DIRECTIONS, 3] unit, model space.
       mouth: [V] the share of the light that reaches the inside of an open mouth, 0 on all other vertices.
+      leaves: [L, K] order of the tree over head, torso and hair, see `shadow.leaves`; None before there is one.
     """
 
     model: MorphableModel
@@ -66,6 +67,7 @@ class Stage:
     unoccluded: Array
     directions: Array
     mouth: Array
+    leaves: Array | None = None
 
 
 def build(head: Head) -> Stage:
@@ -210,10 +212,15 @@ def orthographic(
     points: jax.Array, direction: jax.Array, reach: float, size: int
 ) -> tuple[jax.Array, jax.Array]:
     """Pixels [N, 2] and depth [N] (mm, positive) of points around the origin seen from far along `direction`."""
-    up = jnp.where(jnp.abs(direction[1]) > 0.95, jnp.array([0.0, 0.0, 1.0]), jnp.array([0.0, 1.0, 0.0]))
-    right = vectors.normalise(jnp.cross(up, direction))
+    right = aside(direction)
     plane = jnp.stack([points @ right, -points @ jnp.cross(direction, right)], -1)
     return (plane / reach + 1.0) * (size / 2), 2.0 * reach - points @ direction
+
+
+def aside(direction: jax.Array) -> jax.Array:
+    """A unit vector [3] square to a unit vector, level unless that one is nearly upright."""
+    up = jnp.where(jnp.abs(direction[1]) > 0.95, jnp.array([0.0, 0.0, 1.0]), jnp.array([0.0, 1.0, 0.0]))
+    return vectors.normalise(jnp.cross(up, direction))
 
 
 def taps(depth_map: jax.Array, pixels: jax.Array, depth: jax.Array, radius: int) -> jax.Array:

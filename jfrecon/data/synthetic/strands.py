@@ -8,7 +8,6 @@ import numpy as np
 
 from jfrecon.data.synthetic import lighting
 from jfrecon.data.synthetic.hair import Hair
-from jfrecon.data.synthetic.shadow import Shadow
 from jfrecon.geometry import vectors
 
 _ACROSS, _ALONG = 512, 16
@@ -31,9 +30,9 @@ NOISE = _noise()
 
 
 def shade(
-    hair: Hair, lamps: lighting.Lamps, shadow: Shadow, point: jax.Array, normal: jax.Array, values: jax.Array
+    hair: Hair, lamps: lighting.Lamps, seen: jax.Array, point: jax.Array, normal: jax.Array, values: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Radiance [N, 3] and opacity [N] of hair; `values` [N, 3] are `hair.coordinates`."""
+    """Radiance [N, 3] and opacity [N] of hair; `values` [N, 3] are `hair.coordinates`, `seen` [N] the key's share."""
     across, along, margin = values.T
     locks, fibres = _look_up(across / (2 * jnp.pi) + hair.seed[0], along / 3.0 + hair.seed[1]).T
     # At the hairline and at the silhouette single strands stand out.
@@ -46,7 +45,6 @@ def shade(
     opacity = jax.nn.sigmoid(soft * edge) * jnp.where(hair.cloth > 0, 1.0, jax.nn.sigmoid(3.0 * rim))
     opacity = hair.opacity * jnp.where(opacity > 0.08, opacity, 0.0)
 
-    seen = shadow.visible(point + 9.0 * normal)
     white = lighting.received(0.35 + 0.65 * (normal @ lamps.direction.T), lamps.softness)
     white = white.at[:, 0].multiply(seen)
     strand = jnp.maximum(1.0 + hair.grain * (0.45 * fibres + 0.4 * locks), 0.15)
