@@ -177,6 +177,8 @@ def flip(sample: Sample) -> Sample:
 
 def jitter_colour(image: np.ndarray, jitter: Jitter, rng: np.random.Generator) -> np.ndarray:
     """[H, W, 3] uint8 with random gamma, brightness and white balance; black stays black."""
+    if not jitter.colour:
+        return image
     gain = (
         1
         + rng.uniform(-jitter.colour, jitter.colour)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,11 @@ def dot(a: jax.Array, b: jax.Array) -> jax.Array:
 def scale(factor: jax.Array, x: jax.Array) -> jax.Array:
     """Vectors [..., C] times numbers [...]; [..., C]."""
     return jnp.stack([factor * component for component in _components(x)], -1)
+
+
+def combine(factors: Sequence[jax.Array], parts: Sequence[jax.Array]) -> jax.Array:
+    """The sum of vectors [..., C] times numbers [...]; [..., C]."""
+    return functools.reduce(operator.add, (scale(factor, x) for factor, x in zip(factors, parts, strict=True)))
 
 
 def normalise(x: jax.Array, eps: float = 1e-8) -> jax.Array:

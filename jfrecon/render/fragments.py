@@ -100,13 +100,13 @@ def barycentric(
     if points is None:
         height, width = fragments.triangle.shape
         points = centres(height, width, pixels.dtype)
-    weights = corners.weights(points[..., 0], points[..., 1])
+    weights: list[jax.Array] = list(corners.weights(points[..., 0], points[..., 1]))
     if perspective:
         # Pixels that hit nothing look at triangle 0, which may lie in the plane of the lens.
         depths = corners.z0, corners.z1, corners.z2
-        weights = tuple(b / jnp.where(hit, z, 1) for b, z in zip(weights, depths))
-        total = sum(weights)
-        weights = tuple(b / jnp.where(hit & (total != 0), total, 1) for b in weights)
+        weights = [b / jnp.where(hit, z, 1) for b, z in zip(weights, depths)]
+        total = weights[0] + weights[1] + weights[2]
+        weights = [b / jnp.where(hit & (total != 0), total, 1) for b in weights]
     return jnp.stack([jnp.where(hit, b, 0) for b in weights], -1)
 
 
@@ -125,7 +125,7 @@ def interpolate(fragments: Fragments, triangles: Array, attributes: jax.Array) -
     """
     ids = jnp.asarray(triangles)[jnp.maximum(fragments.triangle, 0)]
     w = jnp.asarray(fragments.barycentric)
-    return sum(vectors.scale(w[..., k], attributes[ids[..., k]]) for k in range(3))
+    return vectors.combine([w[..., k] for k in range(3)], [attributes[ids[..., k]] for k in range(3)])
 
 
 @partial(jax.jit, static_argnames=('tolerance', 'perspective', 'near'))

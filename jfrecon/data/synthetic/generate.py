@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import jax
@@ -50,10 +51,11 @@ class Shot:
 def prepare(head: Head) -> Stage:
     """The stage of a head, with the order of its tree; takes a few seconds."""
     stage = stages.build(head)
-    scenes = jax.vmap(lambda k: draw(stage, 0, k, 0, 1, FOCAL, FILL))(jnp.arange(32))
+    numbers = jnp.arange(32)
+    scenes = jax.vmap(lambda k: draw(stage, 0, k, k, 1, FOCAL, FILL))(numbers)
     long = jnp.argmax(scenes.hair.length)  # the curtain is in the order, too
     posed = jax.jit(lambda view: pose(stage, view, 64))(jax.tree.map(lambda leaf: leaf[long], scenes))
-    return stage.replace(leaves=jnp.asarray(shadow.leaves(posed)))
+    return dataclasses.replace(stage, leaves=jnp.asarray(shadow.leaves(posed)))
 
 
 def shoot(stage: Stage, worn: skins.Skins, view: scene.Scene, size: int) -> Shot:

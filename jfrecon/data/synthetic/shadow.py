@@ -44,7 +44,7 @@ def visible(
     """
     lamp, softness = scene.lamps.direction[0], scene.lamps.softness[0]
     # Hair gets light from further behind than skin: 0.35 + 0.65 cos, see `strands`.
-    active &= vectors.dot(normals, jnp.broadcast_to(lamp, normals.shape)) > -0.55 - softness
+    active &= normals @ lamp > -0.55 - softness
     radius, turn = jax.random.uniform(key, (2, *active.shape))
     at = jnp.arange(active.shape[1]) % TILE
     part = (at[:, None] * TILE + at) * 4 % TILE**2
@@ -53,9 +53,9 @@ def visible(
     angle = jnp.minimum(angle, np.pi / 2)
     turn = 2 * np.pi * (turn / TILE**2 + part * 0.618034)
     right = aside(lamp)
-    axes = lamp, right, jnp.cross(lamp, right)
+    axes = [jnp.broadcast_to(axis, normals.shape) for axis in (lamp, right, jnp.cross(lamp, right))]
     shares = jnp.cos(angle), jnp.sin(angle) * jnp.cos(turn), jnp.sin(angle) * jnp.sin(turn)
-    towards = sum(share[..., None] * axis for share, axis in zip(shares, axes))
+    towards = vectors.combine(shares, axes)
     rise = jnp.maximum(LOWEST - vectors.dot(towards, normals), 0.0)
     towards = towards + vectors.scale(rise, normals)
 
