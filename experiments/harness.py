@@ -18,7 +18,7 @@ from jfrecon import files
 from jfrecon.errors import UserError
 
 SHARED = Path(__file__).resolve().parent.parent.parent / 'shared'
-_VERSIONS = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'grain', 'orbax-checkpoint')
+_VERSIONS = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'grain', 'orbax-checkpoint', 'mitsuba', 'drjit', 'embreex')
 
 
 def parser(name: str, description: str) -> argparse.ArgumentParser:
@@ -53,7 +53,7 @@ def record(out: Path, name: str, results: Mapping, started: float) -> None:
             'machine': platform.machine(),
         },
         'python': platform.python_version(),
-        'versions': {package: metadata.version(package) for package in _VERSIONS},
+        'versions': {d.metadata['Name']: d.version for d in metadata.distributions() if d.metadata['Name'] in _VERSIONS},
     }
     files.write_json(out / 'results.json', results)
     files.write_json(out / 'run.json', run)
