@@ -53,7 +53,7 @@ def record(out: Path, name: str, results: Mapping, started: float) -> None:
             'machine': platform.machine(),
         },
         'python': platform.python_version(),
-        'versions': {d.metadata['Name']: d.version for d in metadata.distributions() if d.metadata['Name'] in _VERSIONS},
+        'versions': {d.name: d.version for d in metadata.distributions() if d.name in _VERSIONS},
     }
     files.write_json(out / 'results.json', results)
     files.write_json(out / 'run.json', run)

@@ -13,7 +13,9 @@ THUMBNAIL = 8  # pixels of its side
 
 
 class SmallNet(nn.Module):
-    """A strided 5x5 stem, then residual blocks that halve the resolution as the channels double, dense.
+    """A stem over 2x2 pixels at a time, then residual blocks that halve the resolution as the channels double, dense.
+
+    Three channels keep a CPU's convolution waiting: space to depth makes twelve of them, and the stem is a 3x3.
 
     The dense layer reads the last map whole: pooling it would lose where a feature was. So a network is made for one
     size of image.
@@ -39,7 +41,9 @@ class SmallNet(nn.Module):
         """[B, H, W, 3] sRGB in 0..1, sides multiples of `THUMBNAIL` -> [B, outputs] float32."""
         norm = batch_norm(train, self.axis_name, self.dtype)
         x = (image - 0.5) / 0.25  # about zero mean and unit variance
-        x = nn.relu(norm(name='bn1')(convolution(self.widths[0], 5, 2, 'conv1', self.dtype)(x.astype(self.dtype))))
+        batch, height, width, _ = x.shape
+        x = x.reshape(batch, height // 2, 2, width // 2, 2, 3).swapaxes(2, 3).reshape(batch, height // 2, width // 2, 12)
+        x = nn.relu(norm(name='bn1')(convolution(self.widths[0], 3, 1, 'conv1', self.dtype)(x.astype(self.dtype))))
         for i, width in enumerate(self.widths[1:], start=1):
             x = BasicBlock(width, 2, self.axis_name, self.dtype, name=f'layer{i}_0')(x, train)
         cell = (image.shape[1] // THUMBNAIL, image.shape[2] // THUMBNAIL)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jfrecon.geometry import uv, vectors
-from jfrecon.shading import sh
+from jfrecon.shading import brdf, sh
 
 
 def shade(
@@ -33,7 +33,7 @@ def shade(
       roughness: [...] or a number; alpha = roughness².
     """
     body = diffuse * irradiance(normals, light)
-    return (1.0 - specular) * body + specular * gloss(normals, view, light, roughness)
+    return brdf.blend(specular, body, gloss(normals, view, light, roughness))
 
 
 def irradiance(normals: jax.Array, light: jax.Array) -> jax.Array:

@@ -37,10 +37,15 @@ def evaluate(
     above = (dot(normal, light) > 0) & (dot(normal, view) > 0)
     body = jnp.where(above[..., None], diffuse / jnp.pi, 0.0)
     gloss = lobe(normal, light, view, roughness)
+    return blend(specular, body, jnp.stack([gloss] * body.shape[-1], -1))
+
+
+def blend(specular: jax.Array, body: jax.Array, gloss: jax.Array) -> jax.Array:
+    """(1 - s) body + s gloss of [..., C], for weights s [..., 1] or [..., C]."""
     if specular.shape[-1] == 1:
         weight = specular[..., 0]
-        return scale(1.0 - weight, body) + (weight * gloss)[..., None]
-    return (1.0 - specular) * body + scale(gloss, specular)
+        return scale(1.0 - weight, body) + scale(weight, gloss)
+    return (1.0 - specular) * body + specular * gloss
 
 
 def lobe(normal: jax.Array, light: jax.Array, view: jax.Array, roughness: jax.Array | float) -> jax.Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 import jax
@@ -49,13 +48,8 @@ class Shot:
 
 
 def prepare(head: Head) -> Stage:
-    """The stage of a head, with the order of its tree; takes a few seconds."""
-    stage = stages.build(head)
-    numbers = jnp.arange(32)
-    scenes = jax.vmap(lambda k: draw(stage, 0, k, k, 1, FOCAL, FILL))(numbers)
-    long = jnp.argmax(scenes.hair.length)  # the curtain is in the order, too
-    posed = jax.jit(lambda view: pose(stage, view, 64))(jax.tree.map(lambda leaf: leaf[long], scenes))
-    return dataclasses.replace(stage, leaves=jnp.asarray(shadow.leaves(posed)))
+    """A head made ready to be photographed; takes a second or two."""
+    return shadow.prepare(stages.build(head))
 
 
 def shoot(stage: Stage, worn: skins.Skins, view: scene.Scene, size: int) -> Shot:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jfrecon.data.synthetic import hair, props
 from jfrecon.data.synthetic.pose import Posed
 from jfrecon.data.synthetic.scene import Scene
 from jfrecon.data.synthetic.stage import Stage, aside
 from jfrecon.geometry import rotations, vectors
+from jfrecon.morphable.head import SKIN
 from jfrecon.render import trace, tree
 
 TILE = 3  # pixels of its sides: each pixel has one ray, into one of TILE² parts of the lamp, and the mean of its tile
@@ -17,9 +21,22 @@ LOWEST = 0.05  # cosine to the surface of the flattest ray
 POOL = trace.Pool(512, 10)  # few rays for so long a walk: more lanes would wait for the last of them
 
 
-def leaves(posed: Posed) -> np.ndarray:
-    """The order of the tree over head, torso and hair, from any posed scene of a stage; see `tree.order`."""
-    return tree.order(np.concatenate([posed.solid.vertices, posed.hair.vertices]), np.asarray(_triangles(posed)))
+def prepare(stage: Stage) -> Stage:
+    """The stage with what casts shadows: skin, torso and hair, in the order of a tree over them (`tree.order`)."""
+    mean = np.asarray(stage.model.mean)
+    ring = np.einsum('gk,gkc->gc', stage.neck_weights, mean[stage.neck_ids])
+    scalp = np.einsum('gk,gkc->gc', stage.scalp_weights, mean[stage.scalp_ids])
+    # Torso and curtain where they roughly are: a tree that fits badly is slow, not wrong.
+    down, angle = props.torso_coordinates().T
+    torso = ring.mean(0) + np.stack([150 * np.sin(angle), -down, 80 * np.cos(angle)], -1)
+    row, column = np.divmod(np.arange(hair.FALL * hair.SHEET), hair.SHEET)
+    angle = 2 * np.pi * column / hair.SHEET
+    curtain = np.stack([90 * np.sin(angle), -15 * row, 90 * np.cos(angle)], -1) + stage.scalp_origin
+    skin = np.asarray(stage.opaque)[np.asarray(stage.part) == SKIN]
+    casters = [skin, props.torso_triangles() + len(mean), hair.triangles() + len(mean) + len(torso)]
+    triangles = np.concatenate(casters).astype(np.int32)
+    order = tree.order(np.concatenate([mean, torso, scalp, curtain]), triangles)
+    return dataclasses.replace(stage, casters=jnp.asarray(triangles), leaves=jnp.asarray(order))
 
 
 def visible(
@@ -62,8 +79,8 @@ def visible(
     # Where no hair grows the shell hides under the skin, but not everywhere: there it is drawn together in the head.
     grows = (posed.hair.attributes[:, 2] > -scene.hair.ragged) & (scene.hair.opacity > 0)
     middle = rotations.transform(posed.rotation, posed.translation, stage.scalp_origin[None])
-    hair = jnp.where(grows[:, None], posed.hair.vertices, middle)
-    boxes = tree.refit(stage.leaves, _triangles(posed), jnp.concatenate([posed.solid.vertices, hair])[None])
+    vertices = jnp.concatenate([posed.solid.vertices, jnp.where(grows[:, None], posed.hair.vertices, middle)])
+    boxes = tree.refit(stage.leaves, stage.casters, vertices[None])
     flat = lambda x: x.reshape(1, -1, 3)
     blocked = trace.occluded(boxes, flat(points), flat(towards), active.reshape(1, -1), POOL).reshape(active.shape)
 
@@ -71,6 +88,3 @@ def visible(
     asked = around(active.astype(jnp.float32))
     return jnp.where(active, 1.0 - around(blocked.astype(jnp.float32)) / jnp.maximum(asked, 1.0), 1.0)
 
-
-def _triangles(posed: Posed) -> jax.Array:
-    return jnp.concatenate([posed.solid.triangles, posed.hair.triangles + len(posed.solid.vertices)])

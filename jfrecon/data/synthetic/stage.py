@@ -45,7 +45,8 @@ class Stage:
       unoccluded: [V, DIRECTIONS] 1 where the mean head is seen from far away along that direction.
       directions: [DIRECTIONS, 3] unit, model space.
       mouth: [V] the share of the light that reaches the inside of an open mouth, 0 on all other vertices.
-      leaves: [L, K] order of the tree over head, torso and hair, see `shadow.leaves`; None before there is one.
+      casters: [Tc, 3] int32, what casts shadows, over the vertices of head, torso and hair; leaves: [L, K] the order of
+        a tree over it; both None before `shadow.prepare`.
     """
 
     model: MorphableModel
@@ -67,6 +68,7 @@ class Stage:
     unoccluded: Array
     directions: Array
     mouth: Array
+    casters: Array | None = None
     leaves: Array | None = None
 
 
