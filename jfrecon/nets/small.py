@@ -41,8 +41,8 @@ class SmallNet(nn.Module):
         """[B, H, W, 3] sRGB in 0..1, sides multiples of `THUMBNAIL` -> [B, outputs] float32."""
         norm = batch_norm(train, self.axis_name, self.dtype)
         x = (image - 0.5) / 0.25  # about zero mean and unit variance
-        batch, height, width, _ = x.shape
-        x = x.reshape(batch, height // 2, 2, width // 2, 2, 3).swapaxes(2, 3).reshape(batch, height // 2, width // 2, 12)
+        rows, columns = image.shape[1] // 2, image.shape[2] // 2
+        x = x.reshape(-1, rows, 2, columns, 2, 3).swapaxes(2, 3).reshape(-1, rows, columns, 12)
         x = nn.relu(norm(name='bn1')(convolution(self.widths[0], 3, 1, 'conv1', self.dtype)(x.astype(self.dtype))))
         for i, width in enumerate(self.widths[1:], start=1):
             x = BasicBlock(width, 2, self.axis_name, self.dtype, name=f'layer{i}_0')(x, train)
