@@ -66,16 +66,16 @@ def camera(size: int) -> Pinhole:
     return Pinhole(jnp.full(1, FOCAL * size), jnp.full((1, 2), size / 2))
 
 
-def sky(height: int, azimuth: float = -52.0) -> jax.Array:
+def sky(height: int, azimuth: float = -52.0, sun: float = 1.0) -> jax.Array:
     """A low sun, sky above and a dim warm ground: [1, height, height, 3], all positive.
 
-    azimuth: of the sun, degrees from straight behind the camera to its right.
+    azimuth: of the sun, degrees from straight behind the camera to its right; sun: its strength.
     """
     d = environment.directions(height, height)
     up = 0.5 + 0.5 * d[..., 1:2]
     aside, elevation = np.radians([azimuth, 27.0])
-    sun = np.array([np.sin(aside) * np.cos(elevation), np.sin(elevation), np.cos(aside) * np.cos(elevation)])
-    glow = np.exp(60 * (d @ sun - 1))[..., None]
+    towards = np.array([np.sin(aside) * np.cos(elevation), np.sin(elevation), np.cos(aside) * np.cos(elevation)])
+    glow = sun * np.exp(60 * (d @ towards - 1))[..., None]
     return jnp.float32(up * [0.5, 0.65, 0.9] + (1 - up) * [0.35, 0.28, 0.22] + glow * [14.0, 12.0, 9.0])[None]
 
 

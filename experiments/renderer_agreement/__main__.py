@@ -110,7 +110,7 @@ def sun(face: scenes.Scene, size: int, samples: int, path: Path) -> None:
                 roughness=scenes.ROUGHNESS, shadows=shadows,
             ).image[0]
         )  # fmt: skip
-        rows.append({f'{angle}°': draw(scenes.sky(64, angle)) for angle in (-80, -40, 0, 40, 80)})
+        rows.append({f'{angle}°': draw(scenes.sky(64, angle, sun=5.0)) for angle in (-80, -40, 0, 40, 80)})
     save(path, *rows)
 
 

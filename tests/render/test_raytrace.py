@@ -155,6 +155,13 @@ def test_final_frames_are_antialiased_and_their_error_goes_on_falling():
     noise = {n: float(picture.image.std(0)[0][inside].mean()) for n, picture in pictures.items()}
     assert 1.6 < noise[2048] / noise[8192] < 2.5  # 2, and what 4 pictures say of it
 
+    few, many = (
+        jax.jit(lambda key, count=count: draw(key, count)).lower(jax.random.key(0)).compile().memory_analysis()
+        for count in (2048, 65536)
+    )
+    # what is drawn for each pass, a place and a key, are all that there is more of
+    assert many.temp_size_in_bytes < few.temp_size_in_bytes + 32 * 65536 / raytrace.MOST
+
 
 def test_layers_belong_together():
     ball = balls(5000)
