@@ -104,10 +104,10 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     config.optimiser.warmup_steps = 100
     config.optimiser.clip_norm = 1.0
     config.data.size = 64
-    config.data.faces = 5_200
+    config.data.faces = 5_000
     config.data.jitter.update(scale=0.0, shift=0.0, colour=0.0)  # made faces vary in all of this already
     config.batch_size = 16
-    config.steps = 5_700
+    config.steps = 5_600
     config.log_every = 50
     config.panels_every = 1_000
     config.checkpoint_every = 250

@@ -75,17 +75,20 @@ def vertex_renderer(size: int, samples: int, out: Path) -> dict:
     """A ball under soft light: matte, then the lobe alone by roughness and angle, then the mixture at s = 0.3."""
     light = soft()
     inner = lambda cosine: cosine > np.cos(np.radians(75))
-    traced, shaded, cosine = images.against_vertex_renderer(images.ball(size, 0.0, light), size, samples, 0.4)
+    traced, _, shaded, cosine = images.against_vertex_renderer(images.ball(size, 0.0, light), size, samples, 0.4)
     results = {'vertex_renderer_relative_rmse': images.relative_rmse(traced, shaded, inner(cosine))}
-    traced, shaded, cosine = images.against_vertex_renderer(images.ball(size, 0.3, light), size, samples, 0.4)
+    traced, _, shaded, cosine = images.against_vertex_renderer(images.ball(size, 0.3, light), size, samples, 0.4)
     results['vertex_renderer_relative_rmse_s_0.3'] = images.relative_rmse(traced, shaded, inner(cosine))
     table: dict[str, dict[str, float]] = {}
     for roughness in ROUGHNESSES:
-        traced, shaded, cosine = images.against_vertex_renderer(images.ball(size, 1.0, light), size, samples, roughness)
+        lobe = images.ball(size, 1.0, light)
+        traced, error, shaded, cosine = images.against_vertex_renderer(lobe, size, samples, roughness)
         angle = np.degrees(np.arccos(np.clip(cosine, 0, 1)))
         bins = zip(ANGLES, (*ANGLES[1:], 85))
         table[f'{roughness}'] = {
-            f'{low}-{high}': images.relative_rmse(traced, shaded, (cosine > 0) & (angle >= low) & (angle < high))
+            f'{low}-{high}': images.without_noise(
+                traced, error, shaded, (cosine > 0) & (angle >= low) & (angle < high)
+            )
             for low, high in bins
         }
     results['specular_relative_rmse_by_roughness_and_angle'] = table

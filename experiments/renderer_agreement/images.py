@@ -23,6 +23,12 @@ def relative_rmse(image: np.ndarray, reference: np.ndarray, where: np.ndarray | 
     return float(np.sqrt(np.mean(np.square((image - reference)[where])) / np.mean(np.square(reference[where]))))
 
 
+def without_noise(image: np.ndarray, error: np.ndarray, reference: np.ndarray, where: np.ndarray) -> float:
+    """`relative_rmse` less what the standard error of the image [H, W, 3] explains; 0 where that is all."""
+    square = np.mean(np.square((image - reference)[where])) - np.mean(np.square(error[where]))
+    return float(np.sqrt(max(square, 0.0) / np.mean(np.square(reference[where]))))
+
+
 def mean_of(draw: Callable[[jax.Array], jax.Array], count: int, seed: int, what: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean of a compiled picture over independent keys, and its standard error."""
     drawn = [
@@ -73,8 +79,9 @@ def ball(size: int, specular: float, light: jax.Array) -> Scene:
 
 def against_vertex_renderer(
     scene: Scene, size: int, samples: int, roughness: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The ray tracer's picture, the vertex renderer's at the same points, [H, W, 3], and the cosine of the view.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The ray tracer's picture and its standard error, the vertex renderer's at the same points, [H, W, 3], and the
+    cosine of the view.
 
     The light has to be spherical harmonics. Pixels without surface have a cosine of 0.
     """
@@ -83,7 +90,7 @@ def against_vertex_renderer(
             *scene.arguments(), (size, size), key, samples=64, roughness=roughness, shadows=False
         )
     )
-    traced, _ = mean_of(lambda key: draw(key).image[0], max(2, samples // 64), 2, f'roughness {roughness}')
+    traced, error = mean_of(lambda key: draw(key).image[0], max(2, samples // 64), 2, f'roughness {roughness}')
     seen = draw(jax.random.key(0))
     cosine = np.asarray(seen.coverage[0] * seen.normal[0, ..., 2])
     # far enough away that the view is nearly the same everywhere: exactly the ray through the pixel all the same
@@ -95,7 +102,7 @@ def against_vertex_renderer(
     )
     shaded = vertex.shade(normal, view, body, gloss, scene.light, roughness).reshape(size, size, 3)
     facing = np.asarray(jnp.sum(normal * view, -1).reshape(size, size)) * (cosine > 0)
-    return traced, np.asarray(shaded), facing
+    return traced, error, np.asarray(shaded), facing
 
 
 def bias(scene: Scene, size: int, few: int, keys: int) -> float:

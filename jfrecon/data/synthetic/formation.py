@@ -20,8 +20,8 @@ from jfrecon.geometry import vectors
 from jfrecon.render import raster
 from jfrecon.types import Fragments, Pinhole
 
-SAMPLES = 1.5  # per pixel and axis
-LIFTS = 1.0, 9.0, 4.0  # mm from head, hair and things in front to where the rays for their shadow start
+SAMPLES = 1.25  # per pixel and axis
+LIFTS = 2.0, 9.0, 4.0  # mm from head, hair and things in front to where the rays for their shadow start
 
 
 @struct.dataclass

@@ -18,7 +18,7 @@ from jfrecon.render import trace, tree
 
 TILE = 3  # pixels of its sides: each pixel has one ray, into one of TILE² parts of the lamp, and the mean of its tile
 LOWEST = 0.05  # cosine to the surface of the flattest ray
-POOL = trace.Pool(512, 10)  # few rays for so long a walk: more lanes would wait for the last of them
+POOL = trace.Pool(256, 8)  # few rays for so long a walk: more lanes would wait for the last of them
 
 
 def prepare(stage: Stage) -> Stage:
@@ -85,6 +85,7 @@ def visible(
     blocked = trace.occluded(boxes, flat(points), flat(towards), active.reshape(1, -1), POOL).reshape(active.shape)
 
     around = lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, TILE, TILE), (1, 1, 1), 'SAME')
-    asked = around(active.astype(jnp.float32))
-    return jnp.where(active, 1.0 - around(blocked.astype(jnp.float32)) / jnp.maximum(asked, 1.0), 1.0)
+    # Each ray counts as much as it would light its point.
+    weight = jnp.maximum(vectors.dot(towards, normals), LOWEST) * active
+    return jnp.where(active, 1.0 - around(weight * blocked) / jnp.maximum(around(weight), LOWEST), 1.0)
 
