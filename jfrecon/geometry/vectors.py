@@ -1,8 +1,8 @@
 """Short vectors along the last axis, of points, directions and colours, written out component by component.
 
-XLA hands a reduction to a library's kernel on a CPU, and over three numbers that costs some 50 ns a row, ten times the
-arithmetic around it; a broadcast along such an axis has that reduction as its gradient. Neither is in here. It made
-the ray tracer's forward and backward pass twice as fast.
+XLA hands a reduction to a library's kernel on a CPU, and over three numbers that costs some 50 ns a row; a broadcast
+along such an axis has that reduction as its gradient. Neither is in here, and the ray tracer's forward and backward
+pass at 256 px, 8 samples, takes 211 ms of one core instead of 365.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def combine(factors: Sequence[jax.Array], parts: Sequence[jax.Array]) -> jax.Arr
 
 
 def normalise(x: jax.Array, eps: float = 1e-8) -> jax.Array:
-    """x / |x|; zero, with zero gradient, where |x| <= eps."""
+    """x / |x| of vectors [..., C], same shape; zero, with zero gradient, where |x| <= eps."""
     square = dot(x, x)
     # Decided before the square root, whose derivative at zero is infinite: 0 * inf is NaN.
     good = square > eps**2
