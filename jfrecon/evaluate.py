@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ml_collections import ConfigDict
 from PIL import Image
 
-from jfrecon import commands, files, methods
+from jfrecon import commands, files
 from jfrecon.data import build, pipeline
-from jfrecon.evaluation import baseline, held_out
+from jfrecon.evaluation import held_out, predict
 from jfrecon.export import report
 from jfrecon.render import panel
-from jfrecon.training import checkpoints
 from jfrecon.training.step import share_cores
-from jfrecon.types import FaceParameters, Pinhole
 
 HELD_OUT = 200
 BATCH = 16
@@ -36,16 +33,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     share_cores(BATCH)  # as in training, whose compiled programs then fit
-    found, step, params, model_state = checkpoints.load(options.checkpoint)
-    config = ConfigDict(found)
-    method = methods.build(config)
+    network, config, step = predict.load(options.checkpoint)
     faces = build.synthetic_faces(config, options.checkpoint / 'synthetic', 'test', HELD_OUT)
     seen = build.source(config, options.checkpoint / 'synthetic')
     typical = build.mean_landmarks(config, seen)
-
-    def floor(camera: Pinhole) -> FaceParameters:
-        return baseline.mean_face(method.model, typical, camera, config.light_bands, config.data.size)
-
+    floor = predict.mean_face(network, typical, config.light_bands)
     examples = pipeline.with_truth(
         faces,
         size=config.data.size,
@@ -53,9 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
         default_focal=config.data.focal,
         rule=build.rule(config),
     )
-    results, pictures = held_out.evaluate(
-        method, params, model_state, examples, total=-(-len(faces) // BATCH), floor=floor
-    )
+    results, pictures = held_out.evaluate(network, floor, examples, total=-(-len(faces) // BATCH))
 
     files.write_json(options.out, results)
     folder = options.out.parent / 'panels'
@@ -71,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
         notes=[
             f'{len(faces)} synthetic faces that training never saw, the first {SHOWN} of them below. The baseline is '
             'the mean face at the training set\'s mean pose, with one fitted colour gain per image.',
-            f'Truth and network share the basis of the {method.model.name} head, which flatters the vertex error.',
+            f'Truth and network share the basis of the {network.model.name} head, which flatters the vertex error.',
         ],
     )
     for name, values in results.items():

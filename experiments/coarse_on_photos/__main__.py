@@ -22,14 +22,13 @@ from PIL import Image
 
 from configs import dib21
 from experiments import harness
-from jfrecon import commands, methods
+from jfrecon import commands
 from jfrecon.data import build, pipeline
 from jfrecon.data.folder import Folder
-from jfrecon.evaluation import baseline, held_out, metrics
+from jfrecon.evaluation import baseline, held_out, metrics, predict
 from jfrecon.export import report
 from jfrecon.training import loop
 from jfrecon.training.step import share_cores
-from jfrecon.types import FaceParameters, Pinhole
 
 NAME = 'coarse_on_photos'
 KEY = 'lm68_auto3d'
@@ -109,12 +108,8 @@ def score(
     config: ConfigDict, networks: dict, train: Folder, validation: Folder
 ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
     """Metric -> who -> mean over the validation photographs, and rows of pictures by network."""
-    method = methods.build(config)
     camera = build.default_camera(config)
     typical = build.mean_landmarks(config, train)
-
-    def floor(cameras: Pinhole) -> FaceParameters:
-        return baseline.mean_face(method.model, typical, cameras, config.light_bands, config.data.size)
 
     def examples() -> list:
         crops = pipeline.examples(
@@ -130,7 +125,9 @@ def score(
     results: dict[str, dict[str, float]] = {}
     pictures = {}
     for who, (params, model_state) in networks.items():
-        found, pictures[who] = held_out.evaluate(method, params, model_state, batches, len(batches), floor)
+        network = predict.trained(config, params, model_state)
+        floor = predict.mean_face(network, typical, config.light_bands)
+        found, pictures[who] = held_out.evaluate(network, floor, batches, len(batches))
         for name, values in found.items():
             results.setdefault(name, {})['baseline'] = values['baseline']
             results[name][who] = values['trained']
@@ -138,7 +135,7 @@ def score(
         np.mean(
             [
                 metrics.landmark_nme(
-                    baseline.aligned_mean_landmarks(method.model, landmarks, camera, config.data.size), landmarks
+                    baseline.aligned_mean_landmarks(network.model, landmarks, camera, config.data.size), landmarks
                 )
                 for batch, _, count in batches
                 for landmarks in batch.landmarks[:count]

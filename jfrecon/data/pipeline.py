@@ -7,6 +7,7 @@ of processes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import grain
@@ -177,8 +178,8 @@ def examples(
     The last batch repeats its last row up to ``batch_size`` (one compiled shape); only ``count`` rows are
     new.
     """
-    for rows in _chunks(Boxed(source, rule), size, batch_size, default_focal, forehead):
-        yield _batch(_pad(rows, batch_size)), len(rows)
+    for cuts in chunks(source, size, batch_size, default_focal, rule, forehead):
+        yield stack(cuts, batch_size), len(cuts)
 
 
 def with_truth(
@@ -191,15 +192,14 @@ def with_truth(
     forehead: float = 0.0,
 ) -> Iterator[tuple[Batch, Truth, int]]:
     """``examples`` of synthetic faces with their ground truth; raises ``UserError`` where there is none."""
-    for rows in _chunks(Boxed(source, rule), size, batch_size, default_focal, forehead):
-        padded = _pad(rows, batch_size)
-        truths = [sample.truth for _, sample in padded]
+    for cuts in chunks(source, size, batch_size, default_focal, rule, forehead):
+        truths = [cut.crop.truth for cut in _pad(cuts, batch_size)]
         if any(truth is None for truth in truths):
             raise UserError('this evaluation needs ground truth, which only synthetic faces have')
         fields = {
             k: np.stack([truth[k].astype(np.float32) for truth in truths if truth]) for k in TRUTH_FIELDS
         }
-        yield _batch(padded), Truth(**fields), len(rows)
+        yield stack(cuts, batch_size), Truth(**fields), len(cuts)
 
 
 def _clips(source: Source, frames: int) -> list[list[int]]:
@@ -234,25 +234,50 @@ def _readable_frames(
     raise UserError(source.none_left())
 
 
-def _chunks(
-    source: Boxed, size: int, batch_size: int, default_focal: float, forehead: float
-) -> Iterator[list[tuple[int, Sample]]]:
-    rows, found = [], False
-    for index in range(len(source)):
-        if (sample := source.attempt(index)) is not None:
-            found = True
-            rows.append((index, crop(sample, source.rule(sample), size, default_focal, forehead)))
-        if len(rows) == batch_size:
-            yield rows
-            rows = []
-    if rows:
-        yield rows
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """A crop and where it comes from.
+
+    Attributes:
+      index: position in the source.
+      box: where it lies in the photo.
+      size: (H, W) of the photo.
+      crop: the sample, cut and resampled.
+    """
+
+    index: int
+    box: Box
+    size: tuple[int, int]
+    crop: Sample
+
+
+def chunks(
+    source: Source, size: int, batch_size: int, default_focal: float, rule: BoxRule, forehead: float = 0.0
+) -> Iterator[list[Cut]]:
+    """The crops of all readable samples once, in order, up to ``batch_size`` at a time; see `examples`."""
+    boxed = Boxed(source, rule)
+    cuts, found = [], False
+    for index in range(len(boxed)):
+        if (sample := boxed.attempt(index)) is not None:
+            found, box = True, rule(sample)
+            height, width = sample.image.shape[:2]
+            cuts.append(Cut(index, box, (height, width), crop(sample, box, size, default_focal, forehead)))
+        if len(cuts) == batch_size:
+            yield cuts
+            cuts = []
+    if cuts:
+        yield cuts
     if not found:
-        raise UserError(source.none_left())
+        raise UserError(boxed.none_left())
 
 
-def _pad(rows: list[tuple[int, Sample]], batch_size: int) -> list[tuple[int, Sample]]:
-    return rows + rows[-1:] * (batch_size - len(rows))
+def stack(cuts: Sequence[Cut], batch_size: int) -> Batch:
+    """A batch of crops, the last of them repeated up to ``batch_size``: one compiled shape."""
+    return _batch([(cut.index, cut.crop) for cut in _pad(cuts, batch_size)])
+
+
+def _pad(cuts: Sequence[Cut], batch_size: int) -> list[Cut]:
+    return [*cuts, *[cuts[-1]] * (batch_size - len(cuts))]
 
 
 def _batch(rows: Sequence[tuple[int, Sample]]) -> Batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jfrecon.evaluation import baseline, metrics
-from jfrecon.methods.method import Method
+from jfrecon.evaluation.predict import Predictor
 from jfrecon.morphable import model as morphable
 from jfrecon.render import face as faces
 from jfrecon.render import panel
@@ -73,28 +73,22 @@ def score(
 
 
 def evaluate(
-    method: Method,
-    params: dict,
-    model_state: dict,
-    examples: Iterable[tuple[Batch, Truth | None, int]],
-    total: int,
-    floor: Callable[[Pinhole], FaceParameters],
+    network: Predictor, floor: Predictor, examples: Iterable[tuple[Batch, Truth | None, int]], total: int
 ) -> tuple[dict[str, dict[str, float]], np.ndarray]:
     """Mean metrics of the network and of the baseline.
 
-    examples: ``total`` batches of which the first so many faces count. floor: the baseline's faces for the cameras of
-    a batch, see `baseline.mean_face`. Returns metric -> {'baseline': ..., 'trained': ...} and the pictures of
-    `jfrecon.render.panel`, uint8 [N, H, 5 W, 3].
+    examples: ``total`` batches of which the first so many faces count. floor: the baseline, see `predict.mean_face`.
+    Returns metric -> {'baseline': ..., 'trained': ...} and the pictures of `jfrecon.render.panel`, uint8
+    [N, H, 5 W, 3].
     """
-    predict = jax.jit(method.predict)
     rows: dict[str, list[dict[str, float]]] = {'baseline': [], 'trained': []}
     pictures = []
     for batch, truth, count in tqdm(examples, total=total, desc='evaluating', unit='batch', disable=None):
-        chi = predict(params, model_state, batch.image, batch.camera)
-        rows['trained'] += score(method.model, chi, batch, truth, count, method.roughness)
-        pictures.append(panel.rows(method.model, chi, batch.image, batch.camera, method.roughness)[:count])
-        mean = floor(batch.camera)
-        rows['baseline'] += score(method.model, mean, batch, truth, count, method.roughness, fit_gain=True)
+        chi = network.infer(batch.image, batch.camera)
+        rows['trained'] += score(network.model, chi, batch, truth, count, network.roughness)
+        pictures.append(panel.rows(network.model, chi, batch.image, batch.camera, network.roughness)[:count])
+        mean = floor.infer(batch.image, batch.camera)
+        rows['baseline'] += score(floor.model, mean, batch, truth, count, floor.roughness, fit_gain=True)
     names = rows['trained'][0]
     results = {
         name: {who: float(np.mean([row[name] for row in scored])) for who, scored in rows.items()} for name in names
