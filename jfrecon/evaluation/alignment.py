@@ -7,10 +7,13 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 
-def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+def similarity(
+    source: np.ndarray, target: np.ndarray, scaled: bool = True
+) -> tuple[float, np.ndarray, np.ndarray]:
     """Scale, rotation and translation with target ~ scale * source @ rotation.T + translation.
 
-    Umeyama 1991, eqs. 40-43, in any dimension D. source, target: [N, D]. Returns (scale, [D, D], [D]).
+    Umeyama 1991, eqs. 40-43, in any dimension D. source, target: [N, D]. Returns (scale, [D, D], [D]); the scale is 1
+    unless ``scaled``.
     """
     centre_s, centre_t = source.mean(0), target.mean(0)
     s, t = source - centre_s, target - centre_t
@@ -18,7 +21,7 @@ def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarra
     sign = np.ones(len(singular))
     sign[-1] = np.sign(np.linalg.det(left @ right))  # a reflection is not an alignment
     rotation = (left * sign) @ right
-    scale = float((singular * sign).sum() / np.square(s).sum())
+    scale = float((singular * sign).sum() / np.square(s).sum()) if scaled else 1.0
     return scale, rotation, centre_t - scale * rotation @ centre_s
 
 

@@ -1,11 +1,9 @@
-"""Closest points on a triangle mesh: exact, in NumPy, for what is built once and for metrics."""
+"""Closest points on a triangle mesh: exact, on the host, for what is built once and for metrics."""
 
 from __future__ import annotations
 
+import igl
 import numpy as np
-from scipy.spatial import cKDTree
-
-CHUNK = 8192  # points at a time, which bounds the memory
 
 
 def on_triangles(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
@@ -44,14 +42,49 @@ def on_triangles(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return best
 
 
+class Surface:
+    """A triangle mesh that answers for the closest point, libigl's bounding-box tree behind it.
+
+    Attributes:
+      vertices: [V, 3] float64, any unit.
+      triangles: [T, 3] int64.
+    """
+
+    def __init__(self, vertices: np.ndarray, triangles: np.ndarray) -> None:
+        self.vertices = np.ascontiguousarray(vertices, np.float64)
+        self.triangles = np.ascontiguousarray(triangles, np.int64)
+        # libigl checks neither: an id out of range is read all the same, and a NaN makes a tree without leaves
+        if not len(self.triangles) or self.triangles.min() < 0 or self.triangles.max() >= len(self.vertices):
+            raise ValueError('a mesh without triangles, or with triangles whose vertices it does not have')
+        if not np.isfinite(self.vertices).all():
+            raise ValueError('a mesh with vertices that are not finite')
+        self._tree = igl.AABB()
+        self._tree.init(self.vertices, self.triangles)
+
+    def closest(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For points [N, 3]: the distance [N], the triangle [N] int32, and the closest point [N, 3]; float64."""
+        points = np.ascontiguousarray(points, np.float64)
+        if not np.isfinite(points).all():
+            raise ValueError('points that are not finite have no closest point')
+        squared, triangle, foot = self._tree.squared_distance(self.vertices, self.triangles, points)
+        return np.sqrt(np.maximum(squared, 0)), triangle.astype(np.int32), foot
+
+    def first_hit(self, origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where rays [N, 3] meet the surface first, from either side.
+
+        Returns the triangle [N] int32, -1 where there is none, the distance in lengths of the direction [N], +inf
+        there, and barycentric coordinates [N, 3].
+        """
+        origins, directions = (np.ascontiguousarray(a, np.float64) for a in (origins, directions))
+        triangle, distance, uv = self._tree.intersect_ray_first(self.vertices, self.triangles, origins, directions)
+        weights = np.concatenate([1 - uv.sum(-1, keepdims=True), uv], -1)
+        return triangle.astype(np.int32), np.where(triangle < 0, np.inf, distance), weights
+
+
 def closest_points(
     points: np.ndarray, vertices: np.ndarray, triangles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The closest point of a mesh to each of N points; exact.
-
-    Triangles are grouped by size, with a k-d tree of centroids per group. The k nearest centroids are tried,
-    and k doubles for the points whose k-th centroid is not yet farther than the best distance plus the
-    group's largest circumradius: nothing beyond it can be closer.
 
     Args:
       points: [N, 3].
@@ -61,34 +94,6 @@ def closest_points(
     Returns:
       distance [N], triangle [N] int32, and barycentric [N, 3]; float64.
     """
-    points = np.asarray(points, np.float64)
-    corners = np.asarray(vertices, np.float64)[np.asarray(triangles)]
-    centroids = corners.mean(1)
-    radius = np.linalg.norm(corners - centroids[:, None], axis=-1).max(1)
-    octave = np.floor(np.log2(np.maximum(radius, 1e-12)))
-
-    distance = np.full(len(points), np.inf)
-    triangle = np.zeros(len(points), np.int32)
-    weights = np.zeros((len(points), 3))
-    sizes, counts = np.unique(octave, return_counts=True)
-    first = 8
-    for size in sizes[np.argsort(-counts)]:
-        group = np.flatnonzero(octave == size)
-        tree, reach = cKDTree(centroids[group]), radius[group].max()
-        for start in range(0, len(points), CHUNK):
-            todo = np.arange(start, min(start + CHUNK, len(points)))
-            k = min(first, len(group))
-            while len(todo):
-                far, near = (x.reshape(len(todo), k) for x in tree.query(points[todo], k))
-                ids = group[near]
-                bary = on_triangles(points[todo, None], corners[ids])
-                gap = np.linalg.norm((bary[..., None] * corners[ids]).sum(-2) - points[todo, None], axis=-1)
-                row, best = np.arange(len(todo)), gap.argmin(1)
-                better = gap[row, best] < distance[todo]
-                keep, row, best = todo[better], row[better], best[better]
-                distance[keep], triangle[keep] = gap[row, best], ids[row, best]
-                weights[keep] = bary[row, best]
-                todo = todo[far[:, -1] < distance[todo] + reach] if k < len(group) else todo[:0]
-                k = min(2 * k, len(group))
-        first = 1  # a bound is known by now, and one centroid shows most other groups to be too far
-    return distance, triangle, weights
+    surface = Surface(vertices, triangles)
+    distance, triangle, foot = surface.closest(points)
+    return distance, triangle, on_triangles(foot, surface.vertices[surface.triangles[triangle]])

@@ -1,4 +1,4 @@
-"""Reading the part of Wavefront OBJ that face models use: vertices, texture coordinates, polygons, groups."""
+"""The part of Wavefront OBJ that face models use: vertices, texture coordinates, polygons, groups."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jfrecon import files
 from jfrecon.errors import UserError
 
 
@@ -72,6 +73,13 @@ def read(path: Path) -> Obj:
     if quads[:, :3].min() < 0 or quads.max() >= len(vertices) or uv_quads.max() >= len(uv):
         raise UserError(f'{path}: polygons name vertices that the file does not have')
     return Obj(vertices, uv, quads.astype(np.int32), uv_quads.astype(np.int32), np.array(groups))
+
+
+def write(path: str | Path, vertices: np.ndarray, triangles: np.ndarray) -> None:
+    """Vertices [V, 3] and triangles [T, 3] in their order, nothing merged; coordinates as exact as float32."""
+    lines = [f'v {x:.9g} {y:.9g} {z:.9g}' for x, y, z in np.asarray(vertices).tolist()]
+    lines += [f'f {a} {b} {c}' for a, b, c in (np.asarray(triangles) + 1).tolist()]
+    files.write_text(path, '\n'.join(lines) + '\n')
 
 
 def triangulate(polygons: np.ndarray, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
