@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = harness.parser(NAME, main.__doc__)
     parser.add_argument('--ict', type=Path, default=harness.SHARED / 'ict_facekit' / 'ict_face.npz')
     parser.add_argument(
-        '--method', action='append', default=[], type=_named, metavar='NAME=DIR', help='trained network; repeat for more'
+        '--method', action='append', default=[], type=_named, metavar='NAME=DIR', help='a trained network, any number'
     )
     options = parser.parse_args(arguments)
     harness.need(options.ict, 'ICT-FaceKit')
