@@ -34,7 +34,7 @@ class FaceHead(nn.Module):
     # Translation moves landmarks by tens of pixels, an expression by few; the light's coefficients are the largest.
     scales: tuple[tuple[str, float], ...] = (
         ('expression', 0.5),
-        ('albedo', 0.5),
+        ('albedo', 2.0),
         ('translation', 0.5),
         ('light', 4.0),
     )
