@@ -1,7 +1,7 @@
 """NoW: photographs by phone of 100 people with neutral head scans (Sanyal et al., CVPR 2019).
 
 Register on the page of the NoW Challenge (RingNet, Max Planck Institute for Intelligent Systems) and download the
-images (``NoW_Dataset``) and, for the 20 people of the validation set, scans, landmarks and the list of images. ``--data``
+images (``NoW_Dataset``) and, for the 20 people of the validation set, scans, landmarks and the list. ``--data``
 is the folder with
 
 * ``imagepathsvalidation.txt``: rows ``SUBJECT/CHALLENGE/NAME.jpg``; or, without it, ``imagepathstest.txt``;
