@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 
 from jfrecon.errors import UserError
 from jfrecon.evaluation import benchmarks, now
-from jfrecon.evaluation.benchmarks import micc, scans, views
+from jfrecon.evaluation.benchmarks import micc, run, scans, views
 from jfrecon.evaluation.benchmarks.now_challenge import read_box
 from tests.evaluation.benchmarks import scene
 
@@ -100,11 +101,13 @@ def test_now_boxes_are_read_without_running_them(tmp_path):
             read_box(tmp_path / name)
 
 
-def test_the_test_set_of_now_is_exported_only(tmp_path):
+def test_the_test_set_of_now_is_exported_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, 'PANEL', 32)
     folder = now_folder(tmp_path)
     (folder / 'imagepathsvalidation.txt').rename(folder / 'imagepathstest.txt')
-    benchmark = benchmarks.load('now', folder)
-    assert benchmark.summary(judged(benchmark)) == {}
+    predictors = {'mean_face': scene.predictor(), 'trained': scene.predictor()}
+    assert run.run(benchmarks.load('now', folder), predictors, tmp_path / 'now.json') == {}
+    assert len(list((tmp_path / 'now_export' / 'one').rglob('*.obj'))) == 2
 
 
 def micc_folder(folder):
@@ -160,9 +163,17 @@ def test_views_show_the_colours_of_the_scan_where_they_are(tmp_path, monkeypatch
         np.testing.assert_allclose(sample.image[y, x].astype(float), colours[ids[landmark]], atol=20)
 
 
-def test_textures_are_looked_up_with_v_upwards():
+def test_textures_are_looked_up_with_v_upwards(tmp_path):
     texture = np.zeros((4, 8, 3), np.uint8)
     texture[0, 7] = [200, 100, 50]  # top right
+    (tmp_path / 'quad.obj').write_text(
+        'mtllib quad.mtl\nusemtl skin\nv 0 0 0\nv 9 0 0\nv 9 9 0\nvt 0 0\nvt 1 0\nvt 1 1\nf 1/1 2/2 3/3\n'
+    )
+    (tmp_path / 'quad.mtl').write_text('newmtl skin\nmap_Kd quad.png\n')
+    Image.fromarray(texture).save(tmp_path / 'quad.png')
+    corners, painted = views._paint(scans.load_trimesh(tmp_path / 'quad.obj'))
+    np.testing.assert_array_equal(painted, texture)
+    np.testing.assert_array_equal(corners, [[0, 0], [1, 0], [1, 1]])
     uv = np.array([[[7.5 / 8, 3.5 / 4], [0.5 / 8, 3.5 / 4], [7.5 / 8, 0.5 / 4]]])
     found = views._look_up(texture, uv)
     np.testing.assert_allclose(found[0], [[200, 100, 50], [0, 0, 0], [0, 0, 0]], atol=1e-3)
