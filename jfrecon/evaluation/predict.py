@@ -99,8 +99,8 @@ class Predictor:
         """What is seen of a face, at the size of its photograph; or of its crop at ``size`` pixels.
 
         Returns:
-          ``normal`` [H, W, 3] unit, camera space; ``albedo`` [H, W, 3] linear; ``specular`` [H, W, 1] weight of
-          the lobe; ``photo`` [H, W, 3] the re-rendering, sRGB in 0..1; ``coverage`` [H, W] 1 where the face is, 0 where
+          ``normal`` [H, W, 3] unit, camera space; ``albedo`` [H, W, 3] linear; ``specular`` [H, W] weight of the
+          lobe; ``photo`` [H, W, 3] the re-rendering, sRGB in 0..1; ``coverage`` [H, W] 1 where the face is, 0 where
           all the others are 0 too. float32.
         """
         if size is not None:
@@ -198,7 +198,7 @@ def _layers(
     return {
         'normal': vectors.normalise(normal),
         'albedo': albedo,
-        'specular': specular,
+        'specular': specular[..., 0],
         'photo': jnp.clip(colour.linear_to_srgb(radiance), 0, 1) * coverage[..., None],
         'coverage': coverage,
     }

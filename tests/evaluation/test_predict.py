@@ -104,7 +104,7 @@ def test_layers_of_a_photograph_do_not_depend_on_the_window(model, knowing, trut
     np.testing.assert_allclose(np.linalg.norm(layers['normal'], axis=-1), layers['coverage'], atol=1e-5)
     # what is seen looks at the camera, but for smooth normals along a rim
     assert (layers['normal'][both][:, 2] > 0).mean() > 0.98
-    assert layers['albedo'].shape == (*PHOTO, 3) and layers['specular'].shape == (*PHOTO, 1)
+    assert layers['albedo'].shape == (*PHOTO, 3) and layers['specular'].shape == PHOTO
     for layer in layers.values():
         assert not layer[layers['coverage'] == 0].any()
 

@@ -10,7 +10,7 @@ with one folder per view, in which
 * ``photo.png``: the rendered picture, which is both the input and the reference of the final picture;
 * ``mask.png``: bright on the pixels that count, the one mask of all methods;
 * ``normal.npy`` [H, W, 3] float: camera space, x right, y up, z towards the camera, zero where there is none;
-* optionally ``diffuse.npy`` [H, W, 3] and ``specular.npy`` [H, W, 1] float, linear albedo;
+* optionally ``diffuse.npy`` [H, W, 3] and ``specular.npy`` [H, W] float, linear albedo;
 * optionally ``landmarks.npz`` in ``--data`` with ``filename`` (``VIEW/photo.png``) and ``landmarks`` (N, 68, 2).
 """
 
@@ -59,7 +59,7 @@ class Reference(Benchmark):
         truth, seen = dict(self._truth[index]), predictor.layers(face)
         mask, normal = truth.pop('mask'), truth.pop('normal')
         row = {f'normal_{name}': value for name, value in normals.normal_error(seen['normal'], normal, mask).items()}
-        predicted = {'final': seen['photo'], 'diffuse': seen['albedo'], 'specular': seen['specular']}
+        predicted = {'final': seen['photo'], 'diffuse': seen['albedo'], 'specular': seen['specular'][..., None]}
         return row | layers.layer_scores(predicted, truth, mask)
 
     def summary(self, rows: Sequence[Row]) -> dict[str, float]:
