@@ -11,6 +11,7 @@ from scipy.ndimage import map_coordinates
 
 from jfrecon import morphable
 from jfrecon.data.sample import Sample
+from jfrecon.errors import UserError
 from jfrecon.evaluation import alignment
 from jfrecon.evaluation.benchmarks import scans
 from jfrecon.geometry import camera as cameras
@@ -23,7 +24,6 @@ HEAD = 'makehuman'  # stands scans upright: whatever model is judged, its pictur
 SIZE = 320  # pixels of a view
 FOCAL = 4.5  # in widths of the view, as photographs of unknown focal length are read
 FILL = 0.5  # share of the view's width that the frontal landmarks' box takes
-GREY = 150.0  # of a scan without colours, 0..255
 
 
 class Painted(NamedTuple):
@@ -51,7 +51,9 @@ def load(path: Path, landmarks: Path) -> Painted:
     mean = np.asarray(model.mean, np.float64)
     scale, rotation, translation = alignment.similarity(scans.read_landmarks(landmarks), scans.seven(model, mean))
     vertices = np.asarray(mesh.vertices) @ rotation.T + translation / scale
-    colours, texture = _paint(mesh)
+    if (paint := _paint(mesh)) is None:
+        raise UserError(f'{path}: neither texture nor colours; is its .mtl, and the picture that it names, beside it?')
+    colours, texture = paint
     placed = mean[np.asarray(model.landmark_ids)] / scale
     return Painted(vertices, np.asarray(mesh.faces, np.int32), colours, texture, placed)
 
@@ -81,14 +83,14 @@ def take(scan: Painted, pitch: float, yaw: float, name: str) -> Sample:
     )
 
 
-def _paint(mesh) -> tuple[np.ndarray, np.ndarray | None]:
+def _paint(mesh) -> tuple[np.ndarray, np.ndarray | None] | None:
     uv, material = getattr(mesh.visual, 'uv', None), getattr(mesh.visual, 'material', None)
     picture = getattr(material, 'image', None) or getattr(material, 'baseColorTexture', None)
     if uv is not None and picture is not None and len(uv) == len(mesh.vertices):
         return np.asarray(uv), np.asarray(picture.convert('RGB'))
     if mesh.visual.kind == 'vertex':
         return np.asarray(mesh.visual.vertex_colors)[:, :3].astype(np.float64), None
-    return np.full((len(mesh.vertices), 3), GREY), None
+    return None
 
 
 def _look_up(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
