@@ -16,7 +16,8 @@ Motion = tuple[float, np.ndarray, np.ndarray]  # scale, rotation [3, 3], transla
 STAY: Motion = (1.0, np.eye(3), np.zeros(3))
 STEPS = 200
 TOLERANCE = 1e-7  # of the extent of the points: 10 nm on a face
-STUCK = 1e8
+LONGEST = 0.3  # radians, extents, log of scale: beyond it the linearisation says nothing
+STUCK = 1e6
 
 
 class _Pairs(NamedTuple):
@@ -60,14 +61,13 @@ def align(
         step = _step(pairs, centre, extent, damping, scaled)
         moved = _compose(step, centre, extent, motion)
         found = _match(surface, points, moved, count)
+        ended = np.abs(step).sum() < TOLERANCE and damping < 1  # small by itself, not by damping
         if np.square(found.gap).sum() <= np.square(pairs.gap).sum():
-            motion, pairs, damping = moved, found, max(damping / 10, 1e-12)
-            if np.abs(step).sum() < TOLERANCE:
-                break
+            motion, pairs, damping = moved, found, max(damping / 10, 1e-7)
         else:
             damping *= 10
-            if damping > STUCK:
-                break
+        if ended or damping > STUCK:
+            break
     return motion
 
 
@@ -120,9 +120,10 @@ def _step(pairs: _Pairs, centre: np.ndarray, extent: float, damping: float, scal
     stretch = (arm * pairs.direction).sum(-1, keepdims=True)
     jacobian = np.concatenate([np.cross(arm, pairs.direction), pairs.direction, stretch if scaled else 0 * stretch], 1)
     squared = jacobian.T @ jacobian
-    # a direction that no distance depends on (a sphere's turns) is damped like the others and so stays
-    damped = squared + damping * np.diag(np.diag(squared) + 1e-6 * np.trace(squared) + 1e-30)
-    return np.linalg.solve(damped, jacobian.T @ (pairs.gap / extent))
+    # what no distance depends on, like a sphere's turns, is damped as the rest and so stays
+    damped = squared + damping * (np.trace(squared) + 1e-30) * np.eye(7)
+    step = np.linalg.solve(damped, jacobian.T @ (pairs.gap / extent))
+    return step * min(1.0, LONGEST / max(np.abs(step).max(), 1e-30))
 
 
 def _compose(step: np.ndarray, centre: np.ndarray, extent: float, motion: Motion) -> Motion:

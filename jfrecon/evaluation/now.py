@@ -57,9 +57,14 @@ def scan_to_mesh(
 
     Returns:
       [M] mm, one for each of the scan's vertices inside `face_region`, in their order.
+
+    Raises:
+      UserError: there is none.
     """
     scan_vertices, scan_landmarks = (np.asarray(a, np.float64) for a in (scan_vertices, scan_landmarks))
     scan = scan_vertices[face_region(scan_vertices, scan_landmarks)]
+    if not len(scan):
+        raise UserError('no point of the scan lies near its seven landmarks; are both in mm and of one subject?')
     fit = alignment.similarity(np.asarray(landmarks, np.float64), scan_landmarks, scaled=not metrical)
     fit = icp.align(vertices, triangles, scan, start=fit, scaled=not metrical)
     return surface.distances(scan, alignment.apply(*fit, np.asarray(vertices, np.float64)), triangles)

@@ -42,7 +42,7 @@ def write(
         f'<!doctype html><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>',
         f'<h1>{html.escape(title)}</h1>',
         *(f'<p>{html.escape(note)}</p>' for note in notes),
-        _table(results),
+        _table(results) if results else '',
         _figure(pictures, columns),
     ]
     if metrics is not None and metrics.is_file():

@@ -70,15 +70,17 @@ class Surface:
         return np.sqrt(np.maximum(squared, 0)), triangle.astype(np.int32), foot
 
     def first_hit(self, origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where rays [N, 3] meet the surface first, from either side.
+        """Where rays [N, 3] meet the surface first, from either side; single precision inside libigl.
 
         Returns the triangle [N] int32, -1 where there is none, the distance in lengths of the direction [N], +inf
-        there, and barycentric coordinates [N, 3].
+        there, and barycentric coordinates [N, 3], 0 there.
         """
         origins, directions = (np.ascontiguousarray(a, np.float64) for a in (origins, directions))
         triangle, distance, uv = self._tree.intersect_ray_first(self.vertices, self.triangles, origins, directions)
-        weights = np.concatenate([1 - uv.sum(-1, keepdims=True), uv], -1)
-        return triangle.astype(np.int32), np.where(triangle < 0, np.inf, distance), weights
+        missed = triangle < 0  # where libigl leaves memory as it finds it
+        uv = np.where(missed[:, None], 0, uv)
+        weights = np.concatenate([1 - uv.sum(-1, keepdims=True) - missed[:, None], uv], -1)
+        return triangle.astype(np.int32), np.where(missed, np.inf, distance), weights
 
 
 def closest_points(

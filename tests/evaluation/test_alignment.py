@@ -44,3 +44,13 @@ def test_pinhole_pose_recovers_a_pose(rng=np.random.default_rng(3)):
     # SciPy stops at a relative change of 1e-8 in the cost of an exactly solvable problem
     np.testing.assert_allclose(found[0], rotation, atol=1e-4)
     np.testing.assert_allclose(found[1], translation, atol=0.1)
+
+
+def test_without_scale_it_is_scipys_rigid_alignment(rng=np.random.default_rng(4)):
+    source = rng.normal(size=(15, 3)) * 40
+    target = 1.3 * Rotation.from_rotvec([0.3, -0.8, 0.2]).apply(source) + rng.normal(size=(15, 3)) * 5
+    scale, rotation, translation = alignment.similarity(source, target, scaled=False)
+    best, _ = Rotation.align_vectors(target - target.mean(0), source - source.mean(0))
+    assert scale == 1
+    np.testing.assert_allclose(rotation, best.as_matrix(), atol=1e-10)
+    np.testing.assert_allclose(translation, target.mean(0) - best.apply(source.mean(0)), atol=1e-9)

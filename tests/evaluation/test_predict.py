@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jfrecon.data import pipeline
 from jfrecon.data.crop import Box
 from jfrecon.data.sample import InMemory, Sample
 from jfrecon.errors import UserError

@@ -54,3 +54,35 @@ def test_degenerate_triangles_are_edges_and_points():
     np.testing.assert_allclose(distance, [1, 1, 1])
     np.testing.assert_array_equal(triangle, [0, 1, 0])
     assert np.isfinite(weights).all()
+
+
+def test_first_hits_match_embree():
+    ball = trimesh.creation.icosphere(3, 50.0)
+    origins = RNG.normal(size=(400, 3)) * 40  # some inside, some outside
+    directions = RNG.normal(size=(400, 3))
+    triangle, distance, weights = closest.Surface(ball.vertices, ball.faces).first_hit(origins, directions)
+    from trimesh.ray.ray_pyembree import RayMeshIntersector
+
+    where, ray, ids = RayMeshIntersector(ball).intersects_location(origins, directions, multiple_hits=False)
+    assert 100 < len(ray) < 400
+    np.testing.assert_array_equal(np.flatnonzero(triangle >= 0), np.sort(ray))
+    assert np.isinf(distance[triangle < 0]).all() and not weights[triangle < 0].any()
+    # Embree works in single precision, on coordinates of order 50
+    np.testing.assert_allclose((origins + distance[:, None] * directions)[ray], where, atol=1e-3)
+    corners = ball.vertices[ball.faces[triangle[ray]]]
+    np.testing.assert_allclose((weights[ray][..., None] * corners).sum(1), where, atol=1e-3)
+    assert (triangle[ray] == ids).mean() > 0.99  # but for rays through an edge
+
+
+def test_what_libigl_would_read_out_of_bounds_is_refused():
+    vertices = np.eye(3)
+    for triangles in ([[0, 1, 3]], [[0, 1, -1]], np.zeros((0, 3), int)):
+        with pytest.raises(ValueError, match='triangles'):
+            closest.Surface(vertices, np.asarray(triangles))
+    with pytest.raises(ValueError, match='finite'):
+        closest.Surface(vertices * np.nan, np.array([[0, 1, 2]]))
+    surface = closest.Surface(vertices, np.array([[0, 1, 2]]))
+    with pytest.raises(ValueError, match='finite'):
+        surface.closest(np.full((1, 3), np.inf))
+    assert surface.closest(np.zeros((0, 3)))[0].shape == (0,)
+    assert surface.first_hit(np.zeros((1, 3)), np.zeros((1, 3)))[0][0] == -1  # a ray without direction
