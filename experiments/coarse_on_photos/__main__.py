@@ -88,6 +88,8 @@ def synthetic_config(ict: Path, quick: bool) -> ConfigDict:
     config.model.path = str(ict)
     if not quick:
         config.data.size = 96
+        config.data.faces = 3_000
+        config.steps = 5_000
     return config
 
 
@@ -104,7 +106,7 @@ def photo_config(synthetic: ConfigDict, start: Path, quick: bool) -> ConfigDict:
     config.loss.albedo = 3e-5
     config.data.jitter.update(scale=0.05, shift=0.03, colour=0.1)
     if not quick:
-        config.steps = 6_000
+        config.steps = 5_500
     return config
 
 
