@@ -37,6 +37,9 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     config.network.latent = 1000
     config.network.dtype = 'float32'
     config.network.fill = 0.55  # share of the crop's width that the face fills at the start
+    # A group of outputs learns faster by its scale. Translation moves landmarks by tens of pixels, expression by few;
+    # the light's coefficients are the largest.
+    config.network.scales = ConfigDict({'expression': 0.5, 'albedo': 0.5, 'translation': 0.5, 'light': 4.0})
 
     config.renderer = 'raytrace'  # vertex, raytrace or both: their sum
     config.samples = 8  # directions of light for each pixel of the ray tracer

@@ -86,6 +86,7 @@ def synthetic_config(ict: Path, quick: bool) -> ConfigDict:
     config = dib21.get_config('quicktest' if quick else 'cpu')
     config.model.name = 'ict'
     config.model.path = str(ict)
+    config.network.scales.albedo = 2.0  # what was missing in photographs was the albedo
     if not quick:
         config.data.size = 96
         config.data.faces = 3_000

@@ -31,13 +31,7 @@ class FaceHead(nn.Module):
     albedo: int
     bands: int = 9
     radiance: float = 1.0
-    # Translation moves landmarks by tens of pixels, an expression by few; the light's coefficients are the largest.
-    scales: tuple[tuple[str, float], ...] = (
-        ('expression', 0.5),
-        ('albedo', 2.0),
-        ('translation', 0.5),
-        ('light', 4.0),
-    )
+    scales: tuple[tuple[str, float], ...] = ()
 
     @nn.compact
     def __call__(self, latent: jax.Array) -> dict[str, jax.Array]:

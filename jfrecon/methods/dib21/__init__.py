@@ -136,6 +136,7 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
         bands=config.light_bands,
         face_width=float(np.ptp(np.asarray(model.mean)[:, 0])),
         fill=config.network.fill,
+        scales=tuple(sorted(config.network.scales.items())),
         dtype=jnp.dtype(config.network.dtype),
         axis_name=axis_name,
     )

@@ -22,6 +22,7 @@ class Network(nn.Module):
       identity, expression, albedo: numbers of coefficients.
       bands: spherical-harmonics bands of the light.
       face_width: mm, `fill`: share of the crop's width that the face fills at the start.
+      scales: (group, scale) of the head's outputs, see `jfrecon.nets.head.FaceHead`.
       dtype: of the encoder's arithmetic; the head stays float32.
       axis_name: device axis over which batch norm is synchronised, None on one device.
     """
@@ -34,6 +35,7 @@ class Network(nn.Module):
     bands: int
     face_width: float
     fill: float
+    scales: tuple[tuple[str, float], ...] = ()
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
 
@@ -42,7 +44,8 @@ class Network(nn.Module):
         """image [B, H, W, 3] sRGB in 0..1 and the crop's camera -> parameters with leaves [B, ...]."""
         encoder = Encoder(self.backbone, self.latent, self.axis_name, self.dtype, name='encoder')
         code = encoder(image, train=train)
-        raw = FaceHead(self.identity, self.expression, self.albedo, self.bands, name='head')(code)
+        head = FaceHead(self.identity, self.expression, self.albedo, self.bands, scales=self.scales, name='head')
+        raw = head(code)
         translation = place(
             raw.pop('translation'),
             camera,
