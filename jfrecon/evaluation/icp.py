@@ -16,7 +16,6 @@ Motion = tuple[float, np.ndarray, np.ndarray]  # scale, rotation [3, 3], transla
 STAY: Motion = (1.0, np.eye(3), np.zeros(3))
 STEPS = 200
 TOLERANCE = 1e-7  # of the extent of the points: 10 nm on a face
-LONGEST = 0.3  # radians, extents, log of scale: beyond it the linearisation says nothing
 STUCK = 1e6
 
 
@@ -122,8 +121,7 @@ def _step(pairs: _Pairs, centre: np.ndarray, extent: float, damping: float, scal
     squared = jacobian.T @ jacobian
     # what no distance depends on, like a sphere's turns, is damped as the rest and so stays
     damped = squared + damping * (np.trace(squared) + 1e-30) * np.eye(7)
-    step = np.linalg.solve(damped, jacobian.T @ (pairs.gap / extent))
-    return step * min(1.0, LONGEST / max(np.abs(step).max(), 1e-30))
+    return np.linalg.solve(damped, jacobian.T @ (pairs.gap / extent))
 
 
 def _compose(step: np.ndarray, centre: np.ndarray, extent: float, motion: Motion) -> Motion:

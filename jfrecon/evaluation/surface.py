@@ -72,6 +72,7 @@ def angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    # `geometry.mesh.vertex_normals` in float64, and without a compilation for each scan's number of vertices
     weighting = igl.PerVertexNormalsWeightingType.PER_VERTEX_NORMALS_WEIGHTING_TYPE_AREA
     normals = igl.per_vertex_normals(vertices, np.ascontiguousarray(triangles, np.int64), weighting)
     return np.nan_to_num(normals)  # a vertex that no triangle uses has none

@@ -33,14 +33,15 @@ def test_against_scipy_and_a_sum_over_the_curve():
 
 def test_the_picture_shows_a_line_per_method_at_its_height(tmp_path):
     path = tmp_path / 'new' / 'ced.png'
-    # all errors of the one at 1, of the other at 3; the axes reach to 4
-    curves.draw(path, {'good': np.full(5, 1.0), 'bad': np.full(5, 3.0)}, limit=4)
+    # one image each, with an error of 1 and of 3; the axes reach to 4
+    curves.draw(path, {'good': np.array([1.0]), 'bad': np.array([3.0])}, limit=4)
     picture = np.asarray(Image.open(path).convert('RGB')).astype(int)
     columns = []
     for colour in ([31, 119, 180], [255, 127, 14]):  # matplotlib's first two colours
         line = np.abs(picture - colour).sum(-1) < 60
-        line[picture.shape[0] * 3 // 5 :] = False  # the legend
+        line[picture.shape[0] * 3 // 5 :] = False  # the floor and the legend
         columns.append(np.flatnonzero(line.sum(0) > picture.shape[0] // 4).mean())  # where the curve rises
+        assert not line[:, : int(columns[-1]) - 3].any()  # no image before that
     axes = np.flatnonzero((picture.sum(-1) < 100).mean(0) > 0.5)  # left and right edge of the frame
     rise = (np.array(columns) - axes.min()) / (axes.max() - axes.min())
     np.testing.assert_allclose(rise, [0.25, 0.75], atol=0.02)

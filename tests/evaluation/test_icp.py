@@ -92,6 +92,18 @@ def test_directions_that_no_distance_tells_stay_where_they_are():
     assert Rotation.from_matrix(rotation).magnitude() < 0.1
 
 
+def test_a_plane_tells_neither_scale_nor_place_and_does_no_harm():
+    x, y = (a.ravel() for a in np.meshgrid(np.arange(-60, 61, 4.0), np.arange(-60, 61, 4.0)))
+    points = np.stack([x, y, np.where(np.arange(len(x)) % 2 == 0, 0.7, -0.7)], -1)  # to either side in turns
+    corners = np.array([[-200, -200, 1], [200, -200, 1], [200, 200, 1], [-200, 200, 1.0]])
+    start = 1.0, Rotation.from_rotvec([0.03, 0.02, 0.4]).as_matrix(), np.zeros(3)
+    scale, rotation, translation = icp.align(corners, np.array([[0, 1, 2], [0, 2, 3]]), points, start, scaled=True)
+    assert 0.7 < scale < 1.4  # not blown up by a slope that is only rounding
+    # one point more above than below: its share of 0.7 mm
+    height = (scale * corners @ rotation.T + translation)[:, 2]
+    np.testing.assert_allclose(height, 0.7 / len(points), atol=1e-3)
+
+
 def test_nme_by_hand():
     # points 3 mm outside the corners of a symmetric ball: no rigid motion helps, 6% of 50 mm between the eyes
     ball = trimesh.creation.icosphere(3, 40.0)
