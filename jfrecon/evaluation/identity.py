@@ -68,7 +68,9 @@ def _codes(variables: dict, images: jax.Array, masks: jax.Array) -> jax.Array:
     count = len(images)
     images = jax.image.resize(images, (count, SIZE, SIZE, 3), 'linear')
     masks = jax.image.resize(masks, (count, SIZE, SIZE), 'linear')
-    return IdentityNet().apply(variables, images, jnp.float32(masks > 0.5), False)
+    found = IdentityNet().apply(variables, images, jnp.float32(masks > 0.5), False)
+    assert isinstance(found, jax.Array)  # nothing is mutable
+    return found
 
 
 @functools.lru_cache(maxsize=1)
