@@ -65,9 +65,11 @@ def codes(images: np.ndarray, masks: np.ndarray, path: Path = WEIGHTS) -> np.nda
 
 @jax.jit
 def _codes(variables: dict, images: jax.Array, masks: jax.Array) -> jax.Array:
-    count = len(images)
-    images = jax.image.resize(images, (count, SIZE, SIZE, 3), 'linear')
-    masks = jax.image.resize(masks, (count, SIZE, SIZE), 'linear')
+    # masked before it is reduced, so that no pixel beside the skin gets in
+    layers = jnp.concatenate([images * masks[..., None], masks[..., None]], -1)
+    layers = jax.image.resize(layers, (len(images), SIZE, SIZE, 4), 'linear')
+    masks = layers[..., 3]
+    images = layers[..., :3] / jnp.maximum(masks, 1e-3)[..., None]
     found = IdentityNet().apply(variables, images, jnp.float32(masks > 0.5), False)
     assert isinstance(found, jax.Array)  # nothing is mutable
     return found
