@@ -28,10 +28,14 @@ def main(arguments: list[str] | None = None) -> None:
     """
     options = _parse(arguments)
     settings = _settings(options)
-    landmarks = None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
+    landmarks = (
+        None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
+    )
     boxes = None if options.boxes is None else inputs.read_boxes(options.boxes)
     tables = {
-        name: inputs.digest(path) for name in ('landmarks', 'boxes') if (path := getattr(options, name)) is not None
+        name: inputs.digest(path)
+        for name in ('landmarks', 'boxes')
+        if (path := getattr(options, name)) is not None
     }
     for path in options.inputs:
         if path.is_dir() and options.out.resolve().is_relative_to(path.resolve()):
@@ -41,10 +45,14 @@ def main(arguments: list[str] | None = None) -> None:
             options.inputs, landmarks, boxes, options.masks, options.mask_suffix, run.hashed(options.out)
         )
         if plan.unused:
-            print(f'{len(plan.unused)} given names fit no file, {plan.unused[0]!r} the first', file=sys.stderr)
+            print(
+                f'{len(plan.unused)} given names fit no file, {plan.unused[0]!r} the first', file=sys.stderr
+            )
         if settings.align:
             align.network()  # fetches the weights once, before several processes want them
-        recorded = run.record(plan, settings, options.shard_size, {f'{name}_sha256': h for name, h in tables.items()})
+        recorded = run.record(
+            plan, settings, options.shard_size, {f'{name}_sha256': h for name, h in tables.items()}
+        )
         rejected = run.prepare(plan, options.out, settings, recorded, options.processes)
         faces = shards.Shards(options.out)
         reasons = by_reason(rejected)
@@ -67,7 +75,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         description=main.__doc__,
         epilog='example: python -m jfrecon.prepare PHOTOS CLIP.mp4 --out=data/mine --boxes=FACES.csv',
     )
-    parser.add_argument('inputs', type=Path, nargs='+', metavar='INPUT', help='photos, videos and folders of them')
+    parser.add_argument(
+        'inputs', type=Path, nargs='+', metavar='INPUT', help='photos, videos and folders of them'
+    )
     parser.add_argument('--out', type=Path, required=True, help='folder of the shards')
     parser.add_argument(
         '--landmarks',
@@ -77,7 +87,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--landmarks_key', default='landmarks', help='name of the landmarks in the npz')
     parser.add_argument(
-        '--boxes', type=Path, help='csv with filename, x, y, w, h, or npz with filename and boxes: faces, not detected'
+        '--boxes',
+        type=Path,
+        help='csv with filename, x, y, w, h, or npz with filename and boxes: faces, not detected',
     )
     parser.add_argument('--masks', type=Path, help='folder of <stem><suffix>.png, bright on the face')
     parser.add_argument('--mask_suffix', default='')
@@ -88,13 +100,22 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         'are any, else box',
     )
     parser.add_argument('--scale', type=float, default=1.6, help="of the crop to the landmarks' box")
-    parser.add_argument('--size', type=int, default=512, help='pixels of the crop at most; larger ones are reduced')
-    parser.add_argument('--every', type=int, default=5, help='frames of a video from one that is used to the next')
+    parser.add_argument(
+        '--size', type=int, default=512, help='pixels of the crop at most; larger ones are reduced'
+    )
+    parser.add_argument(
+        '--every', type=int, default=5, help='frames of a video from one that is used to the next'
+    )
     parser.add_argument('--shard_size', type=int, default=1024, help='photos whose faces share a file')
     parser.add_argument('--processes', type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args(arguments)
-    if min(options.size, options.every, options.shard_size, options.processes) < 1 or not 0.5 <= options.scale <= 10:
-        raise UserError('--size, --every, --shard_size and --processes must be positive, --scale from 0.5 to 10')
+    if (
+        min(options.size, options.every, options.shard_size, options.processes) < 1
+        or not 0.5 <= options.scale <= 10
+    ):
+        raise UserError(
+            '--size, --every, --shard_size and --processes must be positive, --scale from 0.5 to 10'
+        )
     return options
 
 
@@ -119,8 +140,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _notes(settings: Settings) -> list[str]:
     source = 'face-alignment' if settings.align else 'given or unknown'
     return [
-        f'The square is the crop ({settings.crop}, {settings.scale:g}); the margin is for training\'s jitter. Landmarks: '
-        f'{source}. What a mask leaves out is red.',
+        f'The square is the crop ({settings.crop}, {settings.scale:g}); the margin is for the jitter of training. '
+        f'Landmarks: {source}. What a mask leaves out is red.',
         'These pages show people: keep them where the photographs may be kept.',
     ]
 

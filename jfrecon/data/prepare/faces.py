@@ -72,7 +72,11 @@ def faces(photo: Sample, given: Given, settings: Settings) -> tuple[list[Sample]
         group = given.groups[k] if k < len(given.groups) else photo.group
         face = photo.replace(name=name, group=group, landmarks=landmarks.astype(np.float32))
         try:
-            kept.append(cut(face, box_from_landmarks(landmarks, settings.scale) if box is None else box, settings.size))
+            kept.append(
+                cut(
+                    face, box_from_landmarks(landmarks, settings.scale) if box is None else box, settings.size
+                )
+            )
         except Unreadable as error:
             rejected.append(Rejected(name, str(error)))
     return kept, rejected

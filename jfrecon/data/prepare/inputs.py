@@ -52,7 +52,12 @@ class Input:
 
     def record(self) -> dict[str, str]:
         """What makes it the same input when a run goes on."""
-        return {'name': self.name, 'sha256': self.sha256, 'group': self.group, 'mask_sha256': self.mask_sha256}
+        return {
+            'name': self.name,
+            'sha256': self.sha256,
+            'group': self.group,
+            'mask_sha256': self.mask_sha256,
+        }
 
 
 class Seen(NamedTuple):
@@ -64,7 +69,7 @@ class Seen(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is to be done, what is left out already, what was hashed (by path), and lines of a file that name nothing."""
+    """What there is to do, what is left out already, what was hashed (by path), and given names that fit no file."""
 
     inputs: list[Input]
     rejected: list[Rejected]
@@ -99,14 +104,20 @@ def plan(
     given, unused = _given([name for name, _ in files], landmarks, boxes)
     groups = _index(paths, files) if landmarks is None else {}
     nothing = Given(
-        landmarks=None if landmarks is None else np.zeros((0, 68, 2)), boxes=None if boxes is None else np.zeros((0, 4))
+        landmarks=None if landmarks is None else np.zeros((0, 68, 2)),
+        boxes=None if boxes is None else np.zeros((0, 4)),
     )
     found = []
     for name, path in files:
         suffix = path.suffix.lower()
         if not os.path.isfile(path):  # a link that leads nowhere, a pipe that would block
             rejected.append(Rejected(name, 'not a file'))
-        elif masks is not None and mask_suffix and path.parent == _absolute(masks) and path.stem.endswith(mask_suffix):
+        elif (
+            masks is not None
+            and mask_suffix
+            and path.parent == _absolute(masks)
+            and path.stem.endswith(mask_suffix)
+        ):
             rejected.append(Rejected(name, 'a mask'))
         elif suffix in images.SUFFIXES or suffix in clips.SUFFIXES:
             found.append((name, path))
@@ -117,15 +128,15 @@ def plan(
         for _, path in found
         if masks is not None and (mask := _absolute(masks) / f'{path.stem}{mask_suffix}.png').is_file()
     }
-    seen = _hash([path for _, path in found] + sorted(set(belongs.values())), hashed or {})
+    seen, closed = _hash([path for _, path in found] + sorted(set(belongs.values())), hashed or {})
     inputs: list[Input] = []
     for name, path in found:
-        if isinstance(reason := seen[path], str):
-            rejected.append(Rejected(name, reason))
+        own = belongs.get(path)
+        if path in closed:
+            rejected.append(Rejected(name, closed[path]))
             continue
-        mask = belongs.get(path)
-        if mask is not None and isinstance(reason := seen[mask], str):
-            rejected.append(Rejected(name, f'its mask {reason}'))
+        if own is not None and own in closed:
+            rejected.append(Rejected(name, f'its mask {closed[own]}'))
             continue
         clip = path.suffix.lower() in clips.SUFFIXES
         inputs.append(
@@ -137,17 +148,14 @@ def plan(
                 sha256=seen[path].sha256,
                 known=given.get(name, {}),
                 unnamed=nothing,
-                mask=mask,
-                mask_sha256='' if mask is None else seen[mask].sha256,
+                mask=own,
+                mask_sha256='' if own is None else seen[own].sha256,
             )
         )
     inputs, copies = _once(inputs)
     if not inputs:
         raise UserError(f'there are no photos and no videos in {", ".join(map(str, paths[:3]))}')
-    if any(given.clip for given in inputs):
-        clips.require()
-    hashes = {str(path): found for path, found in seen.items() if not isinstance(found, str)}
-    return Plan(inputs, rejected + copies, hashes, unused)
+    return Plan(inputs, rejected + copies, {str(path): found for path, found in seen.items()}, unused)
 
 
 def read_boxes(path: Path) -> tuple[list[str], np.ndarray]:
@@ -167,7 +175,16 @@ def read_boxes(path: Path) -> tuple[list[str], np.ndarray]:
             boxes = np.array([[float(row[column]) for column in BOX_COLUMNS] for row in rows]).reshape(-1, 4)
     except FileNotFoundError as error:
         raise UserError(f'no such file of boxes: {path}') from error
-    except (LookupError, ValueError, TypeError, OSError, EOFError, csv.Error, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        OSError,
+        EOFError,
+        csv.Error,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise UserError(
             f'{path} does not hold filename, x, y, w, h, as csv or as npz with boxes (N, 4): {type(error).__name__}'
         ) from error
@@ -201,7 +218,10 @@ def _listed(paths: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[Rejecte
             below += [Path(at) / name for name in names]
             links += [link for name in folders if (link := Path(at) / name).is_symlink()]
         files |= dict.fromkeys(sorted(below))
-    rejected = [Rejected(_name(Path(error.filename), common), f'cannot be read ({error.strerror})') for error in closed]
+    rejected = [
+        Rejected(_name(Path(error.filename), common), f'cannot be read ({error.strerror})')
+        for error in closed
+    ]
     rejected += [Rejected(_name(link, common), 'a link to a folder') for link in links]
     return [(_name(path, common), path) for path in files], sorted(rejected)
 
@@ -268,7 +288,7 @@ def _owners(names: list[str], rows: list[str]) -> dict[str, tuple[str, str]]:
 
 def _index(paths: Sequence[Path], files: list[tuple[str, Path]]) -> dict[str, str]:
     """Subjects from an ``index.csv`` in one of the folders that were named."""
-    groups = {}
+    groups: dict[str, str] = {}
     for path in paths:
         index = _absolute(path) / folder.INDEX
         if index.is_file():
@@ -283,8 +303,8 @@ def _index(paths: Sequence[Path], files: list[tuple[str, Path]]) -> dict[str, st
     return groups
 
 
-def _hash(paths: list[Path], before: Mapping[str, Seen]) -> dict[Path, Seen | str]:
-    """What was seen of each file, or why it cannot be read."""
+def _hash(paths: list[Path], before: Mapping[str, Seen]) -> tuple[dict[Path, Seen], dict[Path, str]]:
+    """What was seen of the files, and of those that cannot be read, why."""
 
     def look(path: Path) -> Seen | str:
         try:
@@ -296,12 +316,18 @@ def _hash(paths: list[Path], before: Mapping[str, Seen]) -> dict[Path, Seen | st
         except OSError as error:
             return f'cannot be read ({error.strerror})'
 
-    with ThreadPoolExecutor() as pool, tqdm(total=len(paths), desc='hashing', unit='file', disable=None) as bar:
-        seen = {}
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(total=len(paths), desc='hashing', unit='file', disable=None) as bar,
+    ):
+        seen, closed = {}, {}
         for path, found in zip(paths, pool.map(look, paths)):
-            seen[path] = found
+            if isinstance(found, str):
+                closed[path] = found
+            else:
+                seen[path] = found
             bar.update()
-    return seen
+    return seen, closed
 
 
 def _once(inputs: list[Input]) -> tuple[list[Input], list[Rejected]]:

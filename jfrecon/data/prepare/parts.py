@@ -92,7 +92,9 @@ def _photo(given: Input, settings: Settings) -> Part:
         data = given.path.read_bytes()
         mask = None if given.mask is None else given.mask.read_bytes()
     except OSError as error:
-        raise UserError(f'{given.path} was there at the start: {error.strerror}; prepare anew in another --out') from None
+        raise UserError(
+            f'{given.path} was there at the start: {error.strerror}; choose another --out'
+        ) from None
     _check(given.sha256, hashlib.sha256(data).hexdigest(), given.path)
     if mask is not None:
         _check(given.mask_sha256, hashlib.sha256(mask).hexdigest(), given.mask)
@@ -100,7 +102,8 @@ def _photo(given: Input, settings: Settings) -> Part:
     try:
         image, focal = images.decode(data)
         photo = Sample(image, focal=focal, mask=None if mask is None else images.decode_mask(mask))
-        _add(part, photo.replace(name=given.name, group=given.group), given.known.get(given.name, given.unnamed), settings)
+        photo = photo.replace(name=given.name, group=given.group)
+        _add(part, photo, given.known.get(photo.name, given.unnamed), settings)
     except Unreadable as error:
         part.rejected.append(Rejected(given.name, str(error)))
     return part

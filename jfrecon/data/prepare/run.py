@@ -1,8 +1,9 @@
 """A preparation: inputs to parts, parts to shards. Where it was killed, the same preparation goes on.
 
-`DIR/prepare.json` is the record of the run, `DIR/parts` what is done but not yet in a complete set. Inputs are dealt out
-in blocks of `shard_size` photos, or one video; the faces of a block are a shard. A block whose inputs are all done is
-written, then noted, then its parts are removed: killed between any two of these, the same bytes are written again.
+`DIR/prepare.json` is the record of the run, `DIR/parts` what is done but not yet in a complete set. Inputs
+are dealt out in blocks of `shard_size` photos, or one video; the faces of a block are a shard. A block whose
+inputs are all done is written, then noted, then its parts are removed: killed between any two of these, the
+same bytes are written again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tqdm import tqdm
 
 from jfrecon import files
 from jfrecon.data import shards
-from jfrecon.data.prepare import parts, workers
+from jfrecon.data.prepare import clips, parts, workers
 from jfrecon.data.prepare.faces import Rejected, Settings
 from jfrecon.data.prepare.inputs import Input, Plan, Seen
 from jfrecon.errors import UserError
@@ -58,26 +59,31 @@ def hashed(out: Path) -> dict[str, Seen]:
         return {}
 
 
-def record(
-    plan: Plan, settings: Settings, shard_size: int, tables: Mapping[str, str], versions: tuple[str, ...] = LIBRARIES
-) -> dict[str, Any]:
+def record(plan: Plan, settings: Settings, shard_size: int, tables: Mapping[str, str]) -> dict[str, Any]:
     """What decides every byte of the shards: settings, hashes of the tables and inputs, versions of the libraries."""
-    found = {d.name.lower(): d.version for d in metadata.distributions() if d.name}
+    libraries = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            libraries[name] = metadata.version(name)
     return {
         'format': FORMAT,
         'version': VERSION,
         'settings': {**dataclasses.asdict(settings), 'shard_size': shard_size, **tables},
-        'libraries': {name: found[name] for name in versions if name in found},
+        'libraries': libraries,
         'inputs': [given.record() for given in plan.inputs],
         'rejected': [list(row) for row in plan.rejected],
     }
 
 
-def prepare(plan: Plan, out: Path, settings: Settings, recorded: dict[str, Any], processes: int) -> list[Rejected]:
+def prepare(
+    plan: Plan, out: Path, settings: Settings, recorded: dict[str, Any], processes: int
+) -> list[Rejected]:
     """Leaves complete shards in a locked folder, and `rejected.csv`; returns what is in that.
 
-    Raises ``UserError`` where the folder holds something else, or where no face is found at all.
+    Raises ``UserError`` where the folder holds something else, where no face is found at all, or for want of PyAV.
     """
+    if any(given.clip for given in plan.inputs):
+        clips.require()
     _begin(out, recorded)
     if not (out / shards.MANIFEST).exists():
         files.write_json(out / PARTS / HASHED, plan.hashed)
@@ -100,7 +106,9 @@ def _begin(out: Path, recorded: dict[str, Any]) -> None:
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f'{path} is damaged: choose another --out') from error
     if difference:
-        raise UserError(f'{out} holds another preparation: {difference}; choose another --out, or the old command')
+        raise UserError(
+            f'{out} holds another preparation: {difference}; choose another --out, or the old command'
+        )
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
@@ -126,7 +134,9 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     return 'the inputs have another order'
 
 
-def _work(inputs: list[Input], out: Path, settings: Settings, recorded: dict[str, Any], processes: int) -> None:
+def _work(
+    inputs: list[Input], out: Path, settings: Settings, recorded: dict[str, Any], processes: int
+) -> None:
     folder = out / PARTS
     blocks = _blocks(inputs, recorded['settings']['shard_size'])
     notes = [_note(out, k) for k in range(len(blocks))]

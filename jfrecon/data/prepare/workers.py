@@ -85,7 +85,9 @@ def _start(work: Callable) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context('spawn')
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited, from the first instruction on
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGINT}
+    )  # inherited, from the first instruction on
     try:
         process.start()
     finally:
@@ -95,7 +97,9 @@ def _start(work: Callable) -> tuple[Connection, BaseProcess]:
 
 
 def _send(connection: Connection, task: object) -> None:
-    with contextlib.suppress(ConnectionError):  # who died in the meantime is noticed in waiting for the answer
+    with contextlib.suppress(
+        ConnectionError
+    ):  # who died in the meantime is noticed in waiting for the answer
         connection.send(task)
 
 
@@ -112,6 +116,7 @@ def _serve(connection: Connection, work: Callable) -> None:
             task = connection.recv()
         except EOFError:
             return
+        answer: tuple[object, Exception | None]
         try:
             answer = work(task), None
         except (UserError, OSError) as error:
