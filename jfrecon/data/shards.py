@@ -7,6 +7,7 @@ give the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -89,18 +90,30 @@ def write_shard(folder: Path, number: int, records: Iterator[bytes]) -> dict[str
     writer, count = array_record_module.ArrayRecordWriter(str(temporary), 'group_size:1'), 0
     try:
         for record in itertools.chain([first], records):
-            writer.write(record)
+            with _said_clearly(path):
+                writer.write(record)
             count += 1
+        with _said_clearly(path):
+            writer.close()
     except BaseException:
-        writer.close()
+        with contextlib.suppress(RuntimeError):
+            writer.close()
         temporary.unlink()
         raise
-    writer.close()
     with temporary.open('rb') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
     entry = {'file': path.name, 'count': count, 'bytes': temporary.stat().st_size, 'sha256': digest}
     os.replace(temporary, path)
     return entry
+
+
+@contextlib.contextmanager
+def _said_clearly(path: Path) -> Iterator[None]:
+    """ArrayRecord's errors, a full disk most likely, as the user's."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise UserError(f'{path} cannot be written: {str(error).split(";")[0]}') from error
 
 
 def write_manifest(folder: Path, shards: list[dict[str, Any]], names: list[str], groups: list[str]) -> None:
