@@ -60,8 +60,8 @@ def test_telephones_are_turned(clip):
 def test_videos_that_are_none(tmp_path, clip):
     play_list = tmp_path / 'list.mp4'
     play_list.write_text(f'#EXTM3U\n#EXTINF:10,\n{clip}\n#EXT-X-ENDLIST\n')  # FFmpeg would follow it
-    script = tmp_path / 'script.mp4'
-    script.write_text(f'ffconcat version 1.0\nfile {clip}\n')
+    script = clip.with_name('script.mp4')
+    script.write_text(f'ffconcat version 1.0\nfile {clip.name}\n')
     empty = tmp_path / 'empty.mp4'
     empty.write_bytes(b'')
     for path in (play_list, script, empty):
