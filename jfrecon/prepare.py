@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jfrecon import commands
 from jfrecon.data import folder, shards
-from jfrecon.data.prepare import align, inputs, run
+from jfrecon.data.prepare import align, inputs, run, tables
 from jfrecon.data.prepare.faces import CROPS, Rejected, Settings
 from jfrecon.errors import UserError
 from jfrecon.export import contact
@@ -22,18 +22,18 @@ PAGE = 'contact.html'
 def main(arguments: list[str] | None = None) -> None:
     """Find the faces in photos and videos, cut them out and write them to shards, which training reads.
 
-    Train with --config.data.source=shards --config.data.path=DIR and --config.data.crop=landmarks or =prepared.
-    rejected.csv lists what was left out and why; contact.html shows the faces. Stopped or killed, the same command
-    goes on.
+    Train with --config.data.source=shards --config.data.path=DIR and --config.data.crop=landmarks or
+    =prepared. rejected.csv lists what was left out and why; contact.html shows the faces. Stopped or killed,
+    the same command goes on.
     """
     options = _parse(arguments)
     settings = _settings(options)
     landmarks = (
         None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
     )
-    boxes = None if options.boxes is None else inputs.read_boxes(options.boxes)
-    tables = {
-        name: inputs.digest(path)
+    boxes = None if options.boxes is None else tables.read_boxes(options.boxes)
+    hashes = {
+        f'{name}_sha256': inputs.digest(path)
         for name in ('landmarks', 'boxes')
         if (path := getattr(options, name)) is not None
     }
@@ -50,9 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
             )
         if settings.align:
             align.network()  # fetches the weights once, before several processes want them
-        recorded = run.record(
-            plan, settings, options.shard_size, {f'{name}_sha256': h for name, h in tables.items()}
-        )
+        recorded = run.record(plan, settings, options.shard_size, hashes)
         rejected = run.prepare(plan, options.out, settings, recorded, options.processes)
         faces = shards.Shards(options.out)
         reasons = by_reason(rejected)
@@ -64,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def by_reason(rejected: list[Rejected]) -> dict[str, int]:
-    """How often each reason came, the most frequent first; numbers and what stands in brackets is left out."""
+    """How often each reason came, most frequent first, without its numbers and brackets."""
     plain = (re.sub(r'\d[\d,]*', 'N', re.sub(r' \([^)]*\)', '', row.reason)) for row in rejected)
     return dict(collections.Counter(plain).most_common())
 
@@ -82,8 +80,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--landmarks',
         type=Path,
-        help='npz with filename and landmarks (N, 68, 2); a file may come several times. Default: by face-alignment '
-        "where it is installed (pip install 'jfrecon[landmarks]'), else unknown",
+        help='npz with filename and landmarks (N, 68, 2); a file may come several times. Default: by '
+        "face-alignment where it is installed (pip install 'jfrecon[landmarks]'), else unknown",
     )
     parser.add_argument('--landmarks_key', default='landmarks', help='name of the landmarks in the npz')
     parser.add_argument(
@@ -96,8 +94,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--crop',
         choices=CROPS,
-        help="around the landmarks, around the detector's box, or the picture as it is; default: landmarks if there "
-        'are any, else box',
+        help="around the landmarks, around the detector's box, or the picture as it is; default: landmarks if "
+        'there are any, else box',
     )
     parser.add_argument('--scale', type=float, default=1.6, help="of the crop to the landmarks' box")
     parser.add_argument(
@@ -140,8 +138,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _notes(settings: Settings) -> list[str]:
     source = 'face-alignment' if settings.align else 'given or unknown'
     return [
-        f'The square is the crop ({settings.crop}, {settings.scale:g}); the margin is for the jitter of training. '
-        f'Landmarks: {source}. What a mask leaves out is red.',
+        f'The square is the crop ({settings.crop}, {settings.scale:g}); the margin is for the jitter of '
+        f'training. Landmarks: {source}. What a mask leaves out is red.',
         'These pages show people: keep them where the photographs may be kept.',
     ]
 

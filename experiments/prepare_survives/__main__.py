@@ -2,10 +2,11 @@
 
     python -m experiments.prepare_survives --out=runs/prepare_survives
 
-Each case is prepared once undisturbed. Then the same command is started again and again in another folder, with a
-random number of processes, and killed at a random moment, by SIGKILL or SIGTERM in turn by chance; where it happens to
-finish, what it left is compared and it begins anew. After the last kill it may finish. All files of both folders are
-compared byte for byte. The contact sheets that it leaves show people: they are for looking, not for committing.
+Each case is prepared once undisturbed. Then the same command is started again and again in another folder,
+with a random number of processes, and killed at a random moment, by SIGKILL or SIGTERM in turn by chance;
+where it happens to finish, what it left is compared and it begins anew. After the last kill it may finish.
+All files of both folders are compared byte for byte. The contact sheets that it leaves show people: they are
+for looking, not for committing.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def survive(name: str, command: list[str], out: Path, kills: int, seed: int) -> tuple[dict[str, float], str]:
-    """Counts of one case, ``identical`` 1 where all finished runs left the same bytes; and why files were rejected."""
+    """Counts of one case, ``identical`` 1 where all bytes were the same, and the reasons for rejects."""
     alone, killed = out / 'undisturbed', out / 'killed'
     for folder in (alone, killed):
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,7 @@
-"""Contact sheets of prepared faces: every picture small, with its crop, landmarks and name. They show people."""
+"""Contact sheets of prepared faces: every picture small, with its crop, landmarks and name.
+
+They show people.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ def write(folder: Path, faces: Source, title: str, notes: Sequence[str], rejecte
 
 
 def tile(sample: Sample) -> Image.Image:
-    """A face, TILE pixels wide and a caption higher: its crop a square, its landmarks dots, beyond its mask red."""
+    """A face, TILE pixels wide and a caption higher: crop a square, landmarks dots, red beyond the mask."""
     height, width = sample.image.shape[:2]
     scale = TILE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

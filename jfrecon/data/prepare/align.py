@@ -19,7 +19,8 @@ def installed() -> bool:
 
 
 def landmarks(image: np.ndarray, boxes: np.ndarray | None = None) -> np.ndarray:
-    """[K, 68, 2] points of the K faces in an image [H, W, 3] uint8: those that it detects, or in boxes (x, y, w, h)."""
+    """[K, 68, 2] points of the faces in an image [H, W, 3] uint8: in boxes (x, y, w, h), or those it
+    detects."""
     detected = None
     if boxes is not None:
         detected = [
@@ -33,7 +34,8 @@ def landmarks(image: np.ndarray, boxes: np.ndarray | None = None) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def network() -> Any:
-    """The networks; fetches their weights the first time. On the CPU, where the same photo gives the same points.
+    """The networks, on the CPU, where a photo gives the same points each time; fetches weights the first
+    time.
 
     Raises:
       UserError: the weights cannot be had.
@@ -48,5 +50,5 @@ def network() -> Any:
         )
     except OSError as error:  # urllib's URLError is one
         raise UserError(
-            f'face-alignment cannot fetch its weights ({error}): give --landmarks=FILE.npz, or --crop=box to do without'
+            f'face-alignment cannot fetch its weights ({error}): give --landmarks=FILE.npz or --crop=box'
         ) from error

@@ -1,4 +1,4 @@
-"""A picture -> the faces in it, each cut out with a margin. It depends on the picture and the settings alone."""
+"""A picture -> the faces in it, each cut out with a margin: a function of picture and settings alone."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from jfrecon.data.sample import Sample, Unreadable, check
 
 CROPS = ('landmarks', 'box', 'whole')
 
-# What is kept is so many times as wide as the crop. The default jitter asks for exp(0.1) + 2 x 0.05 = 1.21 crops, and
-# a training that crops 1.8 times the landmarks' box (configs/dib21.py) instead of 1.6 for 1.21 x 1.8 / 1.6 = 1.36.
+# What is kept is so many times as wide as the crop. The default jitter asks for exp(0.1) + 2 x 0.05 = 1.21
+# crops, and a training that crops 1.8 times the landmarks' box (configs/dib21.py) instead of 1.6 for 1.21 x
+# 1.8 / 1.6 = 1.36.
 MARGIN = 1.4
 
 
@@ -27,7 +28,7 @@ class Settings:
     """What a face depends on, beside its picture and what was given with it.
 
     Attributes:
-      crop: one of `CROPS`: around the landmarks, around the detector's (or a given) box, or the picture as it is.
+      crop: one of `CROPS`: around the landmarks, around a detected or given box, or the picture as it is.
       align: whether face-alignment looks for landmarks where none are given.
       scale: side of the crop over the longer side of the landmarks' bounding box, measured or estimated.
       size: pixels; crops that are larger are reduced to it.
@@ -42,7 +43,7 @@ class Settings:
 
 
 class Given(NamedTuple):
-    """What is known of a picture's K faces beforehand: landmarks [K, 68, 2], boxes [K, 4] (x, y, w, h), subjects."""
+    """What is known of K faces beforehand: landmarks [K, 68, 2], boxes [K, 4] (x, y, w, h), subjects."""
 
     landmarks: np.ndarray | None = None
     boxes: np.ndarray | None = None
@@ -83,10 +84,11 @@ def faces(photo: Sample, given: Given, settings: Settings) -> tuple[list[Sample]
 
 
 def cut(photo: Sample, box: Box, size: int) -> Sample:
-    """The part of a photo in and around (`MARGIN`) a box, reduced until the box is at most ``size`` pixels wide.
+    """The part of a photo in and around (`MARGIN`) a box, reduced where the box is wider than ``size``
+    pixels.
 
-    Nothing is made up beyond the photo's edge and nothing is enlarged, so that a crop of the part is the crop of the
-    photo. Raises ``Unreadable`` where the box does not fit the photo or shows too little of it.
+    Nothing is made up beyond the photo's edge and nothing is enlarged, so that a crop of the part is the crop
+    of the photo. Raises ``Unreadable`` where the box does not fit the photo or shows too little of it.
     """
     require_face(box, photo.image)
     height, width = photo.image.shape[:2]

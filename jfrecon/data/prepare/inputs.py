@@ -1,15 +1,11 @@
-"""What there is to prepare: files in the order of the command, with what is given for each, and their hashes."""
+"""What there is to prepare: files in the order of the command, what is given for each, and hashes."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import os
-import re
-import zipfile
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from jfrecon.data import folder, images
-from jfrecon.data.prepare import clips
+from jfrecon.data.prepare import clips, tables
 from jfrecon.data.prepare.faces import Given, Rejected
 from jfrecon.errors import UserError
-
-BOX_COLUMNS = ('x', 'y', 'w', 'h')
-FRAME = re.compile(r'(.+)_\d{6}')  # a frame's name: its clip's and its number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +62,7 @@ class Seen(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What there is to do, what is left out already, what was hashed (by path), and given names that fit no file."""
+    """What there is to do, what is left out already, hashes by path, and given names that fit no file."""
 
     inputs: list[Input]
     rejected: list[Rejected]
@@ -89,8 +82,8 @@ def plan(
 
     Args:
       paths: files and folders.
-      landmarks: rows that belong to the file of that name, or to its frame ``clip.mp4_000120``; a name may leave out
-        the first folders of a file's.
+      landmarks: rows that belong to the file of that name, or to its frame ``clip.mp4_000120``; a name may
+        leave out the first folders of a file's.
       boxes: names and [N, 4] x, y, w, h, likewise.
       masks, mask_suffix: see `folder.Folder`.
       hashed: what an earlier run hashed; files that look unchanged are not read again.
@@ -101,34 +94,27 @@ def plan(
     if masks is not None and not masks.is_dir():
         raise UserError(f'no such folder: {masks}')
     files, rejected = _listed(paths)
-    given, unused = _given([name for name, _ in files], landmarks, boxes)
-    groups = _index(paths, files) if landmarks is None else {}
+    given, unused = tables.assign([name for name, _ in files], landmarks, boxes)
+    groups = tables.subjects([_absolute(path) for path in paths], files) if landmarks is None else {}
     nothing = Given(
         landmarks=None if landmarks is None else np.zeros((0, 68, 2)),
         boxes=None if boxes is None else np.zeros((0, 4)),
     )
+    belongs = {} if masks is None else _masks([path for _, path in files], _absolute(masks), mask_suffix)
+    masked = set(belongs.values())
     found = []
     for name, path in files:
         suffix = path.suffix.lower()
         if not os.path.isfile(path):  # a link that leads nowhere, a pipe that would block
             rejected.append(Rejected(name, 'not a file'))
-        elif (
-            masks is not None
-            and mask_suffix
-            and path.parent == _absolute(masks)
-            and path.stem.endswith(mask_suffix)
-        ):
+        elif path in masked:
             rejected.append(Rejected(name, 'a mask'))
         elif suffix in images.SUFFIXES or suffix in clips.SUFFIXES:
             found.append((name, path))
         else:
             rejected.append(Rejected(name, 'neither a photo nor a video by its name'))
-    belongs = {
-        path: mask
-        for _, path in found
-        if masks is not None and (mask := _absolute(masks) / f'{path.stem}{mask_suffix}.png').is_file()
-    }
-    seen, closed = _hash([path for _, path in found] + sorted(set(belongs.values())), hashed or {})
+    used = {belongs[path] for _, path in found if path in belongs}
+    seen, closed = _hash([path for _, path in found] + sorted(used), hashed or {})
     inputs: list[Input] = []
     for name, path in found:
         own = belongs.get(path)
@@ -156,41 +142,6 @@ def plan(
     if not inputs:
         raise UserError(f'there are no photos and no videos in {", ".join(map(str, paths[:3]))}')
     return Plan(inputs, rejected + copies, {str(path): found for path, found in seen.items()}, unused)
-
-
-def read_boxes(path: Path) -> tuple[list[str], np.ndarray]:
-    """File names and boxes [N, 4] (x, y, w, h; pixels) of a csv with these columns, or of an npz with ``boxes``.
-
-    Raises ``UserError`` naming what is wrong with it.
-    """
-    try:
-        if path.suffix.lower() == '.npz':
-            with np.load(path, allow_pickle=False) as archive:
-                names = [str(name) for name in archive['filename']]
-                boxes = np.asarray(archive['boxes'], np.float64)
-        else:
-            with path.open(newline='', encoding='utf-8') as file:
-                rows = list(csv.DictReader(file))
-            names = [row['filename'] for row in rows]
-            boxes = np.array([[float(row[column]) for column in BOX_COLUMNS] for row in rows]).reshape(-1, 4)
-    except FileNotFoundError as error:
-        raise UserError(f'no such file of boxes: {path}') from error
-    except (
-        LookupError,
-        ValueError,
-        TypeError,
-        OSError,
-        EOFError,
-        csv.Error,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise UserError(
-            f'{path} does not hold filename, x, y, w, h, as csv or as npz with boxes (N, 4): {type(error).__name__}'
-        ) from error
-    if boxes.shape != (len(names), 4):
-        raise UserError(f'{path}: boxes are {boxes.shape}, expected ({len(names)}, 4)')
-    return names, boxes
 
 
 def digest(path: Path) -> str:
@@ -235,72 +186,10 @@ def _name(path: Path, common: Path) -> str:
     return os.fsencode(path.relative_to(common).as_posix()).decode('utf-8', 'backslashreplace')
 
 
-def _given(
-    names: list[str], landmarks: folder.LandmarkFile | None, boxes: tuple[list[str], np.ndarray] | None
-) -> tuple[dict[str, dict[str, Given]], list[str]]:
-    """What tables say: file -> picture -> given; and the names that fit no file."""
-    points: dict[str, list[int]] = _rows([] if landmarks is None else landmarks.names)
-    squares: dict[str, list[int]] = _rows([] if boxes is None else boxes[0])
-    named = list(dict.fromkeys([*points, *squares]))
-    owners = _owners(names, named)
-    given: dict[str, dict[str, Given]] = {}
-    for row in named:
-        if row not in owners:
-            continue
-        name, picture = owners[row]
-        at, box = points.get(row, []), squares.get(row, [])
-        subjects = () if landmarks is None else tuple(landmarks.groups[i] for i in at)
-        given.setdefault(name, {})[picture] = Given(
-            landmarks=None if landmarks is None else landmarks.landmarks[at],
-            boxes=None if boxes is None else boxes[1][box],
-            groups=subjects if any(subjects) else (),
-        )
-    return given, [row for row in named if row not in owners]
-
-
-def _rows(names: Iterable[str]) -> dict[str, list[int]]:
-    rows: dict[str, list[int]] = {}
-    for i, name in enumerate(names):
-        rows.setdefault(name, []).append(i)
-    return rows
-
-
-def _owners(names: list[str], rows: list[str]) -> dict[str, tuple[str, str]]:
-    """Row -> (file, picture): the file whose name ends in the row's, or of which it is a frame."""
-    whole = set(names)
-    files: dict[str, list[str]] = {}
-    for name in names:
-        folders = name.split('/')
-        for k in range(len(folders)):
-            files.setdefault('/'.join(folders[k:]), []).append(name)
-    owners = {}
-    for row in rows:
-        frame = FRAME.fullmatch(row)
-        for key, end in [(row, ''), (frame[1], row[len(frame[1]) :])] if frame else [(row, '')]:
-            found = [key] if key in whole else files.get(key, [])
-            if len(found) > 1:
-                raise UserError(f'{key!r} could be {found[0]!r} or {found[1]!r}: name it with its folders')
-            if found:
-                owners[row] = found[0], f'{found[0]}{end}'
-                break
-    return owners
-
-
-def _index(paths: Sequence[Path], files: list[tuple[str, Path]]) -> dict[str, str]:
-    """Subjects from an ``index.csv`` in one of the folders that were named."""
-    groups: dict[str, str] = {}
-    for path in paths:
-        index = _absolute(path) / folder.INDEX
-        if index.is_file():
-            table = folder.read_index(index)
-            subjects = dict(zip(table.get('filename', []), table.get('subject', [])))
-            groups |= {
-                name: subject
-                for name, file in files
-                if file.is_relative_to(index.parent)
-                and (subject := subjects.get(file.relative_to(index.parent).as_posix()))
-            }
-    return groups
+def _masks(paths: list[Path], folder: Path, suffix: str) -> dict[Path, Path]:
+    """Photo -> its mask, where there is one."""
+    masks = {path: folder / f'{path.stem}{suffix}.png' for path in paths}
+    return {path: mask for path, mask in masks.items() if mask != path and os.path.isfile(mask)}
 
 
 def _hash(paths: list[Path], before: Mapping[str, Seen]) -> tuple[dict[Path, Seen], dict[Path, str]]:

@@ -1,4 +1,5 @@
-"""What is done of an input, in files that are there whole or not at all: a photo's faces, or those of some frames."""
+"""What is done of an input, in files that are whole or not there: a photo's faces, or those of some
+frames."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ class Part(NamedTuple):
 
 
 def make(folder: Path, settings: Settings, task: tuple[int, Input]) -> int:
-    """Leaves the parts of input number ``task[0]`` in a folder, those that are not there yet; returns its number.
+    """Makes those parts of an input (number, input) that a folder does not have yet; returns its number.
 
     Raises ``UserError`` where the input is no longer the one that was hashed.
     """
@@ -51,7 +52,7 @@ def make(folder: Path, settings: Settings, task: tuple[int, Input]) -> int:
 
 
 def finished(folder: Path) -> set[int]:
-    """Numbers of the inputs whose parts are all there; removes damaged parts (a power cut) and unfinished files."""
+    """Numbers of the inputs whose parts are all there; removes what a kill or a power cut has damaged."""
     for path in folder.glob('*.tmp'):
         path.unlink(missing_ok=True)
     for path in folder.glob('*.part'):
@@ -110,7 +111,7 @@ def _photo(given: Input, settings: Settings) -> Part:
 
 
 def _clip(given: Input, settings: Settings, done: Callable[[int], bool]) -> Iterator[tuple[int, bool, Part]]:
-    """(segment, whether it is the last, part) of a video; nothing is made of segments that are ``done`` already."""
+    """(segment, whether it is the last, part) of a video; segments that are ``done`` stay empty."""
     part, segment, used = Part([], [], [], []), 0, 0
     try:
         for number, image in clips.frames(given.path, settings.every):

@@ -60,7 +60,7 @@ def hashed(out: Path) -> dict[str, Seen]:
 
 
 def record(plan: Plan, settings: Settings, shard_size: int, tables: Mapping[str, str]) -> dict[str, Any]:
-    """What decides every byte of the shards: settings, hashes of the tables and inputs, versions of the libraries."""
+    """What decides every byte of the shards: settings, hashes of tables and inputs, versions of libraries."""
     libraries = {}
     for name in LIBRARIES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -80,7 +80,7 @@ def prepare(
 ) -> list[Rejected]:
     """Leaves complete shards in a locked folder, and `rejected.csv`; returns what is in that.
 
-    Raises ``UserError`` where the folder holds something else, where no face is found at all, or for want of PyAV.
+    Raises ``UserError``: the folder holds something else, no face is found at all, a video wants PyAV.
     """
     if any(given.clip for given in plan.inputs):
         clips.require()
@@ -112,7 +112,7 @@ def _begin(out: Path, recorded: dict[str, Any]) -> None:
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """In words, the first thing in which a preparation differs from the one that began; '' for the same one."""
+    """The first thing in which a preparation differs from the one that began, in words; '' for none."""
     for table in ('settings', 'libraries'):
         old, new = before[table], now[table]
         for name in old | new:

@@ -1,7 +1,7 @@
 """Processes that work at one task each, and whose death is an answer.
 
-A pool of the standard library does not say which task killed a process, and its processes outlive a killed parent or
-wait for it for ever.
+A pool of the standard library does not say which task killed a process, and its processes outlive a killed
+parent or wait for it for ever.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jfrecon.errors import UserError
 Task = TypeVar('Task')
 Answer = TypeVar('Answer')
 
-# What a decoder's own mistake ends a process with; others (out of memory, an operator) are not the task's fault.
+# What a decoder's mistake ends a process with; other signals (out of memory, an operator) are not its fault.
 CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 ATTEMPTS = 2
 
@@ -37,8 +37,8 @@ def each(
 ) -> Iterator[tuple[Task, Answer | Crashed]]:
     """(task, work(task)) for all tasks, as they are done, by so many spawned processes.
 
-    Errors of ``work`` are raised here; the processes end when this generator does, or this process. Ctrl-C is for this
-    process alone. Raises ``UserError`` where a process was killed.
+    Errors of ``work`` are raised here; the processes end when this generator does, or this process. Ctrl-C is
+    for this process alone. Raises ``UserError`` where a process was killed.
     """
     todo = [(task, ATTEMPTS) for task in tasks][::-1]
     busy: dict[Connection, tuple[BaseProcess, Task, int]] = {}
@@ -58,8 +58,8 @@ def each(
                     _end(busy.pop(ready)[0], ready)
                     if -(process.exitcode or 0) not in CRASHES:
                         raise UserError(
-                            f'a process was ended from outside (code {process.exitcode}), for lack of memory perhaps: '
-                            'the same command goes on, with fewer --processes if need be'
+                            f'a process was ended from outside (code {process.exitcode}), for want of memory '
+                            'perhaps: the same command goes on, with fewer --processes if need be'
                         ) from None
                     if attempts > 1:
                         todo.append((task, attempts - 1))
@@ -111,19 +111,18 @@ def _end(process: BaseProcess, connection: Connection) -> None:
 def _serve(connection: Connection, work: Callable) -> None:
     threading.Thread(target=_follow_parent, daemon=True).start()
     warnings.filterwarnings('ignore', module='PIL')  # about damaged pictures, whose reasons are kept anyhow
-    while True:
-        try:
-            task = connection.recv()
-        except EOFError:
-            return
-        answer: tuple[object, Exception | None]
-        try:
-            answer = work(task), None
-        except (UserError, OSError) as error:
-            answer = None, error
-        except Exception:
-            answer = None, RuntimeError(traceback.format_exc())
-        connection.send(answer)
+    with contextlib.suppress(EOFError, ConnectionError):  # nobody is there to ask or to be told
+        while True:
+            connection.send(_answer(work, connection.recv()))
+
+
+def _answer(work: Callable, task: object) -> tuple[object, Exception | None]:
+    try:
+        return work(task), None
+    except (UserError, OSError) as error:
+        return None, error
+    except Exception:
+        return None, RuntimeError(traceback.format_exc())
 
 
 def _follow_parent() -> None:

@@ -45,7 +45,7 @@ def test_every_fifth_frame(clip):
 
 
 def test_telephones_are_turned(clip):
-    """The matrix of a track header that says: 90 degrees clockwise to see it upright (ISO 14496-12, 8.3.2)."""
+    """The matrix of a track header that says: 90 degrees clockwise to see it upright (ISO 14496-12)."""
     one, w = 1 << 16, 1 << 30
     plain = struct.pack('>9i', one, 0, 0, 0, one, 0, 0, 0, w)
     content = clip.read_bytes()
@@ -70,7 +70,7 @@ def test_videos_that_are_none(tmp_path, clip):
 
 
 def test_a_clip_becomes_a_group(clip, tmp_path, monkeypatch):
-    """In several parts, of which those that are there are not made again; a landmark file names its frames."""
+    """In several parts, which are not made again where they are there; a landmark file names its frames."""
     points = np.random.default_rng(0).uniform(20, 50, (3, 68, 2)).astype(np.float32)
     rows = inputs.folder.LandmarkFile([f'clip.mp4_{n:06d}' for n in (0, 5, 15)], points, [''] * 3)
     plan = inputs.plan([clip.parent], rows)

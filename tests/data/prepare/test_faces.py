@@ -23,8 +23,9 @@ def photo(height: int = 120, width: int = 150) -> Sample:
 
 @pytest.mark.parametrize('box', [Box(45.5, 32.25, 48.0), Box(-9.0, 70.0, 60.0), Box(40.0, 30.0, 140.0)])
 def test_a_crop_of_the_part_is_the_crop_of_the_photo(box):
-    """Also as far out as the default jitter moves it, and where the box leaves the photo; nothing was reduced, so the
-    pixels, the mask, the landmarks and the camera are those of the crop that never saw the part."""
+    """Also as far out as the default jitter moves it, and where the box leaves the photo; nothing was
+    reduced, so the pixels, the mask, the landmarks and the camera are those of the crop that never saw the
+    part."""
     whole = photo()
     part = cut(whole, box, size=512)
     assert part.image.shape[0] <= MARGIN * box.side + 2 and part.image.shape[1] <= MARGIN * box.side + 2
@@ -53,7 +54,8 @@ def test_a_large_face_is_reduced():
     np.testing.assert_allclose((part.landmarks - part.principal) / part.focal, rays, atol=1e-6)
     direct = crops.crop(whole, box, 10, default_focal=4.0)
     again = crops.crop(part, Box(*part.box), 10, default_focal=4.0)
-    # Two triangles instead of one over ramps of at most 250 / 120 a pixel of the photo: rounding (1) and little more.
+    # Two triangles instead of one over ramps of at most 250 / 120 a pixel of the photo: rounding (1) and
+    # little more.
     assert np.abs(again.image.astype(int) - direct.image).max() <= 3
 
 

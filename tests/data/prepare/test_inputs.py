@@ -111,6 +111,12 @@ def test_masks_are_not_photos(tmp_path):
     ]
     assert plan.inputs[0].mask_sha256 == hashlib.sha256(b'm').hexdigest()
     assert plan.rejected == [('a_skin.png', 'a mask')]
+    fill(tmp_path, masks__b_png=b'n')  # in a folder below the photos, by the same name
+    plan = inputs.plan([tmp_path], masks=tmp_path / 'masks')
+    assert [given.name for given in plan.inputs] == ['a.png', 'a_skin.png', 'b.png']
+    assert plan.inputs[2].mask == tmp_path / 'masks' / 'b.png' and plan.rejected == [
+        ('masks/b.png', 'a mask')
+    ]
 
 
 def test_only_files_that_look_changed_are_hashed_again(tmp_path, monkeypatch):
@@ -132,30 +138,3 @@ def test_nothing_to_do(tmp_path):
         inputs.plan([tmp_path / 'none'])
     with pytest.raises(UserError, match='no photos and no videos'):
         inputs.plan([tmp_path])
-
-
-def test_boxes(tmp_path):
-    (tmp_path / 'b.csv').write_text('filename,w,h,x,y,score\na.png,3,4,1,2,0.9\n')
-    np.savez(tmp_path / 'b.npz', filename=['a.png'], boxes=[[1, 2, 3, 4]])
-    for name in ('b.csv', 'b.npz'):
-        names, boxes = inputs.read_boxes(tmp_path / name)
-        assert names == ['a.png'] and boxes.tolist() == [[1, 2, 3, 4]]
-
-
-@pytest.mark.parametrize(
-    'name, content',
-    [
-        ('b.csv', b'filename,x,y,w\na.png,1,2,3\n'),
-        ('b.csv', b'filename,x,y,w,h\na.png,1,2,3\n'),
-        ('b.csv', b'filename,x,y,w,h\na.png,1,2,3,wide\n'),
-        ('b.csv', b'\xff\xfe\x00'),
-        ('b.npz', b'PK\x03\x04 no zip'),
-        ('b.npz', b''),
-    ],
-)
-def test_wrong_boxes(tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match='does not hold filename, x, y, w, h'):
-        inputs.read_boxes(tmp_path / name)
-    with pytest.raises(UserError, match='no such file of boxes'):
-        inputs.read_boxes(tmp_path / f'no-{name}')

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -23,7 +24,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Nine tiny photos: two shards' worth of faces, one shard without any, one broken file, one with two faces."""
+    """Nine tiny photos in blocks of two, one block without a face; one is broken, one has two faces."""
     rng, folder, rows = np.random.default_rng(0), tmp_path / 'photos', []
     folder.mkdir()
     for k in range(COUNT):
@@ -68,15 +69,11 @@ def test_faces_come_in_the_order_of_their_files(photos, tmp_path, alone):
     ]  # fmt: skip
 
 
-def test_the_shards_are_those_of_the_house(photos, tmp_path, alone):
-    """Byte for byte: `shards.write` of the samples that come back gives the files they came from, but for JPEG."""
+def test_the_manifest_has_the_hashes_of_the_files(photos, tmp_path, alone):
     prepare(photos, tmp_path / 'out')
     for entry in shards._read_manifest(tmp_path / 'out')['shards']:
         content = (tmp_path / 'out' / entry['file']).read_bytes()
-        assert (
-            len(content) == entry['bytes']
-            and run.parts.hashlib.sha256(content).hexdigest() == entry['sha256']
-        )
+        assert len(content) == entry['bytes'] and hashlib.sha256(content).hexdigest() == entry['sha256']
 
 
 def test_processes_change_nothing(photos, tmp_path, alone, monkeypatch):
@@ -89,7 +86,7 @@ def test_processes_change_nothing(photos, tmp_path, alone, monkeypatch):
 
 
 def test_killed_at_every_change_of_the_disk(photos, tmp_path, alone, monkeypatch):
-    """Each write, rename, removal in turn is the last thing that happens (a write half-way); then it is run again."""
+    """Each write (half-way), rename or removal in turn is the last thing that happens; then it goes on."""
     prepare(photos, tmp_path / 'alone')
     expected = contents(tmp_path / 'alone')
     left = [0]
@@ -128,7 +125,7 @@ def test_killed_at_every_change_of_the_disk(photos, tmp_path, alone, monkeypatch
             moments += 1
         else:
             break
-    # record, hashes and notes take two changes each and parts three; fewer would mean that the deaths went astray
+    # A part takes three changes, a record or a note two: fewer would mean that the deaths went astray.
     assert moments > 5 * COUNT
 
 
