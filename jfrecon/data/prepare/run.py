@@ -33,7 +33,7 @@ from jfrecon.errors import UserError
 
 RECORD, PARTS, HASHED, REJECTED = 'prepare.json', 'parts', 'hashed.json', 'rejected.csv'
 FORMAT, VERSION = 'jfrecon preparation', 1
-LIBRARIES = ('numpy', 'pillow', 'scikit-image', 'array_record', 'av', 'face-alignment', 'torch')
+LIBRARIES = ('numpy', 'pillow', 'scikit-image', 'array_record')
 
 
 @contextlib.contextmanager
@@ -62,7 +62,8 @@ def hashed(out: Path) -> dict[str, Seen]:
 def record(plan: Plan, settings: Settings, shard_size: int, tables: Mapping[str, str]) -> dict[str, Any]:
     """What decides every byte of the shards: settings, hashes of tables and inputs, versions of libraries."""
     libraries = {}
-    for name in LIBRARIES:
+    names = [*LIBRARIES, *(['face-alignment', 'torch'] if settings.align else [])]
+    for name in [*names, *(['av'] if any(given.clip for given in plan.inputs) else [])]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             libraries[name] = metadata.version(name)
     return {

@@ -26,6 +26,8 @@ def work(task):
         raise KeyError('our mistake')
     if task == 'full':
         raise OSError(28, 'No space left on device')
+    if task == 'deaf':
+        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     if task == 'sleep':
         print(os.getpid(), flush=True)
         time.sleep(100)
@@ -61,6 +63,18 @@ def test_all_tasks_are_done_and_one_that_crashes_is_named(work):
 def test_what_is_not_the_tasks_fault_ends_it(work, task, error, said):
     with pytest.raises(error, match=said):
         list(workers.each(work, [task], processes=1))
+
+
+def test_ctrl_c_is_not_for_the_processes(work):
+    """In a process of its own: the first start of all, which starts the standard library's tracker too, is special."""
+    program = (
+        'from jfrecon.data.prepare import workers; from some_work import work\n'
+        "print([answer for _, answer in workers.each(work, ['deaf', 'deaf'], 2)])"
+    )
+    path = os.pathsep.join([str(ROOT), str(Path(sys.modules['some_work'].__file__).parent)])
+    environment = os.environ | {'PYTHONPATH': path}
+    done = subprocess.run([sys.executable, '-c', program], env=environment, capture_output=True, text=True)
+    assert done.stdout == '[True, True]\n', done.stderr
 
 
 def test_processes_follow_a_killed_parent(work, tmp_path):
