@@ -1,24 +1,15 @@
-"""Photographs in, batches out: sources of samples, crops, shards, and the Grain pipeline."""
+"""Photographs in, batches out: sources of samples, crops, shards, preparation, and the Grain pipeline."""
 
-from jfrecon.data.crop import Box, Jitter
-from jfrecon.data.folder import Folder
-from jfrecon.data.pipeline import batches, examples, landmark_box, stream, whole_box, with_truth
-from jfrecon.data.sample import InMemory, Sample, Source, Unreadable
-from jfrecon.data.shards import Shards
+import lazy_loader
 
-__all__ = [
-    'Box',
-    'Folder',
-    'InMemory',
-    'Jitter',
-    'Sample',
-    'Shards',
-    'Source',
-    'Unreadable',
-    'batches',
-    'examples',
-    'landmark_box',
-    'stream',
-    'whole_box',
-    'with_truth',
-]
+# Lazy, because the pipeline brings JAX along, which the processes of `jfrecon.prepare` have no use for.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        'crop': ['Box', 'Jitter'],
+        'folder': ['Folder'],
+        'pipeline': ['batches', 'examples', 'landmark_box', 'prepared_box', 'stream', 'whole_box', 'with_truth'],
+        'sample': ['InMemory', 'Sample', 'Source', 'Unreadable'],
+        'shards': ['Shards'],
+    },
+)

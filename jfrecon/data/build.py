@@ -52,12 +52,14 @@ def synthetic_faces(config: ConfigDict, cache: Path, split: str, count: int) -> 
 
 
 def rule(config: ConfigDict) -> pipeline.BoxRule:
-    """Photo -> square, as ``config.data.crop`` says: around the landmarks, or the photo as it is."""
+    """Photo -> square, as ``config.data.crop`` says: around the landmarks, the photo as it is, or as prepared."""
     if config.data.crop == 'landmarks':
         return pipeline.landmark_box(config.data.crop_scale)
     if config.data.crop == 'whole':
         return pipeline.whole_box()
-    raise UserError(f"config.data.crop is {config.data.crop!r}; there are 'landmarks' and 'whole'")
+    if config.data.crop == 'prepared':
+        return pipeline.prepared_box()
+    raise UserError(f"config.data.crop is {config.data.crop!r}; there are 'landmarks', 'whole' and 'prepared'")
 
 
 def training_batches(config: ConfigDict, workdir: Path) -> grain.MapDataset:

@@ -157,6 +157,7 @@ def crop(sample: Sample, box: Box, size: int, default_focal: float, forehead: fl
         mask=mask.astype(np.uint8) * np.uint8(255),
         focal=focal,
         principal=principal.astype(np.float32),
+        box=None,
         truth=None if sample.truth is None else _crop_truth(sample.truth, box, size, inside),
     )
 
@@ -171,6 +172,7 @@ def flip(sample: Sample) -> Sample:
         landmarks=landmarks,
         mask=None if sample.mask is None else np.ascontiguousarray(sample.mask[:, ::-1]),
         principal=np.array([width - sample.principal[0], sample.principal[1]], np.float32),
+        box=None if sample.box is None else (width - sample.box[0] - sample.box[2], *sample.box[1:]),
         truth=None,
     )
 

@@ -16,6 +16,7 @@ from jfrecon.data import images
 from jfrecon.data.sample import Sample, Source, check
 from jfrecon.errors import UserError
 
+INDEX = 'index.csv'  # of the pictures beside it
 Keep = Callable[[str, str], bool] | Collection[str]
 
 
@@ -137,7 +138,12 @@ def read_landmarks(path: str | Path, key: str = 'landmarks') -> LandmarkFile:
     ) as error:
         raise UserError(f'{path} is not an npz of plain arrays ({type(error).__name__}: {error})') from error
     if 'filename' not in columns:
-        columns |= _read_index(path.parent / 'index.csv', path)
+        try:
+            columns |= read_index(path.parent / INDEX)
+        except UserError as error:
+            raise UserError(f'{path} has no "filename", and {error}') from error
+        if 'filename' not in columns:
+            raise UserError(f'{path} has no "filename", nor has {path.parent / INDEX}')
     count = len(columns['filename'])
     if (
         landmarks.ndim != 3
@@ -154,16 +160,17 @@ def read_landmarks(path: str | Path, key: str = 'landmarks') -> LandmarkFile:
     return LandmarkFile(columns['filename'], np.where(known, landmarks[..., :2], np.float32(np.nan)), groups)
 
 
-def _read_index(path: Path, landmarks: Path) -> dict[str, list[str]]:
+def read_index(path: Path) -> dict[str, list[str]]:
+    """Those of the columns ``filename`` and ``subject`` that an ``index.csv`` has; ``UserError`` if it is none."""
     try:
         with path.open(newline='', encoding='utf-8') as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f'{landmarks} has no "filename" and {path} cannot be read') from error
-    if not rows or 'filename' not in rows[0]:
-        raise UserError(f'{path} has no column "filename"')
+        raise UserError(f'{path} cannot be read') from error
     return {
-        column: [row[column] or '' for row in rows] for column in ('filename', 'subject') if column in rows[0]
+        column: [row[column] or '' for row in rows]
+        for column in ('filename', 'subject')
+        if rows and column in rows[0]
     }
 
 

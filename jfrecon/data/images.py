@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from jfrecon.data.sample import Unreadable
 
@@ -40,6 +40,8 @@ def decode(data: bytes, min_side: int = MIN_SIDE) -> tuple[np.ndarray, float]:
             return _rgb(ImageOps.exif_transpose(picture)), focal
     except Unreadable:
         raise
+    except UnidentifiedImageError as error:  # whose own words hold an address in memory
+        raise Unreadable('not a readable picture (of no known format)') from error
     # A decoder fed garbage may fail in any way (SyntaxError, struct.error, MemoryError ...): all mean it.
     except Exception as error:
         text = str(error).splitlines()

@@ -25,7 +25,7 @@ from jfrecon.data.crop import (
     require_face,
     whole_image,
 )
-from jfrecon.data.sample import TRUTH_FIELDS, Sample, Source
+from jfrecon.data.sample import TRUTH_FIELDS, Sample, Source, Unreadable
 from jfrecon.errors import UserError
 from jfrecon.types import Batch, Pinhole, Truth
 
@@ -41,6 +41,17 @@ def landmark_box(scale: float = 1.6) -> BoxRule:
 def whole_box() -> BoxRule:
     """The rule for photos that are cropped to the face already."""
     return lambda sample: whole_image(sample.image)
+
+
+def prepared_box() -> BoxRule:
+    """The rule that takes the square which `jfrecon.prepare` chose; samples without one are unreadable."""
+
+    def rule(sample: Sample) -> Box:
+        if sample.box is None:
+            raise Unreadable('it has no box: not prepared by jfrecon.prepare')
+        return Box(*sample.box)
+
+    return rule
 
 
 class Boxed(Source):

@@ -42,6 +42,7 @@ class Sample:
       truth: the unbatched fields of ``types.Truth`` by name, synthetic faces only, else None.
       name: for messages and results.
       group: the subject or the clip, '' where unknown.
+      box: (x, y, side) in pixels, the square that `jfrecon.prepare` chose for the face; None where nobody did.
     """
 
     image: np.ndarray
@@ -52,6 +53,7 @@ class Sample:
     truth: dict[str, np.ndarray] | None = None
     name: str = ''
     group: str = ''
+    box: tuple[float, float, float] | None = None
 
     def replace(self, **changes) -> Sample:
         """A copy with some attributes changed."""
@@ -69,6 +71,8 @@ def check(sample: Sample) -> Sample:
         raise Unreadable(f'principal point is {sample.principal.shape}, not (2,)')
     if sample.focal <= 0:
         raise Unreadable(f'focal length {sample.focal} is not positive')
+    if sample.box is not None and not (np.isfinite(sample.box).all() and sample.box[2] > 0):
+        raise Unreadable(f'{sample.box} is not a box')
     if mask is not None and (mask.dtype != np.uint8 or mask.shape != image.shape[:2]):
         raise Unreadable(f'mask is {mask.dtype} {mask.shape}, image is {image.shape[:2]}')
     if truth is not None:

@@ -7,11 +7,14 @@ give the same bytes.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import itertools
 import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ import msgpack
 import numpy as np
 from array_record.python import array_record_data_source, array_record_module
 
+from jfrecon import files
 from jfrecon.data import images
 from jfrecon.data.sample import TRUTH_FIELDS, Sample, Source, Unreadable, check
 from jfrecon.errors import UserError
@@ -56,38 +60,67 @@ def write(
         if SHARD_NAME.fullmatch(old.name.removesuffix('.tmp')):
             old.unlink()
     shards: list[dict[str, Any]] = []
-    groups: list[str] = []
     names: list[str] = []
-    writer, path, count = None, folder, 0
-    try:
+    groups: list[str] = []
+
+    def records() -> Iterator[bytes]:
         for sample in samples:
-            if writer is None:
-                path, count = folder / f'shard-{len(shards):05d}.array_record', 0
-                writer = array_record_module.ArrayRecordWriter(f'{path}.tmp', 'group_size:1')
-            writer.write(pack(sample, quality))
             names.append(sample.name)
             groups.append(sample.group)
-            count += 1
-            if count == shard_size:
-                closing, writer = writer, None
-                shards.append(_finish(closing, path, count))
+            yield pack(sample, quality)
             if progress is not None:
                 progress(len(names))
-        if writer is not None:
-            closing, writer = writer, None
-            shards.append(_finish(closing, path, count))
-    finally:
-        if writer is not None:  # interrupted: nothing half-written takes a shard's name
-            writer.close()
-            Path(f'{path}.tmp').unlink()
+
+    stream = records()
+    while shard := write_shard(folder, len(shards), itertools.islice(stream, shard_size)):
+        shards.append(shard)
     if not names:
         raise UserError(f'no samples to write to {folder}')
+    write_manifest(folder, shards, names, groups)
+    return len(names)
+
+
+def write_shard(folder: Path, number: int, records: Iterator[bytes]) -> dict[str, Any] | None:
+    """One shard, whole or not at all: its entry in the manifest, or None (and no file) where there is no record."""
+    first = next(records, None)
+    if first is None:
+        return None
+    path = folder / f'shard-{number:05d}.array_record'
+    temporary = Path(f'{path}.tmp')
+    writer, count = array_record_module.ArrayRecordWriter(str(temporary), 'group_size:1'), 0
+    try:
+        for record in itertools.chain([first], records):
+            with _said_clearly(path):
+                writer.write(record)
+            count += 1
+        with _said_clearly(path):
+            writer.close()
+    except BaseException:
+        with contextlib.suppress(RuntimeError):
+            writer.close()
+        temporary.unlink()
+        raise
+    with temporary.open('rb') as file:
+        digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    entry = {'file': path.name, 'count': count, 'bytes': temporary.stat().st_size, 'sha256': digest}
+    os.replace(temporary, path)
+    return entry
+
+
+@contextlib.contextmanager
+def _said_clearly(path: Path) -> Iterator[None]:
+    """ArrayRecord's errors, a full disk most likely, as the user's."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise UserError(f'{path} cannot be written: {str(error).split(";")[0]}') from error
+
+
+def write_manifest(folder: Path, shards: list[dict[str, Any]], names: list[str], groups: list[str]) -> None:
+    """What makes shards a complete set; to be called last."""
     manifest = {'format': FORMAT, 'version': VERSION, 'count': len(names), 'shards': shards}
     manifest |= {'names': names, 'groups': groups}
-    temporary = folder / f'{MANIFEST}.tmp'
-    temporary.write_text(json.dumps(manifest, indent=1))
-    os.replace(temporary, folder / MANIFEST)
-    return len(names)
+    files.write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
 
 
 class Shards(Source):
@@ -144,6 +177,7 @@ def pack(sample: Sample, quality: int | None = None) -> bytes:
         'truth': None if sample.truth is None else {k: _pack_array(sample.truth[k]) for k in TRUTH_FIELDS},
         'name': sample.name,
         'group': sample.group,
+        'box': sample.box,
     }
     return msgpack.packb(record)
 
@@ -156,6 +190,7 @@ def unpack(record: bytes) -> Sample:
             raise Unreadable(f'record version {fields["version"]!r} is not {VERSION}')
         image, _ = images.decode(fields['image'])
         truth = fields['truth']
+        box = fields.get('box')  # older shards have none
         sample = Sample(
             image=image,
             landmarks=_unpack_array(fields['landmarks']),
@@ -165,8 +200,9 @@ def unpack(record: bytes) -> Sample:
             truth=None if truth is None else {k: _unpack_array(truth[k]) for k in TRUTH_FIELDS},
             name=str(fields['name']),
             group=str(fields['group']),
+            box=None if box is None else (float(box[0]), float(box[1]), float(box[2])),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, msgpack.UnpackException) as error:
         raise Unreadable(f'not a record of version {VERSION} ({type(error).__name__}: {error})') from error
     return check(sample)
 
@@ -185,14 +221,6 @@ def _unpack_array(fields: dict[str, Any]) -> np.ndarray:
     if math.prod(shape) * dtype.itemsize != len(fields['data']):
         raise ValueError(f'{len(fields["data"])} bytes for shape {shape}')
     return np.frombuffer(fields['data'], dtype).reshape(shape)
-
-
-def _finish(writer: Any, path: Path, count: int) -> dict[str, Any]:
-    writer.close()
-    temporary = Path(f'{path}.tmp')
-    size = temporary.stat().st_size
-    os.replace(temporary, path)
-    return {'file': path.name, 'count': count, 'bytes': size}
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -43,15 +43,14 @@ class IdentityNet(nn.Module):
         return code * jax.lax.rsqrt(jnp.sum(jnp.square(code), -1, keepdims=True) + 1e-8)
 
 
-def similarity(photo: np.ndarray, rendering: np.ndarray, mask: np.ndarray) -> float:
-    """The cosine between the codes of two pictures of the same crop, in -1..1.
+def similarity(photos: np.ndarray, renderings: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Cosines [B] between the codes of pictures of the same crops, in -1..1.
 
-    photo, rendering: [H, W, 3] sRGB in 0..1, a square 1.8 times as wide as the landmarks' box. mask: [H, W] above 0.5
-    on the skin that both of them show.
+    photos, renderings: [B, H, W, 3] sRGB in 0..1, squares 1.8 times as wide as the landmarks' box. masks: [B, H, W]
+    above 0.5 on the skin that both of them show.
     """
-    seen = np.float32(np.asarray(mask) > 0.5)
-    a, b = codes(np.stack([photo, rendering]), np.stack([seen, seen]))
-    return float(a @ b)
+    seen = (np.asarray(masks) > 0.5).astype(np.float32)
+    return np.sum(codes(photos, seen) * codes(renderings, seen), axis=-1)
 
 
 def codes(images: np.ndarray, masks: np.ndarray, path: Path = WEIGHTS) -> np.ndarray:

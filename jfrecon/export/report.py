@@ -38,16 +38,20 @@ def write(
     results: metric -> who -> value. pictures: uint8 [N, H, W, 3], one row of panels per face, whose parts are named
     by ``columns``. metrics: a `metrics.jsonl` whose loss is drawn. notes: paragraphs of plain text.
     """
-    parts = [
+    parts = [_table(results) if results else '', _figure(pictures, columns)]
+    if metrics is not None and metrics.is_file():
+        parts += ['<h2>Loss</h2>', _curve(metrics)]
+    page(path, title, notes, parts)
+
+
+def page(path: Path, title: str, notes: Sequence[str], parts: Sequence[str]) -> None:
+    """Write a page in the style of all: a title, paragraphs of plain text, parts of HTML."""
+    head = [
         f'<!doctype html><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>',
         f'<h1>{html.escape(title)}</h1>',
         *(f'<p>{html.escape(note)}</p>' for note in notes),
-        _table(results) if results else '',
-        _figure(pictures, columns),
     ]
-    if metrics is not None and metrics.is_file():
-        parts += ['<h2>Loss</h2>', _curve(metrics)]
-    files.write_text(path, '\n'.join(parts))
+    files.write_text(path, '\n'.join([*head, *parts]))
 
 
 def montage(pictures: np.ndarray) -> np.ndarray:

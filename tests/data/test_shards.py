@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 
 import msgpack
 import numpy as np
@@ -189,6 +191,20 @@ def test_a_manifest_of_garbage(tmp_path):
     (tmp_path / shards.MANIFEST).write_bytes(b'\xff{')
     with pytest.raises(UserError, match='damaged'):
         shards.Shards(tmp_path)
+
+
+def test_a_disk_that_is_full(tmp_path):
+    """Played by the limit on the size of a file; the shards before it stay, nothing half-written does."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r'shard-00001.array_record cannot be written: .*too large'):
+            noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)  # 270 kB, whatever packs it
+            shards.write([sample(0), sample(1), Sample(noise), Sample(noise)], tmp_path, shard_size=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [path.name for path in tmp_path.iterdir()] == ['shard-00000.array_record']
 
 
 def test_doubles_are_not_stored():

@@ -1,0 +1,236 @@
+"""What there is to prepare: files in the order of the command, what is given for each, and hashes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from jfrecon.data import folder, images
+from jfrecon.data.prepare import clips, tables
+from jfrecon.data.prepare.faces import Given, Rejected
+from jfrecon.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """A photo or a video.
+
+    Attributes:
+      name: relative to the folder that holds all inputs.
+      path: where it is.
+      clip: whether it is a video.
+      group: the subject, or the video's name.
+      sha256: of the file.
+      known: what is given for it, or for its frames, by name; ``unnamed`` for other frames.
+      mask, mask_sha256: the picture of its mask, if there is one.
+    """
+
+    name: str
+    path: Path
+    clip: bool
+    group: str
+    sha256: str
+    known: Mapping[str, Given]
+    unnamed: Given
+    mask: Path | None = None
+    mask_sha256: str = ''
+
+    def record(self) -> dict[str, str]:
+        """What makes it the same input when a run goes on."""
+        return {
+            'name': self.name,
+            'sha256': self.sha256,
+            'group': self.group,
+            'mask_sha256': self.mask_sha256,
+        }
+
+
+class Seen(NamedTuple):
+    """A file's size and time of its last change, and its hash at that time."""
+
+    size: int
+    modified: int
+    sha256: str
+
+
+class Plan(NamedTuple):
+    """What there is to do, what is left out already, hashes by path, and given names that fit no file."""
+
+    inputs: list[Input]
+    rejected: list[Rejected]
+    hashed: dict[str, Seen]
+    unused: list[str]
+
+
+def plan(
+    paths: Sequence[Path],
+    landmarks: folder.LandmarkFile | None = None,
+    boxes: tuple[list[str], np.ndarray] | None = None,
+    masks: Path | None = None,
+    mask_suffix: str = '',
+    hashed: Mapping[str, Seen] | None = None,
+) -> Plan:
+    """The photos and videos among files and folders (with all that is below them), each content once.
+
+    Args:
+      paths: files and folders.
+      landmarks: rows that belong to the file of that name, or to its frame ``clip.mp4_000120``; a name may
+        leave out the first folders of a file's.
+      boxes: names and [N, 4] x, y, w, h, likewise.
+      masks, mask_suffix: see `folder.Folder`.
+      hashed: what an earlier run hashed; files that look unchanged are not read again.
+
+    Raises:
+      UserError: a path does not exist, there is nothing to do, or a name fits two files.
+    """
+    if masks is not None and not masks.is_dir():
+        raise UserError(f'no such folder: {masks}')
+    files, rejected = _listed(paths)
+    given, unused = tables.assign([name for name, _ in files], landmarks, boxes)
+    groups = tables.subjects([_absolute(path) for path in paths], files) if landmarks is None else {}
+    nothing = Given(
+        landmarks=None if landmarks is None else np.zeros((0, 68, 2)),
+        boxes=None if boxes is None else np.zeros((0, 4)),
+    )
+    belongs = {} if masks is None else _masks([path for _, path in files], _absolute(masks), mask_suffix)
+    masked = set(belongs.values())
+    found = []
+    for name, path in files:
+        suffix = path.suffix.lower()
+        if not os.path.isfile(path):  # a link that leads nowhere, a pipe that would block
+            rejected.append(Rejected(name, 'not a file'))
+        elif path in masked:
+            rejected.append(Rejected(name, 'a mask'))
+        elif suffix in images.SUFFIXES or suffix in clips.SUFFIXES:
+            found.append((name, path))
+        else:
+            rejected.append(Rejected(name, 'neither a photo nor a video by its name'))
+    used = {belongs[path] for _, path in found if path in belongs}
+    seen, closed = _hash([path for _, path in found] + sorted(used), hashed or {})
+    inputs: list[Input] = []
+    for name, path in found:
+        own = belongs.get(path)
+        if path in closed:
+            rejected.append(Rejected(name, closed[path]))
+            continue
+        if own is not None and own in closed:
+            rejected.append(Rejected(name, f'its mask {closed[own]}'))
+            continue
+        clip = path.suffix.lower() in clips.SUFFIXES
+        inputs.append(
+            Input(
+                name=name,
+                path=path,
+                clip=clip,
+                group=groups.get(name, name if clip else ''),
+                sha256=seen[path].sha256,
+                known=given.get(name, {}),
+                unnamed=nothing,
+                mask=own,
+                mask_sha256='' if own is None else seen[own].sha256,
+            )
+        )
+    inputs, copies = _once(inputs)
+    if not inputs:
+        raise UserError(f'there are no photos and no videos in {", ".join(map(str, paths[:3]))}')
+    return Plan(inputs, rejected + copies, {str(path): found for path, found in seen.items()}, unused)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _listed(paths: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[Rejected]]:
+    """(name, path) of all files, in order, and the folders that cannot be read."""
+    absolute = [_absolute(path) for path in paths]
+    for path in absolute:
+        if not os.path.lexists(path):
+            raise UserError(f'no such file or folder: {path}')
+    common = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in absolute]))
+    files: dict[Path, None] = {}
+    closed: list[OSError] = []
+    links: list[Path] = []
+    for path in absolute:
+        if not path.is_dir():
+            files[path] = None
+            continue
+        below = []
+        for at, folders, names in os.walk(path, onerror=closed.append):
+            below += [Path(at) / name for name in names]
+            links += [link for name in folders if (link := Path(at) / name).is_symlink()]
+        files |= dict.fromkeys(sorted(below))
+    rejected = [
+        Rejected(_name(Path(error.filename), common), f'cannot be read ({error.strerror})')
+        for error in closed
+    ]
+    rejected += [Rejected(_name(link, common), 'a link to a folder') for link in links]
+    return [(_name(path, common), path) for path in files], sorted(rejected)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))
+
+
+def _name(path: Path, common: Path) -> str:
+    """Text that any file and terminal can hold, whatever bytes a file is called by."""
+    return os.fsencode(path.relative_to(common).as_posix()).decode('utf-8', 'backslashreplace')
+
+
+def _masks(paths: list[Path], folder: Path, suffix: str) -> dict[Path, Path]:
+    """Photo -> its mask, where there is one."""
+    masks = {path: folder / f'{path.stem}{suffix}.png' for path in paths}
+    return {path: mask for path, mask in masks.items() if mask != path and os.path.isfile(mask)}
+
+
+def _hash(paths: list[Path], before: Mapping[str, Seen]) -> tuple[dict[Path, Seen], dict[Path, str]]:
+    """What was seen of the files, and of those that cannot be read, why."""
+
+    def look(path: Path) -> Seen | str:
+        try:
+            now = path.stat()
+            known = before.get(str(path))
+            if known is not None and known[:2] == (now.st_size, now.st_mtime_ns):
+                return known
+            return Seen(now.st_size, now.st_mtime_ns, digest(path))
+        except OSError as error:
+            return f'cannot be read ({error.strerror})'
+
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(total=len(paths), desc='hashing', unit='file', disable=None) as bar,
+    ):
+        seen, closed = {}, {}
+        for path, found in zip(paths, pool.map(look, paths)):
+            if isinstance(found, str):
+                closed[path] = found
+            else:
+                seen[path] = found
+            bar.update()
+    return seen, closed
+
+
+def _once(inputs: list[Input]) -> tuple[list[Input], list[Rejected]]:
+    """Each content once: the first of its files, of those for which something is given if there are any."""
+    first: dict[str, Input] = {}
+    for given in inputs:
+        kept = first.setdefault(given.sha256, given)
+        if given.known and not kept.known:
+            first[given.sha256] = given
+    return (
+        [given for given in inputs if first[given.sha256] is given],
+        [
+            Rejected(given.name, f'the same content as another (of {first[given.sha256].name})')
+            for given in inputs
+            if first[given.sha256] is not given
+        ],
+    )

@@ -1,0 +1,221 @@
+"""A preparation: inputs to parts, parts to shards. Where it was killed, the same preparation goes on.
+
+`DIR/prepare.json` is the record of the run, `DIR/parts` what is done but not yet in a complete set. Inputs
+are dealt out in blocks of `shard_size` photos, or one video; the faces of a block are a shard. A block whose
+inputs are all done is written, then noted, then its parts are removed: killed between any two of these, the
+same bytes are written again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import fcntl
+import functools
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from jfrecon import files
+from jfrecon.data import shards
+from jfrecon.data.prepare import clips, parts, workers
+from jfrecon.data.prepare.faces import Rejected, Settings
+from jfrecon.data.prepare.inputs import Input, Plan, Seen
+from jfrecon.errors import UserError
+
+RECORD, PARTS, HASHED, REJECTED = 'prepare.json', 'parts', 'hashed.json', 'rejected.csv'
+FORMAT, VERSION = 'jfrecon preparation', 1
+LIBRARIES = ('numpy', 'pillow', 'scikit-image', 'array_record')
+
+
+@contextlib.contextmanager
+def lock(out: Path) -> Iterator[None]:
+    """The folder, made where missing, for this process alone; a kill unlocks it. Raises ``UserError``."""
+    out.mkdir(parents=True, exist_ok=True)
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise UserError(f'another preparation is at work in {out}') from error
+    finally:
+        os.close(folder)
+
+
+def hashed(out: Path) -> dict[str, Seen]:
+    """What an interrupted run hashed, by path."""
+    try:
+        found = json.loads((out / PARTS / HASHED).read_text(encoding='utf-8'))
+        return {path: Seen(*row) for path, row in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def record(plan: Plan, settings: Settings, shard_size: int, tables: Mapping[str, str]) -> dict[str, Any]:
+    """What decides every byte of the shards: settings, hashes of tables and inputs, versions of libraries."""
+    libraries = {}
+    names = [*LIBRARIES, *(['face-alignment', 'torch'] if settings.align else [])]
+    for name in [*names, *(['av'] if any(given.clip for given in plan.inputs) else [])]:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            libraries[name] = metadata.version(name)
+    return {
+        'format': FORMAT,
+        'version': VERSION,
+        'settings': {**dataclasses.asdict(settings), 'shard_size': shard_size, **tables},
+        'libraries': libraries,
+        'inputs': [given.record() for given in plan.inputs],
+        'rejected': [list(row) for row in plan.rejected],
+    }
+
+
+def prepare(
+    plan: Plan, out: Path, settings: Settings, recorded: dict[str, Any], processes: int
+) -> list[Rejected]:
+    """Leaves complete shards in a locked folder, and `rejected.csv`; returns what is in that.
+
+    Raises ``UserError``: the folder holds something else, no face is found at all, a video wants PyAV.
+    """
+    if any(given.clip for given in plan.inputs):
+        clips.require()
+    _begin(out, recorded)
+    if not (out / shards.MANIFEST).exists():
+        files.write_json(out / PARTS / HASHED, plan.hashed)
+        _work(plan.inputs, out, settings, recorded, processes)
+    shutil.rmtree(out / PARTS, ignore_errors=True)
+    with (out / REJECTED).open(newline='', encoding='utf-8') as file:
+        return [Rejected(row['name'], row['reason']) for row in csv.DictReader(file)]
+
+
+def _begin(out: Path, recorded: dict[str, Any]) -> None:
+    path = out / RECORD
+    if not path.exists():
+        if (out / shards.MANIFEST).exists():
+            raise UserError(f'{out} holds shards already: choose another --out')
+        files.write_json(path, recorded)
+        return
+    try:
+        before = json.loads(path.read_text(encoding='utf-8'))
+        difference = _difference(before, recorded)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise UserError(f'{path} is damaged: choose another --out') from error
+    if difference:
+        raise UserError(
+            f'{out} holds another preparation: {difference}; choose another --out, or the old command'
+        )
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """The first thing in which a preparation differs from the one that began, in words; '' for none."""
+    for table in ('settings', 'libraries'):
+        old, new = before[table], now[table]
+        for name in old | new:
+            if old.get(name) != new.get(name):
+                return f'{name} was {old.get(name)}, is {new.get(name)}'
+    if (before['format'], before['version']) != (now['format'], now['version']):
+        return f'version {before["version"]} is not {now["version"]}'
+    if before['inputs'] == now['inputs']:
+        return ''
+    old = {row['name']: row for row in before['inputs']}
+    new = {row['name']: row for row in now['inputs']}
+    for name in old | new:
+        if name not in new:
+            return f'{name} is gone'
+        if name not in old:
+            return f'{name} is new'
+        if old[name] != new[name]:
+            return f'{name} has changed'
+    return 'the inputs have another order'
+
+
+def _work(
+    inputs: list[Input], out: Path, settings: Settings, recorded: dict[str, Any], processes: int
+) -> None:
+    folder = out / PARTS
+    blocks = _blocks(inputs, recorded['settings']['shard_size'])
+    notes = [_note(out, k) for k in range(len(blocks))]
+    written = next((k for k, note in enumerate(notes) if note is None), len(blocks))
+    entries: list[dict[str, Any]] = [note for note in notes[:written] if note is not None]
+    for block in blocks[:written]:
+        for number in block:
+            parts.remove(folder, number)
+    done = parts.finished(folder) | {number for block in blocks[:written] for number in block}
+    tasks = [(number, given) for number, given in enumerate(inputs) if number not in done]
+    make = functools.partial(parts.make, folder, settings)
+    with tqdm(total=len(inputs), initial=len(done), desc='preparing', unit='file', disable=None) as bar:
+        work = workers.each(make, tasks, processes)
+        while True:
+            while len(entries) < len(blocks) and done.issuperset(blocks[len(entries)]):
+                entries.append(_write(out, len(entries), blocks[len(entries)], entries))
+                bar.set_postfix(faces=sum(len(entry['names']) for entry in entries))
+            try:
+                task, answer = next(work)
+            except StopIteration:
+                break
+            if isinstance(answer, workers.Crashed):
+                reason = f'reading it crashes the process ({answer})'
+                parts.reject(folder, task[0], Rejected(task[1].name, reason))
+            done.add(task[0])
+            bar.update()
+    rejected = [*recorded['rejected'], *(row for entry in entries for row in entry['rejected'])]
+    files.write_text(out / REJECTED, _csv([Rejected(*row) for row in rejected]))
+    names = [name for entry in entries for name in entry['names']]
+    if not names:
+        raise UserError(f'there is no face in {len(inputs)} files: {out / REJECTED} has the reasons')
+    groups = [group for entry in entries for group in entry['groups']]
+    shards.write_manifest(out, [entry['shard'] for entry in entries if entry['shard']], names, groups)
+
+
+def _blocks(inputs: list[Input], photos: int) -> list[list[int]]:
+    """Numbers of the inputs that share a shard, so many photos at most, or one video."""
+    blocks: list[list[int]] = []
+    for number, given in enumerate(inputs):
+        if given.clip or not blocks or len(blocks[-1]) == photos or inputs[blocks[-1][0]].clip:
+            blocks.append([])
+        blocks[-1].append(number)
+    return blocks
+
+
+def _write(out: Path, block: int, numbers: list[int], before: list[dict[str, Any]]) -> dict[str, Any]:
+    """Writes a block's shard and its note, then forgets its parts."""
+    folder = out / PARTS
+    note: dict[str, Any] = {'names': [], 'groups': [], 'rejected': []}
+
+    def records() -> Iterator[bytes]:
+        for number in numbers:
+            for part in parts.load(folder, number):
+                note['names'] += part.names
+                note['groups'] += part.groups
+                note['rejected'] += part.rejected
+                yield from part.records
+
+    note['shard'] = shards.write_shard(out, sum(entry['shard'] is not None for entry in before), records())
+    files.write_json(folder / f'block-{block:05d}.json', note)
+    for number in numbers:
+        parts.remove(folder, number)
+    return note
+
+
+def _note(out: Path, block: int) -> dict[str, Any] | None:
+    """The note of a written block whose shard is there."""
+    try:
+        note = json.loads((out / PARTS / f'block-{block:05d}.json').read_text(encoding='utf-8'))
+        shard = note['shard']
+        return note if shard is None or (out / shard['file']).stat().st_size == shard['bytes'] else None
+    except (OSError, ValueError):
+        return None
+
+
+def _csv(rejected: list[Rejected]) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator='\n')
+    table.writerow(Rejected._fields)
+    table.writerows(rejected)
+    return text.getvalue()

@@ -1,0 +1,216 @@
+"""The command as users meet it: in a process of its own, on hostile files, under kills."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from jfrecon import prepare
+from jfrecon.data import build, shards
+from jfrecon.data.pipeline import examples, prepared_box
+from jfrecon.data.prepare.faces import Rejected
+from jfrecon.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+def command(*arguments: object) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, '-m', 'jfrecon.prepare', *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    process = command(*arguments)
+    said, complained = process.communicate(timeout=120)
+    return process.returncode, said, complained
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    """A dozen noisy photos with landmarks."""
+    folder, rng = tmp_path_factory.mktemp('photos'), np.random.default_rng(0)
+    names = [f'{k:02d}.png' for k in range(12)]
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (60, 70, 3), np.uint8)).save(folder / name)
+    points = rng.uniform(15, 50, (12, 68, 2)).astype(np.float32)
+    points[3] = np.nan
+    np.savez(folder.parent / 'landmarks.npz', filename=names, spots=points)
+    return folder
+
+
+def given(photos: Path) -> list[object]:
+    return [
+        photos,
+        f'--landmarks={photos.parent / "landmarks.npz"}',
+        '--landmarks_key=spots',
+        '--shard_size=3',
+    ]
+
+
+@pytest.fixture(scope='module')
+def alone(photos):
+    """What the photos become where nobody disturbs it."""
+    out = photos.parent / 'alone'
+    assert run(*given(photos), f'--out={out}')[0] == 0
+    return out
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """The astronaut, upright and as a turned camera's file with its lens, among files that are none."""
+    folder = tmp_path / 'hostile'
+    folder.mkdir()
+    picture = Image.fromarray(skimage.data.astronaut()[:240, 100:340])
+    picture.save(folder / 'astronaut.png')
+    turned, exif = picture.transpose(Image.Transpose.ROTATE_90), Image.Exif()
+    exif[0x0112] = 6
+    exif[0x8769] = {0xA405: 50}
+    turned.save(folder / 'turned.jpg', quality=95, exif=exif)
+    (folder / 'copy.png').write_bytes((folder / 'astronaut.png').read_bytes())
+    (folder / 'cut.jpg').write_bytes((folder / 'turned.jpg').read_bytes()[:6000])
+    (folder / 'text.jpg').write_text('hello')
+    (folder / 'empty.png').write_bytes(b'')
+    (folder / 'notes.txt').write_text('hello')
+    Image.new('1', (12_000, 12_000)).save(folder / 'bomb.png')
+    return folder
+
+
+def test_hostile_files_are_listed_and_the_others_prepared(hostile, tmp_path):
+    out = tmp_path / 'out'
+    code, said, complained = run(hostile, f'--out={out}', '--crop=box', '--processes=2')
+    assert code == 0 and complained == '', complained
+    assert said.startswith('2 faces from 6 files, 6 rejected (')
+    with (out / 'rejected.csv').open(newline='') as file:
+        rejected = {row['name']: row['reason'] for row in csv.DictReader(file)}
+    for name, reason in {
+        'copy.png': 'the same content as another (of astronaut.png)',
+        'cut.jpg': 'not a readable picture',
+        'text.jpg': 'not a readable picture',
+        'empty.png': 'the file is empty',
+        'notes.txt': 'neither a photo nor a video',
+        'bomb.png': '12000 x 12000 pixels are more than the limit',
+    }.items():
+        assert rejected.pop(name).startswith(reason)
+    assert not rejected
+    upright, turned = shards.Shards(out)
+    assert (upright.name, turned.name) == ('astronaut.png', 'turned.jpg')
+    # JPEG moved the detector's windows by a step at most, a tenth of them; the lens belongs to the whole
+    # photo, of 240 by 240 pixels, whose centre is the principal point.
+    np.testing.assert_allclose(turned.box, upright.box, atol=0.1 * upright.box[2])
+    assert np.isnan(upright.focal)
+    assert turned.focal == pytest.approx(50 / np.hypot(36, 24) * np.hypot(240, 240))
+    page = (out / 'contact.html').read_text()
+    assert 'contact-000.png' in page and (out / 'contact-000.png').is_file()
+
+
+def test_training_reads_it(alone, tmp_path):
+    config = build.ConfigDict({'data': {'source': 'shards', 'path': str(alone), 'crop': 'prepared'}})
+    faces = build.source(config, tmp_path)
+    assert len(faces) == 11 and build.rule(config)(faces[0]) == faces[0].box
+    options = {'size': 16, 'batch_size': 11, 'default_focal': 4.0}
+    ((chosen, _),) = examples(faces, rule=prepared_box(), **options)
+    ((around, _),) = examples(faces, **options)  # the landmarks' rule, of 1.6 as well
+    np.testing.assert_allclose(chosen.landmarks, around.landmarks, atol=1e-4)
+    assert chosen.landmark_weight.all()
+
+
+def test_mistakes_are_one_line_and_code_2(photos, tmp_path):
+    (tmp_path / 'file').write_text('in the way')
+    for arguments, named in [
+        ([photos / 'none', f'--out={tmp_path / "out"}'], 'no such file or folder'),
+        ([photos, f'--out={photos / "out"}'], 'lies in'),
+        ([photos, f'--out={tmp_path / "file" / "out"}'], 'file'),
+        ([photos, f'--out={tmp_path / "out"}', '--landmarks=none.npz'], 'no such landmark file'),
+        ([*given(photos), f'--out={tmp_path / "out"}', '--crop=box'], '--crop=box goes by boxes alone'),
+        ([photos, f'--out={tmp_path / "out"}', '--every=0'], 'must be positive'),
+    ]:
+        with pytest.raises((UserError, OSError), match=named):
+            prepare.main(list(map(str, arguments)))
+    code, said, complained = run(*arguments)
+    assert code == 2 and said == '' and complained.startswith('error: ') and complained.count('\n') == 1
+
+
+def test_help_has_an_example(capsys):
+    with pytest.raises(SystemExit) as exited:
+        prepare.main(['--help'])
+    assert exited.value.code == 0 and 'example: python -m jfrecon.prepare' in capsys.readouterr().out
+
+
+def test_ctrl_c_and_on(tmp_path):
+    """To the whole group of processes, as a terminal sends it, while they look for faces."""
+    folder, out = tmp_path / 'photos', tmp_path / 'out'
+    folder.mkdir()
+    for k in range(4):
+        Image.fromarray(skimage.data.astronaut()[:240, 100:340] // (k + 2) * (k + 2)).save(
+            folder / f'{k}.png'
+        )
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'jfrecon.prepare', str(folder), '--crop=box', f'--out={out}', '--processes=2'],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # a job in the background is born deaf to it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not list(out.glob('parts/*.part')):
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGINT)
+    _, complained = process.communicate(timeout=60)  # which also waits until no process holds on to its end
+    assert process.returncode == 130 and complained == 'interrupted\n'
+    code, said, _ = run(folder, '--crop=box', f'--out={out}')
+    assert code == 0 and said.startswith('4 faces from 4 files, 0 rejected')
+
+
+@pytest.mark.slow
+def test_killed_and_resumed(photos, alone, tmp_path):
+    """Four deaths at random moments; `experiments/prepare_survives` is the large one, with photographs."""
+    killed = tmp_path / 'killed'
+    begun = time.monotonic()
+    assert run(*given(photos), f'--out={tmp_path / "timed"}')[0] == 0
+    whole = time.monotonic() - begun
+    rng = np.random.default_rng(0)
+    for how in (signal.SIGKILL, signal.SIGTERM) * 2:
+        process = command(*given(photos), f'--out={killed}', f'--processes={rng.integers(1, 4)}')
+        try:
+            process.wait(rng.uniform(0.3, 0.8) * whole)
+        except subprocess.TimeoutExpired:
+            process.send_signal(how)
+        process.communicate()
+    code, said, _ = run(*given(photos), f'--out={killed}')
+    assert code == 0 and said.startswith('11 faces from 12 files, 1 rejected (1 no landmark is known)')
+    assert contents(killed) == contents(alone)
+
+
+def test_reasons_are_counted_without_their_details():
+    reasons = [
+        'cannot be read (a)',
+        '12 x 1,345 pixels are too few',
+        '7 x 3 pixels are too few',
+        'no face found',
+    ]
+    assert prepare.by_reason([Rejected('x', reason) for reason in reasons]) == {
+        'N x N pixels are too few': 2,
+        'cannot be read': 1,
+        'no face found': 1,
+    }
