@@ -8,7 +8,6 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from jfrecon.evaluation import alignment
-from jfrecon.evaluation.metrics import OUTER_EYE_CORNERS
 from jfrecon.geometry.closest import Surface
 
 Motion = tuple[float, np.ndarray, np.ndarray]  # scale, rotation [3, 3], translation [3]: see `alignment.apply`
@@ -74,8 +73,9 @@ def nme_after_icp(
     predicted: np.ndarray,
     vertices: np.ndarray,
     triangles: np.ndarray,
-    predicted_landmarks: np.ndarray,
-    true_landmarks: np.ndarray,
+    predicted_keypoints: np.ndarray,
+    true_keypoints: np.ndarray,
+    interocular: float,
     keep: float = 1.0,
 ) -> float:
     """Normalised mean error in percent, correspondences by ICP (cest 4.2, after Jackson et al. 2017).
@@ -83,19 +83,19 @@ def nme_after_icp(
         100 / N times the sum over i of |x_i - y_i| / d
 
     x_i: predicted points; y_i: the closest points of the true surface; d: the outer 3D interocular distance of the
-    truth. The prediction first comes to the truth by its landmarks, scale included, then rigidly by ICP: the paper does
+    truth. The prediction first comes to the truth by keypoints, scale included, then rigidly by ICP: the paper does
     not say whether its ICP may scale. Points that ``keep`` trims from the alignment still count in the error.
 
     Args:
       predicted: [N, 3] the vertices that count, any unit.
       vertices, triangles: [V, 3], [T, 3] the true surface.
-      predicted_landmarks, true_landmarks: [68, 3] in the frames of the two.
+      predicted_keypoints, true_keypoints: [K, 3] in the frames of the two, corresponding.
+      interocular: d, in the unit of the truth.
     """
-    moved = alignment.apply(*alignment.similarity(predicted_landmarks, true_landmarks), predicted)
+    moved = alignment.apply(*alignment.similarity(predicted_keypoints, true_keypoints), predicted)
     _, rotation, translation = align(vertices, triangles, moved, keep=keep)
     distance = Surface(vertices, triangles).closest((moved - translation) @ rotation)[0]
-    left, right = OUTER_EYE_CORNERS
-    return float(100 * distance.mean() / np.linalg.norm(true_landmarks[left] - true_landmarks[right]))
+    return float(100 * distance.mean() / interocular)
 
 
 def _match(surface: Surface, points: np.ndarray, motion: Motion, count: int) -> _Pairs:

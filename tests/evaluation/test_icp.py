@@ -108,21 +108,21 @@ def test_nme_by_hand():
     # points 3 mm outside the corners of a symmetric ball: no rigid motion helps, 6% of 50 mm between the eyes
     ball = trimesh.creation.icosphere(3, 40.0)
     landmarks = np.random.default_rng(8).normal(size=(68, 3)) * 30
-    landmarks[36], landmarks[45] = [-25, 10, 0], [25, 10, 0]
-    found = icp.nme_after_icp(ball.vertices * 43 / 40, ball.vertices, ball.faces, landmarks, landmarks)
+    found = icp.nme_after_icp(ball.vertices * 43 / 40, ball.vertices, ball.faces, landmarks, landmarks, 50.0)
     assert found == pytest.approx(100 * 3 / 50, rel=1e-6)
 
 
 def test_nme_sees_shape_and_not_pose(face):
     vertices, triangles, ids = face
-    assert icp.nme_after_icp(vertices, vertices, triangles, vertices[ids], vertices[ids]) < 1e-9
+    span = np.linalg.norm(vertices[ids[36]] - vertices[ids[45]])
+    assert icp.nme_after_icp(vertices, vertices, triangles, vertices[ids], vertices[ids], span) < 1e-9
     rng = np.random.default_rng(9)
     other = vertices * [1.05, 0.97, 1.1]
     landmarks = other[ids] + rng.normal(size=(68, 3))
-    found = icp.nme_after_icp(other, vertices, triangles, landmarks, vertices[ids])
+    found = icp.nme_after_icp(other, vertices, triangles, landmarks, vertices[ids], span)
     assert 0.5 < found < 10
     again = icp.nme_after_icp(
-        moved(other, 0.01, (2, 1, -1)), vertices, triangles, moved(landmarks, 0.01, (2, 1, -1)), vertices[ids]
+        moved(other, 0.01, (2, 1, -1)), vertices, triangles, moved(landmarks, 0.01, (2, 1, -1)), vertices[ids], span
     )
     assert again == pytest.approx(found, rel=1e-4)
 
@@ -132,4 +132,4 @@ def test_nme_counts_no_pose_that_landmarks_leave(face):
     wrong = moved(vertices[ids], turn=(0.03, 0.05, -0.02), shift=(1, 2, -3))  # landmarks that agree on a wrong pose
     predicted = moved(vertices, turn=(1, 0, 0.5))
     landmarks = moved(wrong, turn=(1, 0, 0.5))
-    assert icp.nme_after_icp(predicted, vertices, triangles, landmarks, vertices[ids]) < 1e-4
+    assert icp.nme_after_icp(predicted, vertices, triangles, landmarks, vertices[ids], 90.0) < 1e-4

@@ -135,13 +135,8 @@ def scan_to_mesh(predictor: Predictor, vertices: np.ndarray, scan: Scan) -> np.n
 def nme_after_icp(predictor: Predictor, vertices: np.ndarray, scan: Scan) -> float:
     """Cest's error in percent of the outer interocular distance, over `region`."""
     model = predictor.model
-    predicted, true = (_as_68(points) for points in (seven(model, vertices), scan.landmarks))
     measured = np.asarray(vertices)[region(model)]
-    return icp.nme_after_icp(measured, scan.vertices, scan.triangles, predicted, true)
-
-
-def _as_68(points: np.ndarray) -> np.ndarray:
-    """[68, 3]: seven points in turn, the eyes' outer corners at their own ids, for what only aligns on them."""
-    which = np.arange(68) % POINTS
-    which[list(now.LANDMARKS)] = np.arange(POINTS)
-    return points[which]
+    interocular = float(np.linalg.norm(scan.landmarks[0] - scan.landmarks[3]))  # the outer corners of the eyes
+    return icp.nme_after_icp(
+        measured, scan.vertices, scan.triangles, seven(model, vertices), scan.landmarks, interocular
+    )
