@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jfrecon.evaluation import baseline, identity, metrics
+from jfrecon.evaluation import baseline, metrics
 from jfrecon.evaluation.predict import Predictor
 from jfrecon.morphable import model as morphable
 from jfrecon.render import face as faces
@@ -50,7 +50,6 @@ def score(
     vertices, linear, coverage = np.asarray(face.vertices), np.asarray(linear), np.asarray(coverage)
     target_linear = np.asarray(colour.srgb_to_linear(jnp.asarray(batch.image)))
     image, ids = np.asarray(batch.image), np.asarray(model.landmark_ids)
-    masks, renderings = np.zeros(image.shape[:3]), np.zeros_like(image)
     rows = []
     for i in range(count):
         mask = np.asarray(batch.mask[i] if truth is None else truth.face[i])
@@ -58,8 +57,7 @@ def score(
             baseline.fitted_gain(linear[i], target_linear[i], mask * coverage[i]) if fit_gain else np.ones(3)
         )
         rendered = np.asarray(colour.linear_to_srgb(jnp.asarray(linear[i] * gain))).clip(0, 1)
-        renderings[i] = rendered = rendered * coverage[i][..., None]
-        masks[i] = mask * coverage[i]
+        rendered = rendered * coverage[i][..., None]
         row = {
             'photometric_l1': metrics.photometric_l1(rendered, image[i], mask),
             'psnr': metrics.psnr(rendered, image[i], mask),
@@ -71,8 +69,7 @@ def score(
         if truth is not None:
             row['vertex_error_mm'] = metrics.vertex_error_mm(vertices[i], np.asarray(truth.vertices[i]), ids)
         rows.append(row)
-    alike = identity.similarity(image, renderings, masks)
-    return [row | {'identity_similarity': float(alike[i])} for i, row in enumerate(rows)]
+    return rows
 
 
 def evaluate(
