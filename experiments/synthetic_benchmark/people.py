@@ -21,7 +21,7 @@ from jfrecon.morphable import makehuman, skin
 SEEDS = {'makehuman': 90_001, 'ict': 90_002}
 SIZE = 256  # pixels of a photograph
 TEXTURE = 512
-EXPOSURE = 0.3  # linear luminance that half of the cameras' automatic exposure aims at
+EXPOSURE = 0.3  # linear luminance of skin that the camera aims at, and goes half of the way to (in its logarithm)
 
 
 @dataclasses.dataclass(frozen=True)

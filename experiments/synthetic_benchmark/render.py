@@ -13,7 +13,7 @@ from jfrecon.geometry import uv
 from jfrecon.morphable.head import EYE, SKIN, TEETH
 from jfrecon.shading import colour
 
-DEPTH = 5  # vertices of a path: four bounces
+DEPTH = 5  # of Mitsuba's: a path scatters up to four times
 SAMPLES = 128  # camera rays of a pixel
 ENAMEL, GUMS = (0.66, 0.61, 0.52), (0.28, 0.07, 0.06)
 
