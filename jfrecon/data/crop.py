@@ -162,6 +162,29 @@ def crop(sample: Sample, box: Box, size: int, default_focal: float, forehead: fl
     )
 
 
+def shrink(sample: Sample, box: Box, size: int) -> Sample:
+    """The sample as it is, or averaged in blocks of whole pixels as far as crops of ``size`` lose nothing by it.
+
+    Twice the crop's resolution is left, or more: cutting one of the many crops that training takes from a photo costs
+    by the pixels of the photo. Drops truth.
+    """
+    factor = int(box.side / size / 2)
+    if factor < 2:
+        return sample.replace(truth=None)
+    height, width = sample.image.shape[:2]
+    centre = np.array([width / 2, height / 2], np.float32)
+    average = lambda values: np.asarray(Image.fromarray(values).reduce(factor))
+    return sample.replace(
+        image=average(sample.image),
+        landmarks=sample.landmarks / np.float32(factor),
+        mask=None if sample.mask is None else average(sample.mask),
+        focal=sample.focal / factor,
+        principal=np.where(np.isfinite(sample.principal), sample.principal, centre) / np.float32(factor),
+        box=None if sample.box is None else tuple(value / factor for value in sample.box),
+        truth=None,
+    )
+
+
 def flip(sample: Sample) -> Sample:
     """The mirrored photo: x -> width - x, landmarks renamed (a left eye becomes a right one). Drops truth."""
     width = sample.image.shape[1]

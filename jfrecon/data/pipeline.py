@@ -23,6 +23,7 @@ from jfrecon.data.crop import (
     jitter_box,
     jitter_colour,
     require_face,
+    shrink,
     whole_image,
 )
 from jfrecon.data.sample import TRUTH_FIELDS, Sample, Source, Unreadable
@@ -57,14 +58,15 @@ def prepared_box() -> BoxRule:
 class Boxed(Source):
     """A source in which samples that the box rule cannot cut are unreadable too.
 
-    With ``memory`` it remembers the first samples that it reads, up to so many bytes of images, and leaves their ground
-    truth behind: to read and decode a small set anew in every epoch costs a small network on a CPU a part of each step.
+    With ``size`` samples are for training on crops of so many pixels: shrunk to what those need (`crop.shrink`), without
+    ground truth, and the first `MEMORY` bytes of images are remembered. To decode a small set anew in every epoch and to
+    cut its photos at full resolution costs a small network on a CPU as much as half a step.
     """
 
-    def __init__(self, source: Source, rule: BoxRule, memory: int = 0):
+    def __init__(self, source: Source, rule: BoxRule, size: int | None = None):
         super().__init__()
         self._source, self.rule = source, rule
-        self._memory = self._room = memory
+        self._size, self._room = size, MEMORY
         self._kept: dict[int, Sample] = {}
 
     def __len__(self) -> int:
@@ -76,9 +78,9 @@ class Boxed(Source):
             return kept
         sample = self._source.read(index)
         require_face(self.rule(sample), sample.image)
-        if not self._memory:
+        if self._size is None:
             return sample
-        sample = sample.replace(truth=None)
+        sample = shrink(sample, self.rule(sample), self._size)
         with self._lock:
             if sample.image.nbytes <= self._room and index not in self._kept:
                 self._kept[index] = sample
@@ -142,13 +144,13 @@ def batches(
             f'batch size {batch_size} is not divisible by {process_count} processes x {frames} frames'
         )
     clips = _clips(source, frames)
-    boxed = Boxed(source, rule, MEMORY)
+    boxed = Boxed(source, rule, size)
 
     def load(clip: int, rng: np.random.Generator) -> list[tuple[int, Sample]]:
         rows = []
         for index, sample in _readable_frames(boxed, clips, clip, frames, rng):
             box = rule(sample) if jitter is None else jitter_box(rule(sample), jitter, rng)
-            cut = crop(sample.replace(truth=None), box, size, default_focal, forehead)
+            cut = crop(sample, box, size, default_focal, forehead)
             if jitter is not None:
                 cut = cut.replace(image=jitter_colour(cut.image, jitter, rng))
                 cut = flip(cut) if rng.random() < jitter.flip else cut
