@@ -58,9 +58,9 @@ def prepared_box() -> BoxRule:
 class Boxed(Source):
     """A source in which samples that the box rule cannot cut are unreadable too.
 
-    With ``size`` samples are for training on crops of so many pixels: shrunk to what those need (`crop.shrink`), without
-    ground truth, and the first `MEMORY` bytes of images are remembered. To decode a small set anew in every epoch and to
-    cut its photos at full resolution costs a small network on a CPU as much as half a step.
+    With ``size`` samples are for training on crops of so many pixels: shrunk to what those need (`crop.shrink`),
+    without ground truth, and the first `MEMORY` bytes of images are remembered. To decode a small set anew in every
+    epoch and to cut its photos at full resolution costs a small network on a CPU as much as half a step.
     """
 
     def __init__(self, source: Source, rule: BoxRule, size: int | None = None):
