@@ -107,7 +107,7 @@ def photo_config(synthetic: ConfigDict, start: Path, quick: bool) -> ConfigDict:
     config.loss.albedo = 3e-5
     config.data.jitter.update(scale=0.05, shift=0.03, colour=0.1)
     if not quick:
-        config.steps = 5_500
+        config.steps = 7_500
     return config
 
 
