@@ -146,7 +146,8 @@ def _view(version: Version, key: jax.Array) -> scenes.Scene:
 def _unseen(random: np.random.Generator, names: tuple[str, ...]) -> np.ndarray:
     """Weights [K] of targets that the identity basis hardly holds: some childhood, and a face that is not symmetric."""
     weights = np.zeros(len(names))
-    lopsided = [k for k, name in enumerate(names) if name.startswith('asym-')]
+    # the teeth do not follow a jaw that is moved to one side, and come out of its skin
+    lopsided = [k for k, name in enumerate(names) if name.startswith('asym-') and not name.startswith('asym-jaw-')]
     children = [k for k, name in enumerate(names) if name.endswith('-child')]
     if not names:
         return weights

@@ -313,6 +313,39 @@ def test_targets_are_read(tmp_path):
     assert not makehuman.read_target(tmp_path / 'empty.target', 9).any()
 
 
+def test_single_targets_move_what_their_files_say(head, mirror):
+    """Against the files, read here, up to a similarity; left against right; and by what moves."""
+    targets, mean = makehuman.targets(), np.asarray(head.model.mean, float)
+    assert len(targets) > 200 and {moved.shape for moved in targets.values()} == {mean.shape}
+    data = makehuman.folder() / 'mpfb2'
+    base = obj.read(data / '3dobjs/base.obj')
+    ids = np.unique(base.polygons[makehuman._regions(base)[0] >= 0])
+
+    def raw(name):
+        text = gzip.decompress(next((data / 'targets').rglob(f'{name}.target.gz')).read_bytes()).decode()
+        rows = np.array([line.split() for line in text.splitlines() if line and line[0] != '#'], float)
+        moved = np.zeros((len(base.vertices), 3))
+        moved[rows[:, 0].astype(int)] = 100 * rows[:, 1:]  # decimetres
+        return moved[ids]
+
+    p = mean - mean.mean(0)
+    motions = [np.tile(axis, (len(p), 1)) for axis in np.eye(3)] + [np.cross(axis, p) for axis in np.eye(3)] + [p]
+    design = np.stack([motion.ravel() for motion in motions], 1)
+    for name, expected in (
+        ('asian-female-child', raw('asian-female-child') - raw('asian-female-young')),
+        ('asym-jaw-3-r', raw('asym-jaw-3-r')),
+    ):
+        left = (expected - targets[name]).ravel()
+        left = left - design @ np.linalg.lstsq(design, left, rcond=None)[0]
+        assert np.abs(targets[name]).max() > 5 and np.abs(left).max() < 1e-3, name  # mm; float32
+
+    right, left = (targets[f'asym-jaw-3-{side}'] for side in 'rl')
+    face = np.asarray(head.face_vertices)
+    np.testing.assert_allclose(right[face[mirror]], left[face] * FLIP, atol=0.05)  # mm: the files' own rounding
+    chin, bridge = (np.asarray(head.model.landmark_ids)[k] for k in (8, 27))
+    assert abs(right[chin, 0]) > 5 > 5 * np.abs(right[bridge]).max()
+
+
 def test_obj_reader(tmp_path):
     file = tmp_path / 'a.obj'
     file.write_text(
