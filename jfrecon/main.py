@@ -49,7 +49,8 @@ def main() -> int:
     join(DISTRIBUTED.value)
 
     # After the flags, because it takes seconds, and after joining, because it may touch the devices.
-    from jfrecon.training.loop import Diverged, train
+    from jfrecon.training.loop import Diverged
+    from jfrecon.training.stages import train
     from jfrecon.training.step import share_cores
 
     workdir = WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS['config']))

@@ -87,6 +87,19 @@ class MorphableModel:
 
 
 @struct.dataclass
+class Maps:
+    """Reflectance in UV, with what no morphable model spans.
+
+    Attributes:
+      diffuse: [..., S, S, 3] linear albedo.
+      specular: [..., S, S, 1] weight of the specular lobe.
+    """
+
+    diffuse: Array
+    specular: Array
+
+
+@struct.dataclass
 class FaceParameters:
     """The semantic code of one face, dib21's chi (3.2).
 
@@ -97,6 +110,7 @@ class FaceParameters:
       rotation: [..., 3] axis-angle, radians, model to camera space.
       translation: [..., 3] mm, camera space: p_camera = R p_model + t.
       light: [..., L², 3] spherical-harmonics radiance in camera space, real orthonormal basis, index l² + l + m.
+      maps: reflectance that takes the place of ``albedo``'s, or None.
     """
 
     identity: Array
@@ -105,6 +119,7 @@ class FaceParameters:
     rotation: Array
     translation: Array
     light: Array
+    maps: Maps | None = None
 
 
 @struct.dataclass

@@ -14,6 +14,9 @@ os.environ.setdefault(
     'JAX_COMPILATION_CACHE_DIR', str(Path(__file__).parents[1] / '.pytest_cache' / 'compiled')
 )
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+# Most of the suite's time is compilation. The passes that are left out make programs faster, not different; quickstart
+# and experiments run with them.
+os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 
 assert 'jax' not in sys.modules, 'JAX was imported before it could be told'
 

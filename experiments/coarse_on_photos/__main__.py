@@ -83,7 +83,7 @@ def split(folder: Path, seed: int = 0) -> tuple[Folder, Folder]:
 
 def synthetic_config(ict: Path, quick: bool) -> ConfigDict:
     """Stage I on synthetic faces with the ICT head."""
-    config = dib21.get_config('quicktest' if quick else 'cpu')
+    config = dib21.get_config('quicktest+base' if quick else 'cpu+base')
     config.model.name = 'ict'
     config.model.path = str(ict)
     config.network.scales.albedo = 2.0  # what was missing in photographs was the albedo

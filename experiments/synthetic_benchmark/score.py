@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jfrecon.evaluation import layers, metrics, normals, surface
+from jfrecon.evaluation import identity, layers, metrics, normals, surface
 from jfrecon.evaluation.predict import Predictor, Reconstruction
 
 INNER = slice(17, 68)  # the jaw's landmarks are elsewhere on every head
@@ -29,11 +29,13 @@ def score(
     photo, mask = image / np.float32(255), truth['mask'].astype(np.float32)
     predicted = {'final': drawn['photo'], 'diffuse': drawn['albedo'], 'specular': drawn['specular'][..., None]}
     wanted = {'final': photo, 'diffuse': truth['diffuse'], 'specular': truth['specular'][..., None]}
+    alike = identity.similarity(photo[None], drawn['photo'][None], (mask * drawn['coverage'])[None])
     directions = normals.normal_error(drawn['normal'], truth['normal'], mask)
     return {
         'vertex_error_mm': vertex,
         'normal_error_rad': normal,
         'landmark_nme': metrics.landmark_nme(found.landmarks2d, truth['landmarks2d'], INNER_ONLY),
+        'identity_similarity': float(alike[0]),
         'final_l1': metrics.photometric_l1(drawn['photo'], photo, mask),
         **layers.layer_scores(predicted, wanted, mask),
         **{f'normal_map_{name}': value for name, value in directions.items()},

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from jfrecon.evaluation import baseline, metrics
+from jfrecon.evaluation import baseline, identity, metrics
 from jfrecon.evaluation.predict import Predictor
 from jfrecon.morphable import model as morphable
 from jfrecon.render import face as faces
@@ -24,9 +24,8 @@ def _render(
     model: MorphableModel, chi: FaceParameters, camera: Pinhole, size: tuple[int, int], roughness: float
 ) -> tuple[faces.Surface, jax.Array, jax.Array]:
     face = faces.surface(model, chi, camera)
-    seen = faces.fragments(model, face, size)
-    linear, coverage = faces.picture(model, seen, faces.colours(face, chi.light, roughness))
-    return face, linear, coverage
+    drawn = faces.layers(model, face, chi, faces.fragments(model, face, size), roughness)
+    return face, drawn.radiance, drawn.coverage
 
 
 def score(
@@ -50,6 +49,7 @@ def score(
     vertices, linear, coverage = np.asarray(face.vertices), np.asarray(linear), np.asarray(coverage)
     target_linear = np.asarray(colour.srgb_to_linear(jnp.asarray(batch.image)))
     image, ids = np.asarray(batch.image), np.asarray(model.landmark_ids)
+    masks, renderings = np.zeros(image.shape[:3]), np.zeros_like(image)
     rows = []
     for i in range(count):
         mask = np.asarray(batch.mask[i] if truth is None else truth.face[i])
@@ -57,7 +57,8 @@ def score(
             baseline.fitted_gain(linear[i], target_linear[i], mask * coverage[i]) if fit_gain else np.ones(3)
         )
         rendered = np.asarray(colour.linear_to_srgb(jnp.asarray(linear[i] * gain))).clip(0, 1)
-        rendered = rendered * coverage[i][..., None]
+        renderings[i] = rendered = rendered * coverage[i][..., None]
+        masks[i] = mask * coverage[i]
         row = {
             'photometric_l1': metrics.photometric_l1(rendered, image[i], mask),
             'psnr': metrics.psnr(rendered, image[i], mask),
@@ -69,7 +70,8 @@ def score(
         if truth is not None:
             row['vertex_error_mm'] = metrics.vertex_error_mm(vertices[i], np.asarray(truth.vertices[i]), ids)
         rows.append(row)
-    return rows
+    alike = identity.similarity(image, renderings, masks)
+    return [row | {'identity_similarity': float(alike[i])} for i, row in enumerate(rows)]
 
 
 def evaluate(

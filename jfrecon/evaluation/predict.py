@@ -21,7 +21,6 @@ from jfrecon.data.sample import Source
 from jfrecon.errors import UserError
 from jfrecon.evaluation import baseline
 from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import vectors
 from jfrecon.methods.method import ModelState, Params
 from jfrecon.morphable import model as morphable
 from jfrecon.render import face as faces
@@ -192,13 +191,11 @@ def _layers(
     model: MorphableModel, chi: FaceParameters, camera: Pinhole, size: tuple[int, int], roughness: float
 ) -> dict[str, jax.Array]:
     face = faces.surface(model, chi, camera)
-    stacked = [face.normals, face.diffuse, face.specular, faces.colours(face, chi.light, roughness)]
-    drawn, coverage = faces.picture(model, faces.fragments(model, face, size), jnp.concatenate(stacked, -1))
-    normal, albedo, specular, radiance = jnp.split(drawn, [3, 6, 7], -1)
+    drawn = faces.layers(model, face, chi, faces.fragments(model, face, size), roughness)
     return {
-        'normal': vectors.normalise(normal),
-        'albedo': albedo,
-        'specular': specular[..., 0],
-        'photo': jnp.clip(colour.linear_to_srgb(radiance), 0, 1) * coverage[..., None],
-        'coverage': coverage,
+        'normal': drawn.normal,
+        'albedo': drawn.diffuse,
+        'specular': drawn.specular[..., 0],
+        'photo': jnp.clip(colour.linear_to_srgb(drawn.radiance), 0, 1) * drawn.coverage[..., None],
+        'coverage': drawn.coverage,
     }

@@ -94,6 +94,14 @@ def _planar_weights(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(safe)[:, None], np.stack([1 - b1 - b2, b1, b2], -1), -1)
 
 
+def of_vertices(topology: Topology, count: int) -> np.ndarray:
+    """[count, 2] texture coordinates of the vertices; of one on a seam, those of its first triangle."""
+    found = np.zeros((count, 2), np.float32)
+    triangles, corners = np.asarray(topology.triangles).ravel(), np.asarray(topology.uv_triangles).ravel()
+    found[triangles[::-1]] = np.asarray(topology.uv)[corners[::-1]]  # the first is written last
+    return found
+
+
 def to_uv(texels: TexelMap, attributes: jax.Array) -> jax.Array:
     """Interpolates vertex attributes [..., V, C] into a UV map [..., S, S, C], zero beyond the margin."""
     ids, w = jnp.asarray(texels.vertices), jnp.asarray(texels.barycentric).astype(attributes.dtype)[..., None]

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from flax import struct
 
 from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import mesh, rotations, vectors
+from jfrecon.geometry import mesh, rotations, uv, vectors
 from jfrecon.morphable import model as morphable
 from jfrecon.render import fragments as hits
 from jfrecon.render import raster, vertex
-from jfrecon.shading import colour
+from jfrecon.shading import brdf, colour
 from jfrecon.types import Camera, FaceParameters, Fragments, MorphableModel
 
 
@@ -72,10 +72,53 @@ def picture(
     return images, (seen.triangle >= 0).astype(images.dtype)
 
 
+@struct.dataclass
+class Layers:
+    """Pictures of a face, 0 where it is not; linear.
+
+    Attributes:
+      normal: [B, H, W, 3] unit, camera space.
+      diffuse: [B, H, W, 3] albedo, specular: [B, H, W, 1] weight.
+      radiance: [B, H, W, 3] as the vertex renderer has it.
+      coverage: [B, H, W] 1 where the face is.
+    """
+
+    normal: jax.Array
+    diffuse: jax.Array
+    specular: jax.Array
+    radiance: jax.Array
+    coverage: jax.Array
+
+
+def layers(model: MorphableModel, face: Surface, chi: FaceParameters, seen: Fragments, roughness: float) -> Layers:
+    """What the camera sees in fragments, with the albedo of the vertices or, where chi has maps, that of the maps.
+
+    With maps irradiance and gloss are interpolated between the vertices and meet the albedo in the pixel.
+    """
+    view = vectors.normalise(-face.vertices)
+    white = vertex.irradiance(face.normals, chi.light)
+    gloss = vertex.gloss(face.normals, view, chi.light, roughness)
+    if chi.maps is None:
+        shaded = brdf.blend(face.specular, face.diffuse * white, gloss)
+        drawn, coverage = picture(
+            model, seen, jnp.concatenate([face.normals, face.diffuse, face.specular, shaded], -1)
+        )
+        normal, diffuse, specular, radiance = jnp.split(drawn, [3, 6, 7], -1)
+    else:
+        drawn, coverage = picture(model, seen, jnp.concatenate([face.normals, white, gloss], -1))
+        normal, white, gloss = jnp.split(drawn, 3, -1)
+        corners = jnp.broadcast_to(jnp.asarray(model.topology.uv), (len(drawn), *model.topology.uv.shape))
+        place = jax.vmap(hits.interpolate, in_axes=(0, None, 0))(seen, model.topology.uv_triangles, corners)
+        look_up = lambda values: uv.sample(values, place.reshape(len(place), -1, 2)).reshape(*coverage.shape, -1)
+        diffuse, specular = (look_up(values) * coverage[..., None] for values in (chi.maps.diffuse, chi.maps.specular))
+        radiance = brdf.blend(specular, diffuse * white, gloss)
+    return Layers(vectors.normalise(normal), diffuse, specular, radiance, coverage)
+
+
 def photo(
     model: MorphableModel, chi: FaceParameters, camera: Camera, size: tuple[int, int], roughness: float
 ) -> tuple[jax.Array, jax.Array]:
     """The re-rendered photograph, sRGB [B, H, W, 3] in 0..1 and black where no face is, and coverage [B, H, W]."""
     face = surface(model, chi, camera)
-    image, coverage = picture(model, fragments(model, face, size), colours(face, chi.light, roughness))
-    return jnp.clip(colour.linear_to_srgb(image), 0, 1) * coverage[..., None], coverage
+    drawn = layers(model, face, chi, fragments(model, face, size), roughness)
+    return jnp.clip(colour.linear_to_srgb(drawn.radiance), 0, 1) * drawn.coverage[..., None], drawn.coverage

@@ -35,10 +35,10 @@ def _rows(model, chi, image, camera, roughness):
     # a lamp behind the viewer's left shoulder and a dim room: shows shape without flattering it
     studio = sh.directional(jnp.array([-0.4, 0.5, 0.77]), jnp.full(3, 2.2), 3).at[0].add(0.35 * sh.GREY)
     clay = jnp.full_like(face.diffuse, 0.6) * vertex.irradiance(face.normals, studio)
-    layers = jnp.concatenate([faces.colours(face, chi.light, roughness), clay, face.diffuse], -1)
-    drawn, coverage = faces.picture(model, seen, layers)
-    rendering, geometry, albedo = jnp.split(colour.linear_to_srgb(drawn), 3, -1)
-    coverage = coverage[..., None]
+    drawn = faces.layers(model, face, chi, seen, roughness)
+    pictures = drawn.radiance, faces.picture(model, seen, clay)[0], drawn.diffuse
+    rendering, geometry, albedo = map(colour.linear_to_srgb, pictures)
+    coverage = drawn.coverage[..., None]
     overlay = coverage * rendering + (1 - coverage) * image
     columns = [image, overlay, geometry * coverage, albedo * coverage, sphere(chi.light, height, width)]
     return jnp.concatenate(columns, -2)

@@ -107,12 +107,13 @@ def load(directory: str | Path) -> tuple[dict[str, Any], int, Params, ModelState
     """What inference needs of the newest checkpoint that can be read: config, step, params, model state.
 
     Args:
-      directory: a run's working directory, its ``checkpoints``, or one checkpoint in there.
+      directory: a run's working directory (of a run in stages: the last stage that has a checkpoint counts), its
+        ``checkpoints``, or one checkpoint in there.
 
     Raises:
       UserError: there is no checkpoint, or it cannot be read.
     """
-    path = Path(directory).absolute()
+    path = _last_stage(Path(directory).absolute())
     single = path.name.isdigit() and (path / 'network').is_dir()
     folder = path.parent if single else path / FOLDER if (path / FOLDER).is_dir() else path
     if not folder.is_dir():
@@ -137,6 +138,12 @@ def load(directory: str | Path) -> tuple[dict[str, Any], int, Params, ModelState
     if steps:
         raise UserError(f'{directory}: damaged, no checkpoint in it can be read')
     raise UserError(f'{directory}: no checkpoint here; train one with python -m jfrecon.main')
+
+
+def _last_stage(workdir: Path) -> Path:
+    """The folder of the last of a run's stages that has a checkpoint; ``workdir`` itself of a run without stages."""
+    begun = {step.parents[1] for step in workdir.glob(f'[1-9]_*/{FOLDER}/*') if step.name.isdigit()}
+    return max(begun, default=workdir)
 
 
 def load_network(directory: str | Path, params: Params, model_state: ModelState) -> tuple[Params, ModelState]:

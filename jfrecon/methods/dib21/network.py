@@ -1,4 +1,4 @@
-"""E of dib21 (3, figure 2): one photograph -> the semantic code chi of the face in it."""
+"""E, D1 and D2 of dib21 (3, figure 2): one photograph -> the semantic code chi of the face in it, and increments."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jfrecon.nets.decoder import Decoder
 from jfrecon.nets.encoder import Encoder
 from jfrecon.nets.head import FaceHead, place
-from jfrecon.types import FaceParameters, Pinhole
+from jfrecon.types import FaceParameters, Maps, Pinhole
 
 
 class Network(nn.Module):
-    """Encoder and fully connected layer that regress chi = {alpha, delta, R, T, gamma, beta}.
+    """Encoder and fully connected layer that regress chi = {alpha, delta, R, T, gamma, beta}, and decoders.
 
-    It starts at the mean face, frontal, centred, under grey light, whatever the image.
+    It starts at the mean face, frontal, centred, under grey light, whatever the image, with increments of zero.
 
     Attributes:
       backbone: an encoder's name, see `jfrecon.nets.encoder`.
@@ -23,7 +24,9 @@ class Network(nn.Module):
       bands: spherical-harmonics bands of the light.
       face_width: mm, `fill`: share of the crop's width that the face fills at the start.
       scales: (group, scale) of the head's outputs, see `jfrecon.nets.head.FaceHead`.
-      dtype: of the encoder's arithmetic; the head stays float32.
+      texture: texels of the side of the decoders' maps, 0 for no decoders.
+      decoders: 2, one for the diffuse and one for the specular increment, or 1 for both (figure 4, row II).
+      dtype: of encoder's and decoders' arithmetic; the head stays float32.
       axis_name: device axis over which batch norm is synchronised, None on one device.
     """
 
@@ -36,16 +39,28 @@ class Network(nn.Module):
     face_width: float
     fill: float
     scales: tuple[tuple[str, float], ...] = ()
+    texture: int = 0
+    decoders: int = 2
     dtype: jnp.dtype = jnp.float32
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, image: jax.Array, camera: Pinhole, train: bool) -> FaceParameters:
-        """image [B, H, W, 3] sRGB in 0..1 and the crop's camera -> parameters with leaves [B, ...]."""
+    def __call__(
+        self, image: jax.Array, camera: Pinhole, train: bool, increments: bool = True, fixed: bool = False
+    ) -> tuple[FaceParameters, Maps | None]:
+        """image [B, H, W, 3] sRGB in 0..1 and the crop's camera -> parameters with leaves [B, ...], and increments.
+
+        Args:
+          train: batch norms look at the batch; their collection must be mutable.
+          increments: whether the decoders are asked; None is returned where not, or where there are none.
+          fixed: E gets no gradient, and its batch norms do not look at the batch (3.2, training strategy).
+        """
         encoder = Encoder(self.backbone, self.latent, self.axis_name, self.dtype, name='encoder')
-        code = encoder(image, train=train)
+        code = encoder(image, train=train and not fixed)
         head = FaceHead(self.identity, self.expression, self.albedo, self.bands, scales=self.scales, name='head')
         raw = head(code)
+        if fixed:
+            code, raw = jax.lax.stop_gradient((code, raw))
         translation = place(
             raw.pop('translation'),
             camera,
@@ -53,4 +68,12 @@ class Network(nn.Module):
             face_width_mm=self.face_width,
             fill=self.fill,
         )
-        return FaceParameters(translation=translation, **raw)
+        chi = FaceParameters(translation=translation, maps=None, **raw)
+        if not (self.texture and increments):
+            return chi, None
+        decoder = lambda channels, name: Decoder(self.texture, channels, self.axis_name, self.dtype, name=name)
+        if self.decoders == 1:
+            both = decoder(4, 'decoder')(code, train)
+            return chi, Maps(both[..., :3], both[..., 3:])
+        diffuse, specular = decoder(3, 'decoder_diffuse')(code, train), decoder(1, 'decoder_specular')(code, train)
+        return chi, Maps(diffuse, specular)

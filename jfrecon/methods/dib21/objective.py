@@ -1,4 +1,4 @@
-"""The energy of dib21's stage I (eq. 2), term by term and unreduced terms reduced as the config says."""
+"""The energies of dib21 (eqs. 2 and 3), term by term, reduced as the config says."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from jfrecon.geometry import uv
 from jfrecon.geometry.uv import sample_image
 from jfrecon.losses import terms
 from jfrecon.render import vertex
 from jfrecon.shading import colour
-from jfrecon.types import Batch, FaceParameters
+from jfrecon.types import Array, Batch, FaceParameters, Maps
 
 
 @struct.dataclass
 class Weights:
-    """Weights of eq. 2; the paper's values stand in `configs/dib21.py`.
+    """Weights of eqs. 2 and 3; the paper's values stand in `configs/dib21.py`.
 
     Attributes:
       photo: E_ph, mean over the counted pixels or vertices of the L1 over linear RGB; with both, the sum of the two.
@@ -25,6 +26,9 @@ class Weights:
       box: of E_b(delta), a sum over the activations.
       light: of the sum of squares of the bands above the first, which keeps the light from explaining the skin; 0 in
         the paper.
+      symmetry: w1; consistency_diffuse: w2D, at the start of a stage, times ``relax`` after each epoch;
+        consistency_specular: w2S; smoothness: w3; albedo_box: w4. All are means over the texels of the charts, of the
+        diffuse and the specular map together but for w2.
     """
 
     photo: float = struct.field(pytree_node=False)
@@ -34,6 +38,12 @@ class Weights:
     expression: float = struct.field(pytree_node=False)
     box: float = struct.field(pytree_node=False)
     light: float = struct.field(pytree_node=False)
+    symmetry: float = struct.field(pytree_node=False)
+    consistency_diffuse: float = struct.field(pytree_node=False)
+    consistency_specular: float = struct.field(pytree_node=False)
+    smoothness: float = struct.field(pytree_node=False)
+    albedo_box: float = struct.field(pytree_node=False)
+    relax: float = struct.field(pytree_node=False)
 
 
 def vertex_photometric(
@@ -72,4 +82,21 @@ def priors(chi: FaceParameters) -> dict[str, jax.Array]:
         'expression': jnp.sum(terms.prior(chi.expression), -1),
         'box': jnp.sum(terms.soft_box(chi.expression), -1),
         'light': jnp.sum(jnp.square(chi.light[..., 1:, :]), (-2, -1)),
+    }
+
+
+def albedo_terms(final: Maps, prior: Maps, texels: uv.TexelMap, mirror: Array) -> dict[str, jax.Array]:
+    """E_s, E_c, E_m and E_b of eq. 3 by the names of their weights; [B].
+
+    final: D^ and S^, and prior: D and S, leaves [B, S, S, C]; texels and mirror: of the topology, [S, S].
+    """
+    on_chart = jnp.asarray(texels.coverage)
+    mean = lambda values: terms.masked_mean(values, on_chart, axis=(-2, -1))
+    both = lambda term: mean(term(final.diffuse)) + mean(term(final.specular))
+    return {
+        'symmetry': both(lambda albedo: terms.symmetry(albedo, uv.flip(albedo, mirror))),
+        'consistency_diffuse': mean(terms.consistency(final.diffuse, prior.diffuse)),
+        'consistency_specular': mean(terms.consistency(final.specular, prior.specular)),
+        'smoothness': both(lambda albedo: terms.smoothness(albedo, on_chart.astype(albedo.dtype))),
+        'albedo_box': both(lambda albedo: jnp.sum(terms.soft_box(albedo), -1)),
     }

@@ -1,0 +1,169 @@
+"""Train the network that scores identity, on synthetic people, and measure whether it knows people apart.
+
+    python -m experiments.identity_network --out=runs/identity_network
+
+It learns to find the other pictures of a person among those of a batch (supervised contrastive learning, Khosla et
+al., NeurIPS 2020, eq. 2), of 1,500 MakeHuman people with six pictures each, whatever their expression, pose and light,
+from skin alone: no hair, no glasses, no background. Then pairs of pictures are told apart: of 150 other synthetic
+people, and of the portraits in `--data`. Nothing was chosen on either. The weights are left in
+OUT/identity.safetensors; those in jfrecon/evaluation are of such a run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from scipy.stats import mannwhitneyu
+from skimage.draw import polygon
+
+from experiments import harness
+from jfrecon import commands, morphable
+from jfrecon.data import crop, pipeline, synthetic
+from jfrecon.data.folder import Folder
+from jfrecon.data.sample import Source
+from jfrecon.data.synthetic.generate import FILL, FOCAL
+from jfrecon.evaluation import identity
+from jfrecon.evaluation.identity import SIZE, IdentityNet
+from jfrecon.files import write_text
+from jfrecon.methods.method import AXIS, Metrics, ModelState, Params
+from jfrecon.training import loop, step
+from jfrecon.types import Batch
+
+NAME = 'identity_network'
+FRAMES = 6  # pictures of a person
+BESIDE = 4  # of them in a batch
+TEMPERATURE = 0.1  # tau of Khosla et al.
+HOLES = (range(36, 42), range(42, 48), range(60, 68))  # iBUG: eyes and mouth
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognition:
+    """As much of a `jfrecon.methods.method.Method` as the training loop asks for."""
+
+    network: IdentityNet = dataclasses.field(default_factory=lambda: IdentityNet(AXIS))
+
+    def init(self, key: jax.Array) -> tuple[Params, ModelState]:
+        """The network's."""
+        example = jnp.zeros((1, SIZE, SIZE, 3)), jnp.zeros((1, SIZE, SIZE))
+        variables = jax.jit(lambda: IdentityNet().init(key, *example, False))()
+        return variables['params'], {'batch_stats': variables['batch_stats']}
+
+    def loss(
+        self, params: Params, model_state: ModelState, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[ModelState, Metrics]]:
+        """Cross-entropy of which other picture shows the same person, mean over those that do."""
+        variables = {'params': params, **model_state}
+        code, model_state = self.network.apply(variables, batch.image, batch.mask, True, mutable=['batch_stats'])
+        itself, who = jnp.eye(len(code), dtype=bool), batch.index // FRAMES
+        same = (who[:, None] == who) & ~itself
+        cosine = jnp.where(itself, -jnp.inf, jnp.matmul(code, code.T, precision=jax.lax.Precision.HIGHEST))
+        found = jnp.where(same, jax.nn.log_softmax(cosine / TEMPERATURE), 0.0)
+        loss = -jnp.sum(found) / jnp.sum(same)
+        right = jnp.mean(who[jnp.argmax(cosine, -1)] == who)
+        return loss, (model_state, {'right': right})
+
+    def panels(self, params: Params, model_state: ModelState, batch: Batch) -> np.ndarray:
+        """What the network sees."""
+        skin = 0.5 + (np.asarray(batch.image) - 0.5) * np.asarray(batch.mask)[..., None]
+        return np.round(255 * np.concatenate([batch.image, skin], 2)).astype(np.uint8)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train, write the weights, tell pairs of pictures apart."""
+    parser = harness.parser(NAME, main.__doc__)
+    parser.add_argument('--data', type=Path, default=harness.SHARED / 'faces_cc_by')
+    options = parser.parse_args(arguments)
+    harness.need(options.data / 'landmarks.npz', 'the portraits')
+    started = time.time()
+    config = settings(options.quick)
+    step.share_cores(config.batch_size)
+
+    head = morphable.load_head()
+    made = lambda name, people, seed: synthetic.prepare(
+        options.out / name, head, people * FRAMES, SIZE, seed, focal=FOCAL, fill=FILL, frames=FRAMES
+    )
+    train, others = made('train', config.people, 70_001), made('others', config.others, 70_002)
+    data = pipeline.batches(
+        train,
+        size=SIZE,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        default_focal=FOCAL,
+        rule=pipeline.whole_box(),
+        jitter=crop.Jitter(scale=0.05, shift=0.03, flip=0.5, colour=0.1),
+        frames=BESIDE,
+    )
+    state = loop.train(config, options.out, Recognition(), data)
+    weights = options.out / identity.WEIGHTS.name
+    identity.write(weights, *(step.local(x) for x in (state.params, state.model_state['batch_stats'])))
+
+    portraits = Folder(options.data / 'images', options.data / 'landmarks.npz', 'lm68_auto3d')
+    results = {}
+    for name, source, rule in (
+        ('synthetic', others, pipeline.whole_box()),
+        ('portraits', portraits, pipeline.landmark_box(1 / FILL)),
+    ):
+        images, masks, people = pictures(source, rule)
+        results[name] = {
+            'network': area(identity.codes(images, masks, weights), people),
+            'pixels': area(standardised(images, masks), people),
+        }
+    table = harness.table(results, ['network', 'pixels'])
+    write_text(options.out / 'table.md', table)
+    harness.record(options.out, NAME, results, started)
+    print(table)
+
+
+def settings(quick: bool) -> ConfigDict:
+    """What is trained, and for how long."""
+    config = ConfigDict()
+    config.seed = 0
+    config.people, config.others = (16, 8) if quick else (1_500, 150)
+    config.batch_size = 16 if quick else 64
+    config.steps = 20 if quick else 2_800
+    config.optimiser = ConfigDict(
+        {'name': 'adam', 'learning_rate': 1e-3, 'schedule': 'cosine', 'warmup_steps': 100, 'clip_norm': 5.0}
+    )
+    config.log_every, config.panels_every, config.checkpoint_every = 50, 0, 500
+    config.max_skipped_in_a_row = 20
+    return config
+
+
+def pictures(source: Source, rule: pipeline.BoxRule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Crops [N, SIZE, SIZE, 3], masks of their skin [N, SIZE, SIZE], and whom they show [N]."""
+    images, masks, people = [], [], []
+    for cut in pipeline.chunks(source, SIZE, 1, FOCAL, rule):
+        face = cut[0].crop
+        mask = np.float32(face.mask) / 255
+        for hole in HOLES:
+            x, y = face.landmarks[list(hole)].T
+            mask[polygon(y - 0.5, x - 0.5, mask.shape)] = 0
+        images.append(np.float32(face.image) / 255)
+        masks.append(mask)
+        people.append(face.group)
+    return np.stack(images), np.stack(masks), np.array(people)
+
+
+def standardised(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """The pictures themselves as codes: masked pixels less their mean, of unit length."""
+    count = masks.sum((1, 2))[:, None, None, None]
+    mean = (images * masks[..., None]).sum((1, 2), keepdims=True) / count
+    flat = ((images - mean) * masks[..., None]).reshape(len(images), -1)
+    return flat / np.linalg.norm(flat, axis=1, keepdims=True)
+
+
+def area(codes: np.ndarray, people: np.ndarray) -> float:
+    """Chance that two pictures of one person are more alike than two of different people: the area under the ROC."""
+    first, second = np.triu_indices(len(codes), 1)
+    cosine, same = (codes @ codes.T)[first, second], people[first] == people[second]
+    return float(mannwhitneyu(cosine[same], cosine[~same]).statistic / (same.sum() * (~same).sum()))
+
+
+if __name__ == '__main__':
+    commands.run(main)

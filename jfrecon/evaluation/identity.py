@@ -1,0 +1,85 @@
+"""Whether two pictures show the same person, by a network that no loss uses.
+
+It learned from synthetic people (`experiments/identity_network` trains it, and says how far it can be trusted), so a
+similarity compares reconstructions with each other; it is not that of a network that learned from photographs.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors.numpy import save
+
+from jfrecon import files
+from jfrecon.nets import weights
+from jfrecon.nets.small import SmallNet
+
+SIZE = 64  # pixels of a crop, 1.8 times as wide as the landmarks' box
+CODE = 128
+WIDTHS = (32, 64, 128, 192)
+WEIGHTS = Path(__file__).with_name('identity.safetensors')
+
+
+class IdentityNet(nn.Module):
+    """The skin of a face, everything else grey, to a point on a sphere on which a person's pictures lie together.
+
+    Attributes:
+      axis_name: mesh axis over which batch norm is synchronised, None on one device.
+    """
+
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Crops [B, SIZE, SIZE, 3], sRGB in 0..1, and masks [B, SIZE, SIZE] -> unit codes [B, CODE]."""
+        skin = 0.5 + (image - 0.5) * mask[..., None]
+        code = SmallNet(CODE, WIDTHS, self.axis_name, name='body')(skin, train)
+        return code * jax.lax.rsqrt(jnp.sum(jnp.square(code), -1, keepdims=True) + 1e-8)
+
+
+def similarity(photos: np.ndarray, renderings: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Cosines [B] between the codes of pictures of the same crops, in -1..1.
+
+    photos, renderings: [B, H, W, 3] sRGB in 0..1, squares 1.8 times as wide as the landmarks' box. masks: [B, H, W]
+    above 0.5 on the skin that both of them show.
+    """
+    seen = (np.asarray(masks) > 0.5).astype(np.float32)
+    return np.sum(codes(photos, seen) * codes(renderings, seen), axis=-1)
+
+
+def codes(images: np.ndarray, masks: np.ndarray, path: Path = WEIGHTS) -> np.ndarray:
+    """Unit codes [B, CODE] of crops [B, H, W, 3] and their masks [B, H, W], which are reduced to SIZE.
+
+    Raises:
+      UserError: there are no weights at the path.
+    """
+    return np.asarray(_codes(_variables(path), jnp.asarray(images, jnp.float32), jnp.asarray(masks, jnp.float32)))
+
+
+@jax.jit
+def _codes(variables: dict, images: jax.Array, masks: jax.Array) -> jax.Array:
+    # masked before it is reduced, so that no pixel beside the skin gets in
+    layers = jnp.concatenate([images * masks[..., None], masks[..., None]], -1)
+    layers = jax.image.resize(layers, (len(images), SIZE, SIZE, 4), 'linear')
+    masks = layers[..., 3]
+    images = layers[..., :3] / jnp.maximum(masks, 1e-3)[..., None]
+    found = IdentityNet().apply(variables, images, jnp.float32(masks > 0.5), False)
+    assert isinstance(found, jax.Array)  # nothing is mutable
+    return found
+
+
+@functools.lru_cache(maxsize=1)
+def _variables(path: Path) -> dict:
+    return unflatten_dict({tuple(name.split('/')): value for name, value in weights.read(path).items()})
+
+
+def write(path: Path, params: dict, batch_stats: dict) -> None:
+    """Save the network's variables, half precision."""
+    flat = flatten_dict({'params': params, 'batch_stats': batch_stats}, sep='/')
+    files.write_bytes(path, save({name: np.asarray(value, np.float16) for name, value in flat.items()}))
