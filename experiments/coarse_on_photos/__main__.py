@@ -105,9 +105,11 @@ def photo_config(synthetic: ConfigDict, start: Path, quick: bool) -> ConfigDict:
     config.loss.landmarks = 90.0
     config.loss.identity = 1e-3
     config.loss.albedo = 3e-5
+    config.loss.light = 3e-5
+    config.loss.expression = 3e-4
     config.data.jitter.update(scale=0.05, shift=0.03, colour=0.1)
     if not quick:
-        config.steps = 7_500
+        config.steps = 6_500
     return config
 
 

@@ -19,8 +19,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from experiments import harness, peers
-from experiments.synthetic_benchmark import files, limits, people, render
-from experiments.synthetic_benchmark.score import score
+from experiments.synthetic_benchmark import files, limits, people
+from experiments.synthetic_benchmark.score import panel, score
 from jfrecon import commands, morphable
 from jfrecon.data import pipeline
 from jfrecon.data.sample import InMemory, Sample
@@ -107,28 +107,15 @@ def _evaluate(predictor: Predictor, folder: Path, count: int, title: str) -> tup
         row, layers = score(predictor, face, truth, image)
         rows.append(row)
         if index < SHOWN:
-            pictures.append(_panel(image, layers, truth))
+            pictures.append(panel(image, layers, truth))
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}, np.stack(pictures)
-
-
-def _panel(image: np.ndarray, layers: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> np.ndarray:
-    """Photograph, overlay, then found and true: diffuse, specular, normal; uint8 [S, 8 S, 3]."""
-    cover = layers['coverage'][..., None]
-    overlay = np.where(cover > 0.5, 255 * layers['photo'], image).astype(np.uint8)
-    mask = truth['mask'][..., None]
-    tiles = [image, overlay]
-    for layer in (layers['albedo'], truth['diffuse'], layers['specular'][..., None], truth['specular'][..., None]):
-        tiles.append(np.broadcast_to(render.develop(layer), image.shape))
-    for normal, where in ((layers['normal'], cover), (truth['normal'], mask)):
-        tiles.append(np.round(255 * (0.5 + 0.5 * normal) * where).astype(np.uint8))
-    return np.concatenate(tiles, 1)
 
 
 def _limits(predictor: Predictor, cases: dict[str, tuple[np.ndarray, dict]]) -> np.ndarray:
     source = InMemory([Sample(image=image, name=name) for name, (image, _) in cases.items()])
     found = predictor.faces(source, pipeline.whole_box())
     return np.stack([
-        _panel(image, predictor.layers(face), truth)
+        panel(image, predictor.layers(face), truth)
         for (_, face), (image, truth) in zip(found, cases.values(), strict=True)
     ])  # fmt: skip
 

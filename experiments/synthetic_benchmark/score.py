@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from experiments.synthetic_benchmark import render
 from jfrecon.evaluation import identity, layers, metrics, normals, surface
 from jfrecon.evaluation.predict import Predictor, Reconstruction
 
@@ -41,3 +42,16 @@ def score(
         **{f'normal_map_{name}': value for name, value in directions.items()},
         **layers.light_error(np.asarray(found.parameters.light), truth['light']),
     }, drawn
+
+
+def panel(image: np.ndarray, layers: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> np.ndarray:
+    """Photograph, overlay, then found and true: diffuse, specular, normal; uint8 [S, 8 S, 3]."""
+    cover = layers['coverage'][..., None]
+    overlay = np.where(cover > 0.5, 255 * layers['photo'], image).astype(np.uint8)
+    mask = truth['mask'][..., None]
+    tiles = [image, overlay]
+    for layer in (layers['albedo'], truth['diffuse'], layers['specular'][..., None], truth['specular'][..., None]):
+        tiles.append(np.broadcast_to(render.develop(layer), image.shape))
+    for normal, where in ((layers['normal'], cover), (truth['normal'], mask)):
+        tiles.append(np.round(255 * (0.5 + 0.5 * normal) * where).astype(np.uint8))
+    return np.concatenate(tiles, 1)

@@ -1,0 +1,138 @@
+"""Variants of a method, trained alike and scored against ground truth that another renderer made.
+
+All are trained on the same synthetic faces, in several seeds, and scored on faces of `experiments.synthetic_benchmark`
+(MakeHuman, rendered by Mitsuba 3), which no variant has seen and nothing is chosen on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+from tqdm import tqdm
+
+from experiments import harness, peers
+from experiments.synthetic_benchmark import files, people
+from experiments.synthetic_benchmark.score import panel, score
+from jfrecon.data import build, pipeline
+from jfrecon.evaluation import predict
+from jfrecon.export import report
+from jfrecon.files import write_json, write_text
+from jfrecon.training import stages
+from jfrecon.training.step import share_cores
+
+SCORES = 'scores.json'
+SHOWN = 4  # faces in a figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """How much is done.
+
+    Attributes:
+      seeds: of each variant.
+      faces: to train on, and tested: of the benchmark.
+    """
+
+    seeds: int
+    faces: int
+    tested: int
+
+
+SIZES = {'quick': Size(1, 500, 20), 'cpu': Size(3, 3_000, 40), 'paper': Size(3, 100_000, 200)}
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The arguments of an ablation: those of every experiment, and its size."""
+    made = harness.parser(name, description)
+    made.add_argument('--size', choices=[size for size in SIZES if size != 'quick'], default='cpu')
+    return made
+
+
+def run(
+    name: str,
+    variants: Mapping[str, str],
+    config: Callable[[str, str], ConfigDict],
+    metrics: tuple[str, ...],
+    options: argparse.Namespace,
+) -> None:
+    """Train and score every variant in every seed, but those that are done; leave tables and figures.
+
+    Args:
+      variants: name -> what the paper says of it, for the table.
+      config: of a variant and a size's name.
+      metrics: those of `score` to be reported.
+    """
+    size = 'quick' if options.quick else options.size
+    plan, started = SIZES[size], time.time()
+    mi = peers.mitsuba()
+    mi.set_log_level(mi.LogLevel.Error)
+    share_cores(config(next(iter(variants)), size).batch_size)
+    truth = options.out / 'faces'
+    files.make(mi, people.prepare('makehuman', None), truth, plan.tested)
+
+    scores: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
+    todo = [(seed, variant) for seed in range(plan.seeds) for variant in variants]
+    for seed, variant in tqdm(todo, desc=name, unit='run', disable=None):
+        built = config(variant, size)
+        built.seed, built.data.faces = seed, plan.faces
+        scores[variant].append(_score(built, options.out, truth, variant, plan.tested))
+
+    results = {
+        variant: {
+            metric: {
+                'mean': float(np.mean([row[metric] for row in rows])),
+                'std': float(np.std([row[metric] for row in rows], ddof=1)) if len(rows) > 1 else float('nan'),
+                'n': len(rows),
+            }
+            for metric in metrics
+        }
+        for variant, rows in scores.items()
+    }
+    table = _table(results, variants, metrics)
+    write_text(options.out / 'table.md', table)
+    for variant in variants:
+        rows = np.asarray(Image.open(options.out / variant / '0' / 'faces.png'))
+        Image.fromarray(rows).save(options.out / f'{variant}.png')
+    harness.record(options.out, name, results, started)
+    print(table)
+
+
+def _score(config: ConfigDict, out: Path, truth: Path, variant: str, count: int) -> dict[str, float]:
+    """Mean metrics of one run over the benchmark's faces; trains it first, unless that is done."""
+    folder = out / variant / str(config.seed)
+    if (folder / SCORES).exists():
+        return json.loads((folder / SCORES).read_text(encoding='utf-8'))
+    same = config.copy_and_resolve_references()
+    same.seed = 0  # the same faces for all
+    faces = build.source(same, out / 'synthetic')
+    stages.train(config, folder, data=build.batches(config, faces))
+    predictor = predict.load(folder)[0]
+    rows, pictures = [], []
+    for index, face in predictor.faces(files.photographs(truth, count), pipeline.whole_box()):
+        known, image = files.truth(truth, index), files.image(truth, index)
+        row, drawn = score(predictor, face, known, image)
+        rows.append(row)
+        if index < SHOWN:
+            pictures.append(panel(image, drawn, known))
+    means = {metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}
+    Image.fromarray(report.montage(np.stack(pictures))).save(folder / 'faces.png')
+    write_json(folder / SCORES, means)
+    return means
+
+
+def _table(results: Mapping, variants: Mapping[str, str], metrics: tuple[str, ...]) -> str:
+    lines = ['| | ' + ' | '.join(metrics) + ' | the paper |', '| --- |' + ' ---: |' * len(metrics) + ' --- |']
+    for variant, values in results.items():
+        cells = [
+            f'{values[m]["mean"]:.4g}' + (f' ± {values[m]["std"]:.2g}' if values[m]['n'] > 1 else '') for m in metrics
+        ]
+        lines.append(f'| {variant} | ' + ' | '.join(cells) + f' | {variants[variant]} |')
+    return '\n'.join(lines) + '\n'
