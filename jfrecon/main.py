@@ -2,11 +2,12 @@
 
     python -m jfrecon.main --config=configs/METHOD.py[:variant] [--workdir=DIR] [--config.key=value ...]
 
-For example, in seconds and on any computer:
+For example, in a minute and on any computer:
 
     python -m jfrecon.main --config=configs/dib21.py:quicktest --config.batch_size=8
 
-If DIR (by default runs/<config>[_<variant>]) holds a checkpoint, the run goes on from there. Ctrl-C and
+If DIR (by default runs/<config>[_<variant>]) holds a checkpoint, the run goes on from there. A config with stages
+(config.stages) trains one after another, each in a folder of its own in DIR. Ctrl-C and
 SIGTERM save before they stop it; the same command resumes.
 
 On several machines, start one process on each (or one for each accelerator). Under Slurm's srun and Open
