@@ -89,8 +89,8 @@ def synthetic_config(ict: Path, quick: bool) -> ConfigDict:
     config.network.scales.albedo = 2.0  # what was missing in photographs was the albedo
     if not quick:
         config.data.size = 96
-        config.data.faces = 3_000
-        config.steps = 5_000
+        config.data.faces = 2_000
+        config.steps = 3_000
     return config
 
 
@@ -109,7 +109,7 @@ def photo_config(synthetic: ConfigDict, start: Path, quick: bool) -> ConfigDict:
     config.loss.expression = 3e-4
     config.data.jitter.update(scale=0.05, shift=0.03, colour=0.1)
     if not quick:
-        config.steps = 6_500
+        config.steps = 4_000
     return config
 
 

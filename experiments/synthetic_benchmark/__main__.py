@@ -90,6 +90,7 @@ def _mean_face(version: people.Version, path: Path | None) -> Predictor:
     model = morphable.load(version.name, path)
     return Predictor(
         model=model,
+        portrait=morphable.load_portrait(version.name, path),
         infer=lambda image, camera: baseline.mean_face(model, typical, camera, files.BANDS, people.SIZE),
         size=people.SIZE,
         focal=people.FOCAL,

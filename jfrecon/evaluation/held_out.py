@@ -29,24 +29,20 @@ def _render(
 
 
 def score(
-    model: MorphableModel,
-    chi: FaceParameters,
-    batch: Batch,
-    truth: Truth | None,
-    count: int,
-    roughness: float,
-    fit_gain: bool = False,
+    network: Predictor, chi: FaceParameters, batch: Batch, truth: Truth | None, count: int, fit_gain: bool = False
 ) -> list[dict[str, float]]:
     """One dict of metrics per face of a batch of crops; the first ``count`` faces count.
 
     Image metrics are taken inside the reference mask: the true face region of a synthetic face, else the mask that
     came with the photograph. ``fit_gain`` multiplies the rendering by one fitted RGB gain per image (the baseline's
-    privilege). ``vertex_error_mm`` needs the truth, in the topology of ``model``.
+    privilege). ``vertex_error_mm`` needs the truth, in the topology of the network's model.
     """
     size = batch.image.shape[1:3]
-    face, linear, coverage = _render(model, chi, batch.camera, size, roughness)
+    model = network.model
+    face, linear, coverage = _render(network.portrait, chi, batch.camera, size, network.roughness)
     landmarks = np.asarray(morphable.landmarks(model, face.pixels))
-    vertices, linear, coverage = np.asarray(face.vertices), np.asarray(linear), np.asarray(coverage)
+    vertices = np.asarray(face.vertices)[:, : len(model.mean)]
+    linear, coverage = np.asarray(linear), np.asarray(coverage)
     target_linear = np.asarray(colour.srgb_to_linear(jnp.asarray(batch.image)))
     image, ids = np.asarray(batch.image), np.asarray(model.landmark_ids)
     masks, renderings = np.zeros(image.shape[:3]), np.zeros_like(image)
@@ -87,10 +83,10 @@ def evaluate(
     pictures = []
     for batch, truth, count in tqdm(examples, total=total, desc='evaluating', unit='batch', disable=None):
         chi = network.infer(batch.image, batch.camera)
-        rows['trained'] += score(network.model, chi, batch, truth, count, network.roughness)
-        pictures.append(panel.rows(network.model, chi, batch.image, batch.camera, network.roughness)[:count])
+        rows['trained'] += score(network, chi, batch, truth, count)
+        pictures.append(panel.rows(network.portrait, chi, batch.image, batch.camera, network.roughness)[:count])
         mean = floor.infer(batch.image, batch.camera)
-        rows['baseline'] += score(floor.model, mean, batch, truth, count, floor.roughness, fit_gain=True)
+        rows['baseline'] += score(floor, mean, batch, truth, count, fit_gain=True)
     names = rows['trained'][0]
     results = {
         name: {who: float(np.mean([row[name] for row in scored])) for who, scored in rows.items()} for name in names

@@ -60,6 +60,7 @@ class Predictor:
 
     Attributes:
       model: the morphable model of its coefficients.
+      portrait: the same with eyes and teeth, for pictures; its first vertices are the model's.
       infer: crops [B, S, S, 3], sRGB in 0..1, and their cameras -> parameters with leaves [B, ...].
       size: S, pixels of a crop.
       focal: of photographs that do not know theirs, in sides of the crop.
@@ -69,6 +70,7 @@ class Predictor:
     """
 
     model: MorphableModel
+    portrait: MorphableModel
     infer: Infer
     size: int
     focal: float
@@ -125,7 +127,7 @@ class Predictor:
     ) -> dict[str, np.ndarray]:
         camera = cameras.crop(face.camera, jnp.asarray(origin, jnp.float32), jnp.float32(scale))
         chi, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (face.parameters, camera))
-        drawn = _layers(self.model, chi, camera, size, self.roughness)
+        drawn = _layers(self.portrait, chi, camera, size, self.roughness)
         return {name: np.asarray(layer[0]) for name, layer in drawn.items()}
 
 
@@ -142,6 +144,7 @@ def trained(config: ConfigDict, params: Params, model_state: ModelState) -> Pred
     predict = jax.jit(method.predict)
     return Predictor(
         model=method.model,
+        portrait=method.portrait,
         infer=lambda image, camera: predict(params, model_state, image, camera),
         size=config.data.size,
         focal=config.data.focal,

@@ -22,11 +22,17 @@ class Method(Protocol):
 
     Attributes:
       model: the morphable model whose coefficients it predicts.
+      portrait: the same with eyes and teeth, for pictures; see `jfrecon.morphable.load_portrait`.
       roughness: of the specular lobe that it renders with.
     """
 
     @property
     def model(self) -> MorphableModel:
+        """See the class."""
+        ...
+
+    @property
+    def portrait(self) -> MorphableModel:
         """See the class."""
         ...
 

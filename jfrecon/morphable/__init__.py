@@ -1,14 +1,15 @@
-"""Morphable models behind one pytree: `load` gives the face region, `load_head` a whole head."""
+"""Morphable models behind one pytree: `load` gives the face, `load_portrait` its eyes too, `load_head` a whole head."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from jfrecon.errors import UserError
-from jfrecon.morphable.head import Head
+from jfrecon.morphable.head import Head, portrait
 from jfrecon.types import MorphableModel
 
 MODELS = ('makehuman', 'ict', 'basel2009', 'basel2017', 'basel2019', 'flame')
+HEADS = ('makehuman', 'ict')
 
 
 def load(name: str = 'makehuman', path: str | Path | None = None, subdivisions: int = 0) -> MorphableModel:
@@ -55,7 +56,15 @@ def load_head(name: str = 'makehuman', path: str | Path | None = None, subdivisi
         from jfrecon.morphable import ict
 
         return ict.load_head(_needed(name, path, ict.MISSING), subdivisions)
-    raise UserError(f'no whole head for {name!r}; there is one for makehuman and ict')
+    raise UserError(f'no whole head for {name!r}; there is one for {" and ".join(HEADS)}')
+
+
+def load_portrait(name: str = 'makehuman', path: str | Path | None = None) -> MorphableModel:
+    """`load`'s face and, where a model has them, the eyes, the teeth and the mouth behind its openings; for pictures.
+
+    Its first vertices are those of `load`, see `jfrecon.morphable.head.portrait`.
+    """
+    return portrait(load_head(name, path)) if name in HEADS else load(name, path)
 
 
 def _needed(name: str, path: str | Path | None, missing: str) -> Path:

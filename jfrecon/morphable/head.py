@@ -13,7 +13,9 @@ from jfrecon.morphable.coat import EYE, HAIR, LASH, MOUTH, SKIN, TEETH, coat
 from jfrecon.morphable.obj import Obj, triangulate
 from jfrecon.types import Array, MorphableModel, Topology
 
-__all__ = ['EYE', 'HAIR', 'LASH', 'MOUTH', 'PART_NAMES', 'SKIN', 'TEETH', 'Head', 'assemble', 'cut']
+__all__ = [
+    'EYE', 'HAIR', 'LASH', 'MOUTH', 'PART_NAMES', 'SKIN', 'TEETH', 'Head', 'assemble', 'cut', 'in_face', 'portrait',
+]  # fmt: skip
 
 BASES = (
     'mean', 'identity_basis', 'expression_basis',
@@ -145,6 +147,36 @@ def _merge_uv(
     stretched = UV_BORDER + (1 - 2 * UV_BORDER) * (face_uv[used] - low) / (high - low)
     kept, renumbered = np.unique(uv_triangles, return_inverse=True)
     return np.concatenate([uv + np.array([1.0, 0.0]), stretched])[kept], renumbered.reshape(triangles.shape)
+
+
+def in_face(head: Head) -> np.ndarray:
+    """[T] bool, the triangles of the face model."""
+    topology = head.model.topology
+    u = np.asarray(topology.uv)[np.asarray(topology.uv_triangles), 0]
+    return (u <= 1.0).all(-1) & (np.asarray(head.part) == SKIN)
+
+
+def portrait(head: Head) -> MorphableModel:
+    """The face with what is seen through its openings: the fronts of eyes and teeth, gums, tongue, inside of the mouth.
+
+    For pictures: nobody fits it to photographs. Its first vertices are the face model's, in their order. What is behind
+    them has the same colours for everybody, and texture coordinates with u in [1, 2], where a map of the face does not
+    reach.
+    """
+    model, count = head.model, len(head.model.mean)
+    mean, triangles = np.asarray(model.mean), np.asarray(model.topology.triangles)
+    a, b, c = (mean[triangles[:, k]] for k in range(3))
+    forward = np.cross(b - a, c - a)[:, 2] > 0
+    behind = np.isin(head.part, (EYE, TEETH, MOUTH)) & forward
+    order = np.concatenate([head.face_vertices, np.setdiff1d(np.arange(count), head.face_vertices)])
+    place = np.argsort(order)
+    sorted_head = dataclasses.replace(
+        model,
+        **{name: np.asarray(getattr(model, name))[..., order, :] for name in BASES},
+        topology=dataclasses.replace(model.topology, triangles=place[triangles].astype(np.int32)),
+        landmark_ids=place[np.asarray(model.landmark_ids)].astype(np.int32),
+    )
+    return cut(sorted_head, in_face(head) | behind)[0]
 
 
 def cut(head: MorphableModel, triangle_in_face: np.ndarray) -> tuple[MorphableModel, np.ndarray]:

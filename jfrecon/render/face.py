@@ -93,7 +93,8 @@ class Layers:
 def layers(model: MorphableModel, face: Surface, chi: FaceParameters, seen: Fragments, roughness: float) -> Layers:
     """What the camera sees in fragments, with the albedo of the vertices or, where chi has maps, that of the maps.
 
-    With maps irradiance and gloss are interpolated between the vertices and meet the albedo in the pixel.
+    With maps irradiance and gloss are interpolated between the vertices and meet the albedo in the pixel. Beyond the
+    maps, where u > 1 (eyes and teeth of a portrait), the albedo is that of the vertices.
     """
     view = vectors.normalise(-face.vertices)
     white = vertex.irradiance(face.normals, chi.light)
@@ -105,12 +106,17 @@ def layers(model: MorphableModel, face: Surface, chi: FaceParameters, seen: Frag
         )
         normal, diffuse, specular, radiance = jnp.split(drawn, [3, 6, 7], -1)
     else:
-        drawn, coverage = picture(model, seen, jnp.concatenate([face.normals, white, gloss], -1))
-        normal, white, gloss = jnp.split(drawn, 3, -1)
+        attributes = [face.normals, white, gloss, face.diffuse, face.specular]
+        drawn, coverage = picture(model, seen, jnp.concatenate(attributes, -1))
+        normal, white, gloss, *beyond = jnp.split(drawn, [3, 6, 9, 12], -1)
         corners = jnp.broadcast_to(jnp.asarray(model.topology.uv), (len(drawn), *model.topology.uv.shape))
         place = jax.vmap(hits.interpolate, in_axes=(0, None, 0))(seen, model.topology.uv_triangles, corners)
         look_up = lambda values: uv.sample(values, place.reshape(len(place), -1, 2)).reshape(*coverage.shape, -1)
-        diffuse, specular = (look_up(values) * coverage[..., None] for values in (chi.maps.diffuse, chi.maps.specular))
+        mapped = (place[..., :1] <= 1) & (coverage[..., None] > 0)
+        diffuse, specular = (
+            jnp.where(mapped, look_up(values), other)
+            for values, other in zip((chi.maps.diffuse, chi.maps.specular), beyond, strict=True)
+        )
         radiance = brdf.blend(specular, diffuse * white, gloss)
     return Layers(vectors.normalise(normal), diffuse, specular, radiance, coverage)
 

@@ -58,7 +58,7 @@ def knowing(model):
         shown.append((image.shape, camera))
         return code(model, len(image))
 
-    return predict.Predictor(model, infer, SIZE, 4.5, SCALE, 0.4, batch_size=2), shown
+    return predict.Predictor(model, model, infer, SIZE, 4.5, SCALE, 0.4, batch_size=2), shown
 
 
 def photographs(landmarks, count=3):

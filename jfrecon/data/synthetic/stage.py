@@ -9,7 +9,7 @@ from flax import struct
 from scipy import ndimage
 
 from jfrecon.geometry import mesh, vectors
-from jfrecon.morphable.head import HAIR, LASH, MOUTH, SKIN, TEETH, Head
+from jfrecon.morphable.head import HAIR, LASH, MOUTH, SKIN, TEETH, Head, in_face
 from jfrecon.render import raster
 from jfrecon.types import Array, MorphableModel
 
@@ -80,7 +80,6 @@ def build(head: Head) -> Stage:
     drawn = (part != HAIR) & (part != LASH)
     opaque, opaque_part = triangles[drawn], part[drawn]
     corner_uv = np.asarray(model.topology.uv)[np.asarray(model.topology.uv_triangles)[drawn]]
-    in_face = (corner_uv[..., 0] <= 1.0).all(-1) & (opaque_part == SKIN)
     landmarks = mean[np.asarray(model.landmark_ids)]
     origin = np.array([0.0, landmarks[27, 1] + 12.0, landmarks[[0, 16], 2].mean() - 12.0])
     ids, weights, lift, angles = _scalp(mean, opaque[opaque_part == SKIN], origin)
@@ -90,7 +89,7 @@ def build(head: Head) -> Stage:
         model=jax.tree.map(jnp.asarray, model),
         opaque=jnp.asarray(opaque, jnp.int32),
         part=jnp.asarray(opaque_part, jnp.int32),
-        face=jnp.asarray(in_face, jnp.float32),
+        face=jnp.asarray(in_face(head)[drawn], jnp.float32),
         corner_uv=jnp.asarray(corner_uv, jnp.float32),
         lashes=jnp.asarray(triangles[part == LASH], jnp.int32),
         face_vertices=jnp.asarray(head.face_vertices),

@@ -50,6 +50,7 @@ class Dib21:
 
     Attributes:
       model: the morphable model.
+      portrait: the same with eyes and teeth, for pictures.
       network: E, D1 and D2.
       energy: 'base' minimises eq. 2 (stage I), 'albedo' eq. 3 by the decoders alone (stage II), 'joint' both.
       weights: of the energies.
@@ -64,6 +65,7 @@ class Dib21:
     """
 
     model: MorphableModel
+    portrait: MorphableModel
     network: Network
     energy: str
     weights: objective.Weights
@@ -179,7 +181,7 @@ class Dib21:
     def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
         """uint8 [B, H, 5 W, 3]: a row of pictures per face, see `jfrecon.render.panel`."""
         chi = self._compiled_predict(params, model_state, batch.image, batch.camera)
-        return panel.rows(self.model, chi, batch.image, batch.camera, self.roughness)
+        return panel.rows(self.portrait, chi, batch.image, batch.camera, self.roughness)
 
 
 def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
@@ -193,11 +195,14 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
         raise UserError(f'config.energy={config.energy} needs decoders: config.network.texture is 0')
     if config.samples < 1:
         raise UserError(f'config.samples must be at least 1, got {config.samples}')
-    model = linear.truncate(
-        morphable.load(config.model.name, config.model.path),
-        config.model.identity,
-        config.model.expression,
-        config.model.albedo,
+    model, portrait = (
+        linear.truncate(
+            load(config.model.name, config.model.path),
+            config.model.identity,
+            config.model.expression,
+            config.model.albedo,
+        )
+        for load in (morphable.load, morphable.load_portrait)
     )
     network = Network(
         backbone=config.network.backbone,
@@ -221,6 +226,7 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
         atlas = Atlas(texels, mirror, uv.of_vertices(model.topology, len(model.mean)))
     return Dib21(
         model=model,
+        portrait=portrait,
         network=network,
         energy=config.energy,
         epoch=config.epoch,

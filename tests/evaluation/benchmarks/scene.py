@@ -46,7 +46,7 @@ def code(count: int = 1) -> FaceParameters:
 
 def predictor(chi=code) -> predict.Predictor:
     """Knows the face whatever it is shown."""
-    return predict.Predictor(model(), lambda image, camera: chi(len(image)), 32, 4.5, 1.8, 0.4, batch_size=2)
+    return predict.Predictor(model(), model(), lambda image, camera: chi(len(image)), 32, 4.5, 1.8, 0.4, batch_size=2)
 
 
 def vertices(expression: bool = True, posed: bool = True) -> np.ndarray:
