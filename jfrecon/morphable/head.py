@@ -172,7 +172,7 @@ def portrait(head: Head) -> MorphableModel:
     place = np.argsort(order)
     sorted_head = dataclasses.replace(
         model,
-        **{name: np.asarray(getattr(model, name))[..., order, :] for name in BASES},
+        **{name: getattr(model, name)[..., order, :] for name in BASES},
         topology=dataclasses.replace(model.topology, triangles=place[triangles].astype(np.int32)),
         landmark_ids=place[np.asarray(model.landmark_ids)].astype(np.int32),
     )
