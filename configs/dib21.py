@@ -94,10 +94,11 @@ def _sized(size: str) -> ConfigDict:
     config.light_bands = 9
 
     # The paper writes E_ph and E_land as sums. Its weights make sense for means: E_ph is the mean over the counted
-    # vertices of the L1 over linear RGB, E_land the mean distance of the landmarks in widths of the image; the priors
-    # are sums over coefficients.
+    # pixels or vertices of the L1 over linear RGB, E_land the mean distance of the landmarks in widths of the image;
+    # the priors are sums over coefficients.
     config.loss = ConfigDict()
-    config.loss.photo = 1.0
+    config.loss.photo = 1.0  # over pixels, of the ray tracer
+    config.loss.vertex = 1.0  # over vertices, of the vertex renderer
     config.loss.landmarks = 1.0  # alpha_1
     config.loss.identity = 0.002  # w_i
     config.loss.albedo = 0.01  # w_c
@@ -166,7 +167,7 @@ def _sized(size: str) -> ConfigDict:
     config.light_bands = 5
     # With a small network and little time the landmarks have to lead. The weights of photo, identity, albedo and
     # light were compared on the validation split, the others are first guesses.
-    config.loss.photo = 3.0
+    config.loss.photo = config.loss.vertex = 3.0
     config.loss.landmarks = 30.0
     config.loss.identity = 5e-3
     config.loss.albedo = 3e-4

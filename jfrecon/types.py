@@ -88,15 +88,18 @@ class MorphableModel:
 
 @struct.dataclass
 class Maps:
-    """Reflectance in UV, with what no morphable model spans.
+    """Reflectance in UV, and with it the relief of the skin: what no morphable model spans.
 
     Attributes:
       diffuse: [..., S, S, 3] linear albedo.
       specular: [..., S, S, 1] weight of the specular lobe.
+      normal: [..., S, S, 3] unit, tangent space, (0, 0, 1) where the surface is as smooth as its mesh; None where it is
+        so everywhere.
     """
 
     diffuse: Array
     specular: Array
+    normal: Array | None = None
 
 
 @struct.dataclass

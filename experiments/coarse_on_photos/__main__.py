@@ -101,7 +101,7 @@ def photo_config(synthetic: ConfigDict, start: Path, quick: bool) -> ConfigDict:
     config.start_from = str(start)
     # Compared on 18 of the training people, held out: weaker priors, and landmarks that keep mouths shut, behind which
     # a photometric loss over vertices sees nothing.
-    config.loss.photo = 6.0
+    config.loss.vertex = 6.0
     config.loss.landmarks = 90.0
     config.loss.identity = 1e-3
     config.loss.albedo = 3e-5

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
-from jfrecon.geometry.vectors import dot, normalise, scale
+from jfrecon.geometry.vectors import combine, dot, normalise, scale
 from jfrecon.types import Array, Topology
 
 
@@ -73,6 +73,15 @@ def tangents(vertices: jax.Array, normals: jax.Array, topology: Topology) -> tup
     # At a seam between a chart and its mirror image the larger UV area decides.
     handed = _gather_to_vertices(det[:, None], triangles, count)
     return t, jnp.where(handed < 0, -1.0, 1.0) * jnp.cross(normals, t)
+
+
+def bend(bumps: jax.Array, tangent: jax.Array, bitangent: jax.Array, normal: jax.Array) -> jax.Array:
+    """Normals [..., 3] bent by those of a normal map (s2f2 3.4): normalise([T B n] bumps).
+
+    bumps: [..., 3] tangent space; the frame [T B n]: [..., 3] each, see `tangents`.
+    """
+    frame = [tangent, bitangent, normal]
+    return normalise(combine([bumps[..., k] for k in range(3)], frame))
 
 
 def _gather_to_vertices(values: jax.Array, triangles: Array, count: int) -> jax.Array:

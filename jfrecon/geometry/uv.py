@@ -38,6 +38,27 @@ class TexelMap:
     coverage: Array
 
 
+@struct.dataclass
+class Atlas:
+    """The UV maps of S x S texels that go with a model.
+
+    Attributes:
+      texels: which point of the surface each texel shows.
+      mirror: [S, S, 2] for `flip`.
+      vertices: [V, 2] texture coordinates of the vertices.
+    """
+
+    texels: TexelMap
+    mirror: Array
+    vertices: Array
+
+
+def atlas(topology: Topology, mean: np.ndarray, size: int) -> Atlas:
+    """The atlas of S = `size` texels of a model with vertices `mean` [V, 3]; NumPy, takes a second."""
+    texels = texel_map(topology, size)
+    return Atlas(texels, mirror_map(topology, mean, texels), of_vertices(topology, len(mean)))
+
+
 def texel_centres(size: int) -> np.ndarray:
     """UV coordinates [S, S, 2] of the centres of the texels."""
     u = (np.arange(size) + 0.5) / size

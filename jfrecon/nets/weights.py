@@ -1,6 +1,6 @@
-"""Published ImageNet weights of ResNets, from PyTorch's files into Flax variables.
+"""Published ImageNet weights, from PyTorch's files into Flax variables.
 
-Two layouts of names are known, told apart by the stem:
+Of ResNets two layouts of names are known, told apart by the stem:
 
 * torchvision: ``conv1.weight``, ``layer1.0.bn2.bias``, ``layer2.0.downsample.0.weight``, ``fc.weight``;
 * transformers (`ResNetModel`, `ResNetForImageClassification`): ``embedder.embedder.convolution.weight``,
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -114,15 +115,35 @@ def load(path: str | Path, model: ResNet, variables: dict, classifier: bool = Tr
         _check_stride(path, model)
     name_of = transformers_name if transformers else torchvision_name
     heads = ('classifier.',) if transformers else ('fc.',)
-    unused = {name for name in tensors if name.endswith('num_batches_tracked')}
-    if not classifier or model.outputs is None:
-        unused |= {name for name in tensors if name.startswith(heads)}
+    if classifier and model.outputs is not None:
+        return fill(path, tensors, variables, name_of)
+    kept = {c: {name: x for name, x in variables[c].items() if name == 'fc'} for c in ('params', 'batch_stats')}
+    body = {c: {name: x for name, x in variables[c].items() if name != 'fc'} for c in ('params', 'batch_stats')}
+    filled = fill(path, tensors, body, name_of, ignored=heads)
+    return {c: filled[c] | kept[c] for c in filled}
 
+
+def fill(
+    path: str | Path,
+    tensors: Mapping[str, np.ndarray],
+    variables: dict,
+    name_of: Callable[[tuple[str, ...]], str],
+    ignored: tuple[str, ...] = (),
+) -> dict:
+    """``variables`` {'params', 'batch_stats'} replaced by the tensors of a file.
+
+    Args:
+      path: of the file, for messages.
+      tensors: PyTorch's layouts, by name.
+      name_of: path of a variable -> name of its tensor.
+      ignored: how the names of tensors begin that nobody has to ask for.
+
+    Raises:
+      UserError: every name that is missing, left over or of another shape, in one message.
+    """
+    unused = {name for name in tensors if name.endswith('num_batches_tracked') or name.startswith(ignored)}
     filled, missing, mismatched = {}, [], []
     for key, target in flatten_dict({c: variables[c] for c in ('params', 'batch_stats')}).items():
-        if key[1] == 'fc' and not classifier:
-            filled[key] = target
-            continue
         name = name_of(key)
         if name not in tensors:
             missing.append(name)

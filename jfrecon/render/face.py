@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from jfrecon.geometry import camera as cameras
@@ -11,8 +14,8 @@ from jfrecon.geometry import mesh, rotations, uv, vectors
 from jfrecon.morphable import model as morphable
 from jfrecon.render import fragments as hits
 from jfrecon.render import raster, vertex
-from jfrecon.shading import brdf, colour
-from jfrecon.types import Camera, FaceParameters, Fragments, MorphableModel
+from jfrecon.shading import colour
+from jfrecon.types import Array, Camera, FaceParameters, Fragments, Maps, MorphableModel
 
 
 @struct.dataclass
@@ -50,6 +53,24 @@ def colours(face: Surface, light: jax.Array, roughness: float) -> jax.Array:
     """Linear radiance [B, V, 3] that each vertex sends to a pinhole at the origin (dib21 appendix B)."""
     view = vectors.normalise(-face.vertices)
     return vertex.shade(face.normals, view, face.diffuse, face.specular, light, roughness)
+
+
+def prior_maps(model: MorphableModel, texels: uv.TexelMap, albedo: jax.Array) -> Maps:
+    """The morphable model's reflectance, D and S, of coefficients [B, A], in UV; leaves [B, S, S, C]."""
+    return Maps(*(uv.to_uv(texels, values) for values in morphable.albedo(model, albedo)))
+
+
+def textured(model: MorphableModel, face: Surface, maps: Maps, places: Array) -> Surface:
+    """The face with the albedo and the bent normals that maps have at its vertices.
+
+    places: [V, 2] texture coordinates of the vertices; maps: leaves [B, S, S, C].
+    """
+    at = lambda values: uv.sample(values, jnp.broadcast_to(jnp.asarray(places), face.pixels.shape))
+    normals = face.normals
+    if maps.normal is not None:
+        tangent, bitangent = mesh.tangents(face.vertices, normals, model.topology)
+        normals = mesh.bend(at(maps.normal), tangent, bitangent, normals)
+    return dataclasses.replace(face, diffuse=at(maps.diffuse), specular=at(maps.specular), normals=normals)
 
 
 def fragments(model: MorphableModel, face: Surface, size: tuple[int, int]) -> Fragments:
@@ -93,32 +114,42 @@ class Layers:
 def layers(model: MorphableModel, face: Surface, chi: FaceParameters, seen: Fragments, roughness: float) -> Layers:
     """What the camera sees in fragments, with the albedo of the vertices or, where chi has maps, that of the maps.
 
-    With maps irradiance and gloss are interpolated between the vertices and meet the albedo in the pixel. Beyond the
-    maps, where u > 1 (eyes and teeth of a portrait), the albedo is that of the vertices.
+    Without maps the colours of the vertices are interpolated; with them each pixel is shaded by itself, with its albedo
+    and its bent normal. Beyond the maps, where u > 1 (eyes and teeth of a portrait), albedo and normal are those of the
+    vertices.
     """
-    view = vectors.normalise(-face.vertices)
-    white = vertex.irradiance(face.normals, chi.light)
-    gloss = vertex.gloss(face.normals, view, chi.light, roughness)
     if chi.maps is None:
-        shaded = brdf.blend(face.specular, face.diffuse * white, gloss)
+        shaded = colours(face, chi.light, roughness)
         drawn, coverage = picture(
             model, seen, jnp.concatenate([face.normals, face.diffuse, face.specular, shaded], -1)
         )
         normal, diffuse, specular, radiance = jnp.split(drawn, [3, 6, 7], -1)
-    else:
-        attributes = [face.normals, white, gloss, face.diffuse, face.specular]
-        drawn, coverage = picture(model, seen, jnp.concatenate(attributes, -1))
-        normal, white, gloss, *beyond = jnp.split(drawn, [3, 6, 9, 12], -1)
-        corners = jnp.broadcast_to(jnp.asarray(model.topology.uv), (len(drawn), *model.topology.uv.shape))
-        place = jax.vmap(hits.interpolate, in_axes=(0, None, 0))(seen, model.topology.uv_triangles, corners)
-        look_up = lambda values: uv.sample(values, place.reshape(len(place), -1, 2)).reshape(*coverage.shape, -1)
-        mapped = (place[..., :1] <= 1) & (coverage[..., None] > 0)
-        diffuse, specular = (
-            jnp.where(mapped, look_up(values), other)
-            for values, other in zip((chi.maps.diffuse, chi.maps.specular), beyond, strict=True)
-        )
-        radiance = brdf.blend(specular, diffuse * white, gloss)
-    return Layers(vectors.normalise(normal), diffuse, specular, radiance, coverage)
+        return Layers(vectors.normalise(normal), diffuse, specular, radiance, coverage)
+
+    attributes = [face.vertices, face.normals, face.diffuse, face.specular]
+    if chi.maps.normal is not None:
+        attributes += mesh.tangents(face.vertices, face.normals, model.topology)
+    drawn, coverage = picture(model, seen, jnp.concatenate(attributes, -1))
+    ends = np.cumsum([values.shape[-1] for values in attributes])[:-1]
+    point, normal, diffuse, specular, *frame = jnp.split(drawn, ends, -1)
+    normal = vectors.normalise(normal)
+    corners = jnp.broadcast_to(jnp.asarray(model.topology.uv), (len(drawn), *model.topology.uv.shape))
+    place = jax.vmap(hits.interpolate, in_axes=(0, None, 0))(seen, model.topology.uv_triangles, corners)
+    mapped = (place[..., :1] <= 1) & (coverage[..., None] > 0)
+
+    def look_up(values: jax.Array, other: jax.Array) -> jax.Array:
+        found = uv.sample(values, place.reshape(len(place), -1, 2)).reshape(other.shape)
+        return jnp.where(mapped, found, other)
+
+    diffuse, specular = look_up(chi.maps.diffuse, diffuse), look_up(chi.maps.specular, specular)
+    if chi.maps.normal is not None:
+        flat = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), normal.shape)
+        tangent, bitangent = frame
+        normal = mesh.bend(look_up(chi.maps.normal, flat), tangent, bitangent, normal)
+    in_line = lambda x: x.reshape(len(x), -1, x.shape[-1])
+    n, v, c, s = (in_line(x) for x in (normal, vectors.normalise(-point), diffuse, specular))
+    radiance = vertex.shade(n, v, c, s, chi.light, roughness)
+    return Layers(normal, diffuse, specular, radiance.reshape(point.shape) * coverage[..., None], coverage)
 
 
 def photo(

@@ -14,34 +14,51 @@ from jfrecon.shading import colour, sh
 from jfrecon.types import FaceParameters, MorphableModel, Pinhole
 
 COLUMNS = ('input', 'overlay', 'geometry', 'albedo', 'light')
+#: The columns of s2f2's figures: re-rendering, shading of white skin, normals in camera space, both albedos.
+LAYERS = ('input', 'overlay', 'final', 'shading', 'normal', 'albedo', 'specular', 'light')
 
 
 def rows(
-    model: MorphableModel, chi: FaceParameters, image: jax.Array, camera: Pinhole, roughness: float
+    model: MorphableModel,
+    chi: FaceParameters,
+    image: jax.Array,
+    camera: Pinhole,
+    roughness: float,
+    columns: tuple[str, ...] = COLUMNS,
 ) -> np.ndarray:
-    """Input, re-rendering over the input, grey geometry, diffuse albedo, and a matte sphere under the light.
+    """A picture for each column: those of `COLUMNS` or of `LAYERS`.
 
-    image: [B, H, W, 3] sRGB in 0..1. Returns uint8 [B, H, 5 W, 3], columns in the order of `COLUMNS`.
+    'overlay' is the re-rendering over the input, 'geometry' the face in grey clay, 'light' a matte sphere under it.
+
+    image: [B, H, W, 3] sRGB in 0..1. Returns uint8 [B, H, W columns, 3].
     """
-    pictures = _rows(model, chi, jnp.asarray(image), camera, roughness)
+    pictures = _rows(model, chi, jnp.asarray(image), camera, roughness, columns)
     return np.asarray(jnp.round(jnp.clip(pictures, 0, 1) * 255).astype(jnp.uint8))
 
 
-@functools.partial(jax.jit, static_argnums=4)
-def _rows(model, chi, image, camera, roughness):
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _rows(model, chi, image, camera, roughness, columns):
     height, width = image.shape[1:3]
     face = faces.surface(model, chi, camera)
     seen = faces.fragments(model, face, (height, width))
+    drawn = faces.layers(model, face, chi, seen, roughness)
+    coverage = drawn.coverage[..., None]
+    encoded = lambda values: colour.linear_to_srgb(values) * coverage
+    lit = lambda light: vertex.irradiance(drawn.normal.reshape(len(image), -1, 3), light).reshape(image.shape)
     # a lamp behind the viewer's left shoulder and a dim room: shows shape without flattering it
     studio = sh.directional(jnp.array([-0.4, 0.5, 0.77]), jnp.full(3, 2.2), 3).at[0].add(0.35 * sh.GREY)
-    clay = jnp.full_like(face.diffuse, 0.6) * vertex.irradiance(face.normals, studio)
-    drawn = faces.layers(model, face, chi, seen, roughness)
-    pictures = drawn.radiance, faces.picture(model, seen, clay)[0], drawn.diffuse
-    rendering, geometry, albedo = map(colour.linear_to_srgb, pictures)
-    coverage = drawn.coverage[..., None]
-    overlay = coverage * rendering + (1 - coverage) * image
-    columns = [image, overlay, geometry * coverage, albedo * coverage, sphere(chi.light, height, width)]
-    return jnp.concatenate(columns, -2)
+    pictures = {
+        'input': image,
+        'overlay': encoded(drawn.radiance) + (1 - coverage) * image,
+        'final': encoded(drawn.radiance),
+        'geometry': encoded(0.6 * lit(jnp.broadcast_to(studio, (len(image), *studio.shape)))),
+        'shading': encoded(lit(chi.light)),
+        'normal': (0.5 + 0.5 * drawn.normal) * coverage,
+        'albedo': encoded(drawn.diffuse),
+        'specular': encoded(jnp.broadcast_to(drawn.specular, image.shape)),
+        'light': sphere(chi.light, height, width),
+    }
+    return jnp.concatenate([pictures[name] for name in columns], -2)
 
 
 def sphere(light: jax.Array, height: int, width: int) -> jax.Array:

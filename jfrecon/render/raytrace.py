@@ -269,7 +269,7 @@ def _render(batch, topology, leaves, size, samples, roughness, shadows, chunk):
         if normal_map is not None:
             bumps = _lookup(points, topology, normal_map)
             tangent, bitangent = there[..., 6:9], there[..., 9:]
-            normal = vectors.combine([bumps[..., k] for k in range(3)], [tangent, bitangent, normal])
+            normal = mesh.bend(bumps, tangent, bitangent, normal)
         normal = vectors.normalise(normal)
         view = cameras.towards(camera, point)
         body = _lookup(points, topology, diffuse) if diffuse.ndim == 4 else at(points, diffuse)

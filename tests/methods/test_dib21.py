@@ -10,7 +10,7 @@ from configs import dib21 as configs
 from jfrecon import methods
 from jfrecon.errors import UserError
 from jfrecon.geometry import uv
-from jfrecon.methods.dib21 import objective
+from jfrecon.losses import face as energies
 from jfrecon.morphable import model as linear
 from jfrecon.render import face as faces
 from jfrecon.training import stages
@@ -83,8 +83,8 @@ def test_starts_at_the_mean_face_frontal_under_grey_light(method, variables):
 def test_energy_is_the_weighted_sum_of_terms_that_are_all_logged(method, variables):
     batch = photographs(method, people(method))
     energy, (_, metrics) = jax.jit(method.loss)(*variables, batch, jax.random.PRNGKey(1), 0)
-    weights = dataclasses.asdict(method.weights)
-    assert set(metrics) == {'loss', 'photo', 'landmarks', 'identity', 'albedo', 'expression', 'box', 'light'}
+    weights = method.weights
+    assert set(metrics) == {'loss', 'vertex', 'landmarks', 'identity', 'albedo', 'expression', 'box', 'light'}
     expected = sum(weights[name] * metrics[name] for name in metrics if name != 'loss')
     np.testing.assert_allclose(energy, expected, rtol=1e-5)
 
@@ -98,9 +98,9 @@ def test_energy_of_the_truth_is_next_to_nothing_and_of_anything_else_is_not(meth
         face = faces.surface(method.model, guess, batch.camera)
         visible = faces.visible(method.model, face, (size, size))
         colours = faces.colours(face, guess.light, method.roughness)
-        photo = objective.vertex_photometric(colours, face.pixels, visible, batch)
+        photo = energies.vertex_photometric(colours, face.pixels, visible, batch)
         landmarks = face.pixels[:, np.asarray(method.model.landmark_ids)]
-        return np.asarray(photo), np.asarray(objective.landmark_distance(landmarks, batch))
+        return np.asarray(photo), np.asarray(energies.landmark_distance(landmarks, batch))
 
     photo, landmarks = terms(chi)
     # the sum over RGB of what bilinear sampling loses at lips, brows and edges: 0.01 a channel
@@ -111,20 +111,23 @@ def test_energy_of_the_truth_is_next_to_nothing_and_of_anything_else_is_not(meth
     assert terms(chi.replace(rotation=chi.rotation + 0.1))[1].min() > 0.01
 
 
-def test_data_term_of_both_renderers_is_the_sum_of_theirs(method):
+def test_data_term_of_both_renderers_has_the_terms_of_either(method):
     chi = people(method, 2)
     batch = photographs(method, chi)
 
-    def photo(renderer, light):
-        energy = dataclasses.replace(method, renderer=renderer, samples=8)._photometric
-        return energy(faces.surface(method.model, chi, batch.camera), None, light, batch, jax.random.key(0))
+    def data(renderer, light):
+        term = dataclasses.replace(method.data, renderer=renderer, samples=8)
+        return term(faces.surface(method.model, chi, batch.camera), light, batch, jax.random.key(0))
 
     def terms(light):
-        return jnp.stack([photo(renderer, light) for renderer in ('vertex', 'raytrace', 'both')])
+        alone = data('vertex', light) | data('raytrace', light)
+        both = data('both', light)
+        assert set(both) == set(alone) == {'photo', 'vertex'}
+        return jnp.stack([alone['vertex'], alone['photo'], both['vertex'], both['photo']])
 
     terms = jax.jit(terms)
-    vertex, traced, both = terms(chi.light)
-    np.testing.assert_allclose(both, vertex + traced, rtol=1e-5)
+    vertex, traced, *both = terms(chi.light)
+    np.testing.assert_allclose(both, [vertex, traced], rtol=1e-5)
     # the same picture but for the ray tracer's noise, its shadows, and the vertices' coarse view of it
     assert (np.asarray(traced) < 0.5).all() and (np.abs(traced - vertex) > 1e-3).all()
     assert (terms(1.5 * chi.light)[1] > 1.5 * traced).all() and (terms(0.5 * chi.light)[1] > 1.5 * traced).all()
@@ -137,7 +140,7 @@ def test_mask_pulls_no_vertex(method):
     colours = jnp.broadcast_to(jnp.linspace(0, 1, 5)[:, None], (FACES, 5, 3))
     pixels = jnp.full((FACES, 5, 2), SIZE / 2.0)
     flat = batch.replace(mask=ramp, image=np.full_like(batch.image, 0.5))
-    pull = jax.grad(lambda p: objective.vertex_photometric(colours, p, jnp.ones((FACES, 5)), flat).sum())(pixels)
+    pull = jax.grad(lambda p: energies.vertex_photometric(colours, p, jnp.ones((FACES, 5)), flat).sum())(pixels)
     assert np.abs(pull).max() < 1e-7
 
 
@@ -150,7 +153,7 @@ def test_gradients_are_finite_for_faces_out_of_the_frame_and_behind_the_camera(m
         face = faces.surface(method.model, chi, batch.camera)
         visible = faces.visible(method.model, face, (SIZE, SIZE))
         colours = faces.colours(face, chi.light, method.roughness)
-        return objective.vertex_photometric(colours, face.pixels, visible, batch).sum()
+        return energies.vertex_photometric(colours, face.pixels, visible, batch).sum()
 
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.grad(energy)(chi)))
 
@@ -174,7 +177,7 @@ def test_a_short_training_improves_every_part_of_the_fit(method, variables):
         history.append(metrics)
     # four faces that a million parameters can learn by heart; halving them takes a fraction of the sixty steps
     assert history[-1]['landmarks'] < 0.5 * history[0]['landmarks']
-    assert history[-1]['photo'] < 0.7 * history[0]['photo']
+    assert history[-1]['vertex'] < 0.7 * history[0]['vertex']
 
 
 def test_panels_have_a_row_for_each_face(method, variables):
@@ -199,7 +202,7 @@ def second(method, variables):
         params[name]['last']['kernel'] = 0.02 * jax.random.normal(key, shape)
 
     def energy(name):
-        staged = dataclasses.replace(method, energy=name, renderer='vertex')
+        staged = dataclasses.replace(method, energy=name)
         run = jax.jit(jax.value_and_grad(staged.loss, has_aux=True))
         (value, (state, metrics)), gradient = run(params, variables[1], batch, key, jnp.int32(25))
         return value, state, metrics, gradient
@@ -209,10 +212,10 @@ def second(method, variables):
 
 def test_second_energy_is_the_sum_of_its_terms_with_the_consistency_relaxed(method, second):
     value, _, metrics, _ = second[2]['albedo']
-    weights = dataclasses.asdict(method.weights) | {'photo_final': method.weights.photo}
+    weights = method.weights | {'vertex_final': method.weights['vertex']}
     weights['consistency_diffuse'] *= weights['relax'] ** 2  # two whole epochs
     names = {'symmetry', 'consistency_diffuse', 'consistency_specular', 'smoothness', 'albedo_box'}
-    assert set(metrics) == {'loss', 'photo_final', 'landmarks', *names}
+    assert set(metrics) == {'loss', 'vertex_final', 'landmarks', *names}
     assert all(metrics[name] > 0 for name in names - {'albedo_box'})
     expected = sum(weights[name] * metrics[name] for name in metrics if name != 'loss')
     np.testing.assert_allclose(value, expected, rtol=1e-5)
@@ -233,7 +236,7 @@ def test_fixed_encoder_neither_moves_nor_looks_at_the_batch(variables, second):
 def test_joint_energy_is_both(second):
     base, joint = second[2]['base'], second[2]['joint']
     # The same batch statistics of E in both, so the terms of eq. 2 are the same.
-    for name in ('photo', 'landmarks', 'identity', 'light'):
+    for name in ('vertex', 'landmarks', 'identity', 'light'):
         np.testing.assert_allclose(joint[2][name], base[2][name], rtol=1e-5)
     assert joint[0] > base[0]
     assert np.abs(joint[3]['encoder']['body']['fc']['kernel'] - base[3]['encoder']['body']['fc']['kernel']).max() > 0
@@ -259,22 +262,22 @@ def test_prediction_carries_prior_and_increment(method, second):
 def test_albedo_terms_by_hand(method):
     size = len(method.atlas.texels.coverage)
     flat = Maps(jnp.full((1, size, size, 3), 0.4), jnp.full((1, size, size, 1), 0.2))
-    zero = objective.albedo_terms(flat, flat, method.atlas.texels, method.atlas.mirror)
+    zero = energies.albedo_terms(flat, flat, method.atlas.texels, method.atlas.mirror)
     # float32 of a bilinear look-up
     assert all(abs(float(term[0])) < 1e-5 for term in zero.values())
     left = jnp.arange(size) < size // 2
     shaded = flat.replace(diffuse=flat.diffuse * jnp.where(left, 0.5, 1.0)[:, None])
-    terms = objective.albedo_terms(shaded, flat, method.atlas.texels, method.atlas.mirror)
+    terms = energies.albedo_terms(shaded, flat, method.atlas.texels, method.atlas.mirror)
     assert float(terms['symmetry'][0]) == pytest.approx(3 * 0.2, rel=0.1)  # all but the middle
     assert abs(float(terms['consistency_diffuse'][0])) < 0.02  # a shadow has no hue
     red = flat.replace(diffuse=flat.diffuse * jnp.array([2.0, 1.0, 1.0]))
-    terms = objective.albedo_terms(red, flat, method.atlas.texels, method.atlas.mirror)
+    terms = energies.albedo_terms(red, flat, method.atlas.texels, method.atlas.mirror)
     kappa = lambda c: np.array(c) / (sum(c) + 0.01)
     expected = np.abs(kappa([0.8, 0.4, 0.4]) - kappa([0.4] * 3)).sum()
     assert float(terms['consistency_diffuse'][0]) == pytest.approx(expected, rel=1e-4)
     assert float(terms['symmetry'][0]) < 1e-5
     beyond = flat.replace(specular=flat.specular - 0.5)
-    terms = objective.albedo_terms(beyond, flat, method.atlas.texels, method.atlas.mirror)
+    terms = energies.albedo_terms(beyond, flat, method.atlas.texels, method.atlas.mirror)
     assert float(terms['albedo_box'][0]) == pytest.approx(0.3, rel=1e-4)
     assert float(terms['consistency_specular'][0]) == pytest.approx(0.5, rel=1e-4)
 

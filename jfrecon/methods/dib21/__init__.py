@@ -1,13 +1,14 @@
 """dib21: Dib et al., Towards High Fidelity Monocular Face Reconstruction (ICCV 2021).
 
-image -> chi and increments (`network`) -> geometry and albedo -> shading -> pixels -> energy (`objective`).
+image -> chi and increments (`nets.regressor`) -> geometry and albedo (`render.face`) -> shading and pixels
+(`losses.data_term`) -> energy (`losses.face`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import operator
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,33 +16,18 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jfrecon import morphable
 from jfrecon.errors import UserError
 from jfrecon.geometry import uv
-from jfrecon.methods.dib21 import objective
-from jfrecon.methods.dib21.network import Network
+from jfrecon.losses import face as energies
+from jfrecon.losses.data_term import DataTerm
+from jfrecon.methods import parts
 from jfrecon.morphable import model as linear
-from jfrecon.nets.encoder import Encoder, with_published
+from jfrecon.nets import regressor
 from jfrecon.render import face as faces
-from jfrecon.render import panel, raytrace, tree
+from jfrecon.render import panel
 from jfrecon.types import Batch, FaceParameters, Maps, MorphableModel, Pinhole
 
-RENDERERS = ('vertex', 'raytrace', 'both')
 ENERGIES = ('base', 'albedo', 'joint')
-
-
-@dataclasses.dataclass(frozen=True)
-class Atlas:
-    """What the decoders' maps have to do with the mesh.
-
-    Attributes:
-      texels, mirror: see `jfrecon.geometry.uv`.
-      vertices: [V, 2] texture coordinates of the vertices.
-    """
-
-    texels: uv.TexelMap
-    mirror: np.ndarray
-    vertices: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,43 +39,33 @@ class Dib21:
       portrait: the same with eyes and teeth, for pictures.
       network: E, D1 and D2.
       energy: 'base' minimises eq. 2 (stage I), 'albedo' eq. 3 by the decoders alone (stage II), 'joint' both.
-      weights: of the energies.
+      weights: of the terms of the energies, by name, and 'relax'; see `configs/dib21.py`.
       epoch: steps after which the weight of the diffuse consistency is relaxed.
       size: pixels of the square crops it reads.
-      roughness: of the Cook-Torrance lobe, constant over the face (3.1).
-      renderer: of the data term: 'vertex', 'raytrace', or 'both', their sum (as s2f2 has it).
-      samples: directions of light that the ray tracer draws for each pixel.
-      leaves: [L, K] order of the ray tracer's tree.
+      data: the renderers.
       atlas: of the decoders' maps, None without decoders.
       published: file of ImageNet weights that E begins with, or None.
     """
 
     model: MorphableModel
     portrait: MorphableModel
-    network: Network
+    network: regressor.Regressor
     energy: str
-    weights: objective.Weights
+    weights: Mapping[str, float]
     epoch: int
     size: int
-    roughness: float
-    renderer: str
-    samples: int
-    leaves: np.ndarray
-    atlas: Atlas | None = None
+    data: DataTerm
+    atlas: uv.Atlas | None = None
     published: str | None = None
+
+    @property
+    def roughness(self) -> float:
+        """Of the Cook-Torrance lobe, constant over the face (3.1)."""
+        return self.data.roughness
 
     def init(self, key: jax.Array) -> tuple[dict, dict]:
         """Parameters and batch statistics of a network that has seen no face."""
-        image = jnp.zeros((1, self.size, self.size, 3))
-        camera = Pinhole(jnp.ones((1,)), jnp.zeros((1, 2)))
-        # jitted: op by op, a ResNet-18 takes twenty seconds
-        network = self.network.clone(axis_name=None)
-        variables = dict(jax.jit(lambda k: network.init(k, image, camera, train=False))(key))
-        if self.published is not None:
-            encoder = Encoder(network.backbone, network.latent)
-            fresh = {collection: variables[collection]['encoder'] for collection in ('params', 'batch_stats')}
-            for collection, loaded in with_published(encoder, fresh, self.published).items():
-                variables[collection] = variables[collection] | {'encoder': loaded}
+        variables = regressor.fresh(self.network, self.size, key, self.published)
         return variables.pop('params'), variables
 
     def predict(self, params: dict, model_state: dict, image: jax.Array, camera: Pinhole) -> FaceParameters:
@@ -103,7 +79,7 @@ class Dib21:
     def _reflectance(self, chi: FaceParameters, increments: Maps) -> tuple[Maps, Maps]:
         """(D^ and S^, D and S): the morphable model's reflectance in UV, with the increments and without."""
         assert self.atlas is not None
-        prior = Maps(*(uv.to_uv(self.atlas.texels, albedo) for albedo in linear.albedo(self.model, chi.albedo)))
+        prior = faces.prior_maps(self.model, self.atlas.texels, chi.albedo)
         return jax.tree.map(jnp.add, prior, increments), prior
 
     def loss(
@@ -120,59 +96,26 @@ class Dib21:
             mutable=list(model_state),
         )
         face = faces.surface(self.model, chi, batch.camera)
-        landmarks = objective.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
+        landmarks = energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
+        weights = energies.relaxed(self.weights, step // self.epoch)
         first, second = jax.random.split(key)
         energy, metrics = jnp.zeros(()), dict[str, jax.Array]()
         if self.energy != 'albedo':
-            terms = {
-                'photo': self._photometric(face, None, chi.light, batch, first),
-                'landmarks': landmarks,
-                **objective.priors(chi),
-            }
-            energy, metrics = self._weighed(terms, step)
+            base = self.data(face, chi.light, batch, first)
+            terms = {**base, 'landmarks': landmarks, **energies.priors(chi)}
+            energy, metrics = energies.weighed(terms, weights)
         if self.atlas is not None and increments is not None:
             final, prior = self._reflectance(chi, increments)
+            again = self.data(face, chi.light, batch, second, final)
             terms = {
-                'photo': self._photometric(face, final, chi.light, batch, second),
+                **again,
                 'landmarks': landmarks,
-                **objective.albedo_terms(final, prior, self.atlas.texels, self.atlas.mirror),
+                **energies.albedo_terms(final, prior, self.atlas.texels, self.atlas.mirror),
             }
-            more, found = self._weighed(terms, step)
-            found['photo_final'] = found.pop('photo')
-            energy, metrics = energy + more, metrics | found
+            more, found = energies.weighed(terms, weights)
+            energy += more
+            metrics |= {f'{name}_final' if name in again else name: value for name, value in found.items()}
         return energy, (dict(updated), {'loss': energy, **metrics})
-
-    def _weighed(self, terms: dict[str, jax.Array], step: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The weighted sum of the terms' means over the batch, and these."""
-        weights = {name: getattr(self.weights, name) for name in terms}
-        if 'consistency_diffuse' in weights:
-            weights['consistency_diffuse'] *= self.weights.relax ** (step // self.epoch)
-        means = {name: jnp.mean(term) for name, term in terms.items()}
-        return functools.reduce(operator.add, (weights[name] * mean for name, mean in means.items())), means
-
-    def _photometric(
-        self, face: faces.Surface, maps: Maps | None, light: jax.Array, batch: Batch, key: jax.Array
-    ) -> jax.Array:
-        """E_ph [B] of the face with the albedo of its vertices, or of maps."""
-        size = batch.image.shape[1:3]
-        total = jnp.zeros(len(light))
-        if self.renderer != 'raytrace':
-            textured = face
-            if self.atlas is not None and maps is not None:
-                places = jnp.broadcast_to(self.atlas.vertices, face.pixels.shape)
-                diffuse, specular = uv.sample(maps.diffuse, places), uv.sample(maps.specular, places)
-                textured = dataclasses.replace(face, diffuse=diffuse, specular=specular)
-            rendered = faces.colours(textured, light, self.roughness)
-            visible = faces.visible(self.model, face, size)
-            total += objective.vertex_photometric(rendered, face.pixels, visible, batch)
-        if self.renderer != 'vertex':
-            albedo = face if maps is None else maps
-            picture = raytrace.render(
-                face.vertices, self.model.topology, self.leaves, albedo.diffuse, albedo.specular, light, batch.camera,
-                size, key, samples=self.samples, roughness=self.roughness,
-            )  # fmt: skip
-            total += objective.pixel_photometric(picture.image, picture.coverage, batch)
-        return total
 
     @functools.cached_property
     def _compiled_predict(self):
@@ -186,56 +129,19 @@ class Dib21:
 
 def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
     """Unpack a config (see `configs/dib21.py`) into a method."""
-    if config.renderer not in RENDERERS:
-        raise UserError(f'config.renderer is {config.renderer!r}; there are {", ".join(RENDERERS)}')
-    if config.energy not in ENERGIES:
-        raise UserError(f'config.energy is {config.energy!r}; there are {", ".join(ENERGIES)}')
-    texture = config.network.texture
-    if config.energy != 'base' and not texture:
-        raise UserError(f'config.energy={config.energy} needs decoders: config.network.texture is 0')
-    if config.samples < 1:
-        raise UserError(f'config.samples must be at least 1, got {config.samples}')
-    model, portrait = (
-        linear.truncate(
-            load(config.model.name, config.model.path),
-            config.model.identity,
-            config.model.expression,
-            config.model.albedo,
-        )
-        for load in (morphable.load, morphable.load_portrait)
-    )
-    network = Network(
-        backbone=config.network.backbone,
-        latent=config.network.latent,
-        identity=model.identity_basis.shape[0],
-        expression=model.expression_basis.shape[0],
-        albedo=model.diffuse_basis.shape[0],
-        bands=config.light_bands,
-        face_width=float(np.ptp(np.asarray(model.mean)[:, 0])),
-        fill=config.network.fill,
-        scales=tuple(sorted(config.network.scales.items())),
-        texture=texture,
-        decoders=config.network.decoders,
-        dtype=jnp.dtype(config.network.dtype),
-        axis_name=axis_name,
-    )
-    atlas = None
-    if texture:
-        texels = uv.texel_map(model.topology, texture)
-        mirror = uv.mirror_map(model.topology, np.asarray(model.mean), texels)
-        atlas = Atlas(texels, mirror, uv.of_vertices(model.topology, len(model.mean)))
+    energy, texture = parts.choice(config, 'energy', ENERGIES), config.network.texture
+    if energy != 'base' and not texture:
+        raise UserError(f'config.energy={energy} needs decoders: config.network.texture is 0')
+    model, portrait = parts.models(config)
     return Dib21(
         model=model,
         portrait=portrait,
-        network=network,
-        energy=config.energy,
+        network=parts.regressor(config, model, axis_name),
+        energy=energy,
+        weights=config.loss.to_dict(),
         epoch=config.epoch,
-        weights=objective.Weights(**config.loss),
         size=config.data.size,
-        roughness=config.roughness,
-        renderer=config.renderer,
-        samples=config.samples,
-        leaves=tree.order(np.asarray(model.mean), np.asarray(model.topology.triangles)),
-        atlas=atlas,
+        data=parts.data_term(config, model),
+        atlas=uv.atlas(model.topology, np.asarray(model.mean), texture) if texture else None,
         published=config.network.weights,
     )

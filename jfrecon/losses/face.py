@@ -1,10 +1,17 @@
-"""The energies of dib21 (eqs. 2 and 3), term by term, reduced as the config says."""
+"""What a face in a photograph costs, term by term and one number a face, and their weighted sum.
+
+Means over what counts (pixels, vertices, landmarks, texels), sums over coefficients: dib21's eqs. 2 and 3, s2f2's 1
+to 6.
+"""
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from jfrecon.geometry import uv
 from jfrecon.geometry.uv import sample_image
@@ -14,42 +21,8 @@ from jfrecon.shading import colour
 from jfrecon.types import Array, Batch, FaceParameters, Maps
 
 
-@struct.dataclass
-class Weights:
-    """Weights of eqs. 2 and 3; the paper's values stand in `configs/dib21.py`.
-
-    Attributes:
-      photo: E_ph, mean over the counted pixels or vertices of the L1 over linear RGB; with both, the sum of the two.
-      landmarks: alpha_1 of E_land, mean over the known landmarks of the distance in units of the image's width.
-      identity, albedo: w_i and w_c, of the sums of squared coefficients.
-      expression: of the sum of squared activations; 0 in the paper.
-      box: of E_b(delta), a sum over the activations.
-      light: of the sum of squares of the bands above the first, which keeps the light from explaining the skin; 0 in
-        the paper.
-      symmetry: w1; consistency_diffuse: w2D, at the start of a stage, times ``relax`` after each epoch;
-        consistency_specular: w2S; smoothness: w3; albedo_box: w4. All are means over the texels of the charts, of the
-        diffuse and the specular map together but for w2.
-    """
-
-    photo: float = struct.field(pytree_node=False)
-    landmarks: float = struct.field(pytree_node=False)
-    identity: float = struct.field(pytree_node=False)
-    albedo: float = struct.field(pytree_node=False)
-    expression: float = struct.field(pytree_node=False)
-    box: float = struct.field(pytree_node=False)
-    light: float = struct.field(pytree_node=False)
-    symmetry: float = struct.field(pytree_node=False)
-    consistency_diffuse: float = struct.field(pytree_node=False)
-    consistency_specular: float = struct.field(pytree_node=False)
-    smoothness: float = struct.field(pytree_node=False)
-    albedo_box: float = struct.field(pytree_node=False)
-    relax: float = struct.field(pytree_node=False)
-
-
-def vertex_photometric(
-    colours: jax.Array, pixels: jax.Array, visible: jax.Array, batch: Batch
-) -> jax.Array:
-    """E_ph as appendix B, eq. 7 has it, averaged over the vertices that are seen on skin.
+def vertex_photometric(colours: jax.Array, pixels: jax.Array, visible: jax.Array, batch: Batch) -> jax.Array:
+    """E_ph as dib21's appendix B, eq. 7, and s2f2's eq. 4 have it, averaged over the vertices that are seen on skin.
 
     colours: [B, V, 3] linear; pixels: [B, V, 2]; visible: [B, V]. The mask is read at the projections without
     gradient, or a face would slide to where fewer of its vertices count. Returns [B].
@@ -60,7 +33,7 @@ def vertex_photometric(
 
 
 def pixel_photometric(rendered: jax.Array, coverage: jax.Array, batch: Batch) -> jax.Array:
-    """E_ph as the ray tracer has it, eq. 2: averaged over the pixels where the rendering shows skin; [B].
+    """E_ph as the ray tracer has it, dib21 eq. 2 and s2f2 eq. 3, averaged over the pixels where it shows skin; [B].
 
     rendered: [B, H, W, 3] linear; coverage: [B, H, W]. Mask and coverage have no gradient.
     """
@@ -100,3 +73,35 @@ def albedo_terms(final: Maps, prior: Maps, texels: uv.TexelMap, mirror: Array) -
         'smoothness': both(lambda albedo: terms.smoothness(albedo, on_chart.astype(albedo.dtype))),
         'albedo_box': both(lambda albedo: jnp.sum(terms.soft_box(albedo), -1)),
     }
+
+
+def relief_terms(normal: jax.Array, texels: uv.TexelMap, mirror: Array) -> dict[str, jax.Array]:
+    """What keeps a normal map [B, S, S, 3] in tangent space plain (s2f2 eq. 6 and section 7); [B].
+
+    'smoothness_normal' is the paper's. 'symmetry_normal', whose mirrored normal points the other way along the tangent,
+    and 'consistency_normal', the distance from the smooth surface, are what section 7 says would keep shadows out of
+    the relief at the cost of detail: the tangent of the mirrored point is the mirrored tangent only where the UV layout
+    is symmetric.
+    """
+    on_chart = jnp.asarray(texels.coverage)
+    mean = lambda values: terms.masked_mean(values, on_chart, axis=(-2, -1))
+    mirrored = uv.flip(normal, mirror) * jnp.array([-1.0, 1.0, 1.0])
+    return {
+        'smoothness_normal': mean(terms.smoothness(normal, on_chart.astype(normal.dtype))),
+        'symmetry_normal': mean(terms.symmetry(normal, mirrored)),
+        'consistency_normal': mean(terms.symmetry(normal, jnp.array([0.0, 0.0, 1.0]))),
+    }
+
+
+def relaxed(weights: Mapping[str, float], epochs: jax.Array | int) -> dict[str, float | jax.Array]:
+    """The weights after so many epochs of a stage, by each of which that of the diffuse consistency is multiplied."""
+    factor = weights['relax'] ** epochs
+    return {**weights, 'consistency_diffuse': weights['consistency_diffuse'] * factor}
+
+
+def weighed(
+    terms: Mapping[str, jax.Array], weights: Mapping[str, float | jax.Array]
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The weighted sum of the terms' means over the batch, and these means. Each term [B] has a weight of its name."""
+    means = {name: jnp.mean(term) for name, term in terms.items()}
+    return functools.reduce(operator.add, (weights[name] * mean for name, mean in means.items())), means

@@ -1,4 +1,4 @@
-"""E, D1 and D2 of dib21 (3, figure 2): one photograph -> the semantic code chi of the face in it, and increments."""
+"""E, D1 and D2 of dib21 (3, figure 2) and s2f2 (3.2, 3.3): a photograph -> the code chi of its face, and increments."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from jfrecon.nets.decoder import Decoder
-from jfrecon.nets.encoder import Encoder
+from jfrecon.nets.encoder import Encoder, with_published
 from jfrecon.nets.head import FaceHead, place
 from jfrecon.types import FaceParameters, Maps, Pinhole
 
 
-class Network(nn.Module):
+class Regressor(nn.Module):
     """Encoder and fully connected layer that regress chi = {alpha, delta, R, T, gamma, beta}, and decoders.
 
     It starts at the mean face, frontal, centred, under grey light, whatever the image, with increments of zero.
@@ -77,3 +77,20 @@ class Network(nn.Module):
             return chi, Maps(both[..., :3], both[..., 3:])
         diffuse, specular = decoder(3, 'decoder_diffuse')(code, train), decoder(1, 'decoder_specular')(code, train)
         return chi, Maps(diffuse, specular)
+
+
+def fresh(network: Regressor, size: int, key: jax.Array, published: str | None = None) -> dict:
+    """Variables of a regressor that has seen no face; E's from a file of published ImageNet weights where it is named.
+
+    size: pixels of the crops that it reads.
+    """
+    image, camera = jnp.zeros((1, size, size, 3)), Pinhole(jnp.ones((1,)), jnp.zeros((1, 2)))
+    network = network.clone(axis_name=None)
+    # jitted: op by op, a ResNet-18 takes twenty seconds
+    variables = dict(jax.jit(lambda k: network.init(k, image, camera, train=False))(key))
+    if published is None:
+        return variables
+    encoder = Encoder(network.backbone, network.latent)
+    own = {collection: variables[collection]['encoder'] for collection in ('params', 'batch_stats')}
+    loaded = with_published(encoder, own, published)
+    return variables | {collection: variables[collection] | {'encoder': loaded[collection]} for collection in own}

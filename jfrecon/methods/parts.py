@@ -1,0 +1,65 @@
+"""What methods are put together from, as configs name it."""
+
+from __future__ import annotations
+
+import numpy as np
+from jax import numpy as jnp
+from ml_collections import ConfigDict
+
+from jfrecon import morphable
+from jfrecon.errors import UserError
+from jfrecon.geometry import uv
+from jfrecon.losses.data_term import RENDERERS, DataTerm
+from jfrecon.morphable import model as linear
+from jfrecon.nets.regressor import Regressor
+from jfrecon.render import tree
+from jfrecon.types import MorphableModel
+
+
+def models(config: ConfigDict) -> tuple[MorphableModel, MorphableModel]:
+    """``config.model``'s face, and the same with eyes and teeth for pictures, with as many modes as it says."""
+    name, path = config.model.name, config.model.path
+    modes = config.model.identity, config.model.expression, config.model.albedo
+    model, portrait = (linear.truncate(load(name, path), *modes) for load in (morphable.load, morphable.load_portrait))
+    return model, portrait
+
+
+def choice(config: ConfigDict, name: str, known: tuple[str, ...]) -> str:
+    """``config.NAME``, which must be one of the known ones."""
+    if config[name] not in known:
+        raise UserError(f'config.{name} is {config[name]!r}; there are {", ".join(known)}')
+    return config[name]
+
+
+def regressor(config: ConfigDict, model: MorphableModel, axis_name: str | None) -> Regressor:
+    """``config.network``'s E, head and decoders."""
+    network = config.network
+    return Regressor(
+        backbone=network.backbone,
+        latent=network.latent,
+        identity=model.identity_basis.shape[0],
+        expression=model.expression_basis.shape[0],
+        albedo=model.diffuse_basis.shape[0],
+        bands=config.light_bands,
+        face_width=float(np.ptp(np.asarray(model.mean)[:, 0])),
+        fill=network.fill,
+        scales=tuple(sorted(network.scales.items())),
+        texture=network.texture,
+        decoders=network.decoders,
+        dtype=jnp.dtype(network.dtype),
+        axis_name=axis_name,
+    )
+
+
+def data_term(config: ConfigDict, model: MorphableModel) -> DataTerm:
+    """The renderers that ``config.renderer`` names."""
+    if config.samples < 1:
+        raise UserError(f'config.samples must be at least 1, got {config.samples}')
+    return DataTerm(
+        model=model,
+        leaves=tree.order(np.asarray(model.mean), np.asarray(model.topology.triangles)),
+        places=uv.of_vertices(model.topology, len(model.mean)),
+        renderer=choice(config, 'renderer', RENDERERS),
+        samples=config.samples,
+        roughness=config.roughness,
+    )

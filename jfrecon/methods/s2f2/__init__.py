@@ -1,0 +1,174 @@
+"""s2f2: Dib et al., S2F2: Self-Supervised High Fidelity Face Reconstruction from Monocular Image (2022).
+
+coarse  image -> chi (`nets.regressor`) -> geometry, albedo (`render.face`)      -> pixels -> energy, eqs. 1 to 4
+medium  image -> chi and increments D1, D2 -> albedos outside of the prior       -> pixels -> energy, eq. 5
+fine    image -> UV -> U-nets (`detail`) -> normal map and a further increment   -> pixels -> energy, eq. 6
+
+In every stage the data term is that of both renderers: shadows come from the ray tracer, gradients at edges from the
+vertices (`losses.data_term`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jfrecon.errors import UserError
+from jfrecon.geometry import uv
+from jfrecon.losses import face as energies
+from jfrecon.losses.data_term import DataTerm
+from jfrecon.methods import parts
+from jfrecon.methods.s2f2 import detail as details
+from jfrecon.morphable import model as linear
+from jfrecon.nets import regressor
+from jfrecon.render import face as faces
+from jfrecon.render import panel
+from jfrecon.types import Batch, FaceParameters, Maps, MorphableModel, Pinhole
+
+STAGES = ('coarse', 'medium', 'fine')
+
+
+@dataclasses.dataclass(frozen=True)
+class S2F2:
+    """Three stages from coarse to fine, each trained through both renderers on what the one before it left.
+
+    Attributes:
+      model: the morphable model.
+      portrait: the same with eyes and teeth, for pictures.
+      network: E, D1 and D2.
+      detail: the U-nets.
+      energy: 'coarse' minimises eq. 1 by E, 'medium' eq. 5 by E, D1 and D2, 'fine' eq. 6 by the U-nets alone.
+      weights: of the terms of the energies, by name, and 'relax'; see `configs/s2f2.py`.
+      epoch: steps after which the weight of the diffuse consistency is relaxed.
+      size: pixels of the square crops it reads.
+      data: the renderers.
+      atlas: of all maps.
+      published: files of ImageNet weights that E and the U-nets' backbones begin with, or None.
+    """
+
+    model: MorphableModel
+    portrait: MorphableModel
+    network: regressor.Regressor
+    detail: details.Detail
+    energy: str
+    weights: Mapping[str, float]
+    epoch: int
+    size: int
+    data: DataTerm
+    atlas: uv.Atlas
+    published: tuple[str | None, str | None] = (None, None)
+
+    @property
+    def roughness(self) -> float:
+        """Of the Cook-Torrance lobe, constant over the face (3.1)."""
+        return self.data.roughness
+
+    def init(self, key: jax.Array) -> tuple[dict, dict]:
+        """Parameters and batch statistics of networks that have seen no face."""
+        first, second = jax.random.split(key)
+        code = regressor.fresh(self.network, self.size, first, self.published[0])
+        detail = details.fresh(self.detail, self.network.texture, second, self.published[1])
+        variables = {collection: code[collection] | detail[collection] for collection in code}
+        return variables.pop('params'), variables
+
+    def predict(self, params: dict, model_state: dict, image: jax.Array, camera: Pinhole) -> FaceParameters:
+        """Reconstruct: image [B, H, W, 3] sRGB in 0..1 -> chi with leaves [B, ...]."""
+        variables = {'params': params, **model_state}
+        chi, maps = self._medium(variables, image, camera)
+        if self.energy == 'fine':
+            face = faces.surface(self.model, chi, camera)
+            detail: Any = self.detail.apply(variables, *self._unwrapped(face, image, camera), train=False)
+            maps = _refined(maps, detail)
+        return chi if self.energy == 'coarse' else dataclasses.replace(chi, maps=maps)
+
+    def loss(
+        self, params: dict, model_state: dict, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[dict, dict]]:
+        """Eq. 1, 5 or 6, mean over the batch: (energy, (new batch statistics, every term by its name))."""
+        variables = {'params': params, **model_state}
+        weights = energies.relaxed(self.weights, step // self.epoch)
+        terms, maps = dict[str, jax.Array](), None
+        if self.energy == 'fine':
+            # E and the decoders are fixed, and so are their batch norms' statistics.
+            chi, medium = jax.lax.stop_gradient(self._medium(variables, batch.image, batch.camera))
+            face = faces.surface(self.model, chi, batch.camera)
+            unwrapped = self._unwrapped(face, batch.image, batch.camera)
+            detail, updated = self.detail.apply(variables, *unwrapped, train=True, mutable=list(model_state))
+            maps = _refined(medium, detail)
+            terms |= self._albedo_terms(maps, medium)
+            terms |= energies.relief_terms(detail.normal, self.atlas.texels, self.atlas.mirror)
+        else:
+            (chi, increments), updated = self.network.apply(
+                variables, batch.image, batch.camera, train=True, increments=self.energy == 'medium',
+                mutable=list(model_state),
+            )  # fmt: skip
+            face = faces.surface(self.model, chi, batch.camera)
+            terms |= energies.priors(chi)
+            if increments is not None:
+                prior = faces.prior_maps(self.model, self.atlas.texels, chi.albedo)
+                maps = jax.tree.map(jnp.add, prior, increments)
+                terms |= self._albedo_terms(maps, prior)
+        terms |= self.data(face, chi.light, batch, key, maps)
+        terms['landmarks'] = energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
+        energy, metrics = energies.weighed(terms, weights)
+        return energy, (dict(updated), {'loss': energy, **metrics})
+
+    def _medium(self, variables: dict, image: jax.Array, camera: Pinhole) -> tuple[FaceParameters, Maps]:
+        """chi, and the prior's albedos with the increments of D1 and D2, as they are after training."""
+        found: Any = self.network.apply(variables, image, camera, train=False)
+        chi, increments = found
+        prior = faces.prior_maps(self.model, self.atlas.texels, chi.albedo)
+        return chi, jax.tree.map(jnp.add, prior, increments)
+
+    def _unwrapped(self, face: faces.Surface, image: jax.Array, camera: Pinhole) -> tuple[jax.Array, jax.Array]:
+        """The photograph in UV [B, S, S, 3] by the face's pose and shape, and [B, S, S] 1 where it shows the face."""
+        visible = faces.visible(self.model, face, (image.shape[1], image.shape[2]))
+        texture, seen = uv.unwrap(image, face.vertices, camera, visible, self.atlas.texels)
+        return texture, seen.astype(texture.dtype)
+
+    def _albedo_terms(self, maps: Maps, prior: Maps) -> dict[str, jax.Array]:
+        return energies.albedo_terms(maps, prior, self.atlas.texels, self.atlas.mirror)
+
+    @functools.cached_property
+    def _compiled_predict(self):
+        return jax.jit(self.predict)
+
+    def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
+        """uint8 [B, H, 8 W, 3]: a row of pictures per face, see `jfrecon.render.panel`."""
+        chi = self._compiled_predict(params, model_state, batch.image, batch.camera)
+        return panel.rows(self.portrait, chi, batch.image, batch.camera, self.roughness, panel.LAYERS)
+
+
+def _refined(medium: Maps, detail: Maps) -> Maps:
+    """What the U-nets make of the medium stage's albedos (3.4): increments on top, and the normal map."""
+    return Maps(medium.diffuse + detail.diffuse, medium.specular + detail.specular, detail.normal)
+
+
+def build(config: ConfigDict, axis_name: str | None = None) -> S2F2:
+    """Unpack a config (see `configs/s2f2.py`) into a method."""
+    texture = config.network.texture
+    if not texture:
+        raise UserError('s2f2 needs maps: config.network.texture is 0')
+    model, portrait = parts.models(config)
+    return S2F2(
+        model=model,
+        portrait=portrait,
+        network=parts.regressor(config, model, axis_name),
+        detail=details.Detail(
+            config.network.detail, config.network.specular_detail, jnp.dtype(config.network.dtype), axis_name
+        ),
+        energy=parts.choice(config, 'energy', STAGES),
+        weights=config.loss.to_dict(),
+        epoch=config.epoch,
+        size=config.data.size,
+        data=parts.data_term(config, model),
+        atlas=uv.atlas(model.topology, np.asarray(model.mean), texture),
+        published=(config.network.weights, config.network.detail_weights),
+    )
