@@ -38,6 +38,7 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     config = _sized(size)
     for change in changes:
         stages = [config, *config.stage.values()]
+        later = [stage for name, stage in config.stage.items() if name != 'base']
         if change == 'base':
             config.stages, config.network.texture = (), 0
             config.update(config.stage.base)
@@ -48,10 +49,10 @@ def get_config(variant: str = 'paper') -> ConfigDict:
         elif change == 'not_joint':
             config.stages = config.stages[:-1]
         elif change == 'unregularised':
-            for part in stages:
-                if 'loss' in part:
-                    with part.unlocked():
-                        part.loss.update(symmetry=0.0, consistency_diffuse=0.0, consistency_specular=0.0)
+            for part in later:
+                with part.unlocked():
+                    nothing = {'symmetry': 0.0, 'consistency_diffuse': 0.0, 'consistency_specular': 0.0}
+                    part.loss = ConfigDict({**part.get('loss', {}), **nothing})
         elif change.startswith('bands'):
             config.light_bands = int(change.removeprefix('bands'))
         elif change.startswith('samples'):

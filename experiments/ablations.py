@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from jfrecon.data import build, pipeline
 from jfrecon.evaluation import predict
 from jfrecon.export import report
 from jfrecon.files import write_json, write_text
-from jfrecon.training import stages
+from jfrecon.training import loop, stages
 from jfrecon.training.step import share_cores
 
 SCORES = 'scores.json'
@@ -113,8 +114,8 @@ def _score(config: ConfigDict, out: Path, truth: Path, variant: str, count: int)
     same = config.copy_and_resolve_references()
     same.seed = 0  # the same faces for all
     faces = build.source(same, out / 'synthetic')
-    stages.train(config, folder, data=build.batches(config, faces))
-    predictor = predict.load(folder)[0]
+    predictor = predict.load(_trained(config, out / 'stages', build.batches(config, faces)))[0]
+    folder.mkdir(parents=True, exist_ok=True)
     rows, pictures = [], []
     for index, face in predictor.faces(files.photographs(truth, count), pipeline.whole_box()):
         known, image = files.truth(truth, index), files.image(truth, index)
@@ -126,6 +127,21 @@ def _score(config: ConfigDict, out: Path, truth: Path, variant: str, count: int)
     Image.fromarray(report.montage(np.stack(pictures))).save(folder / 'faces.png')
     write_json(folder / SCORES, means)
     return means
+
+
+def _trained(config: ConfigDict, folder: Path, data: loop.Batches) -> Path:
+    """Trains the stages of a config; the folder of the last. Variants whose first stages are the same share these."""
+    chain = hashlib.sha256()
+    before = None
+    for workdir, part in stages.configs(config, folder):
+        part.start_from = None
+        part.stages = ()
+        chain.update(json.dumps(part.to_dict(), sort_keys=True, default=str).encode())
+        part.start_from = before
+        before = str(folder / f'{workdir.name}_{chain.hexdigest()[:12]}')
+        loop.train(part, before, data=data)
+    assert before is not None
+    return Path(before)
 
 
 def _table(results: Mapping, variants: Mapping[str, str], metrics: tuple[str, ...]) -> str:

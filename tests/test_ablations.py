@@ -5,21 +5,48 @@ import pytest
 
 from experiments import ablations
 from experiments.dib21_ablations import __main__ as dib21
-from jfrecon.training import stages
+from experiments.s2f2_ablations import __main__ as s2f2
+from jfrecon.training import loop, stages
 
 
+@pytest.mark.parametrize('method', [dib21, s2f2])
 @pytest.mark.parametrize('size', ablations.SIZES)
-def test_every_variant_differs_from_the_reference_in_what_it_names(size, tmp_path):
-    plain = lambda variant: [part.to_dict() for _, part in stages.configs(dib21.config(variant, size), tmp_path)]
+def test_every_variant_differs_from_the_reference_in_what_it_names(method, size, tmp_path):
+    plain = lambda variant: [part.to_dict() for _, part in stages.configs(method.config(variant, size), tmp_path)]
     reference = plain('reference')
     assert len(reference) == 3
-    for variant in dib21.VARIANTS.keys() - {'reference'}:
+    shorter = {'not_joint': 2, 'medium': 2, 'coarse': 1}
+    for variant in method.VARIANTS.keys() - {'reference'}:
         changed = plain(variant)
         assert changed != reference, variant
-        assert len(changed) == (2 if variant == 'not_joint' else 3)
-    assert {part['samples'] for part in plain('samples32')} == {32}
-    assert {part['renderer'] for part in plain('vertex')} == {'vertex'}
-    assert [part['loss']['symmetry'] for part in plain('unregularised')][1:] == [0, 0]
+        assert len(changed) == shorter.get(variant, 3)
+    if method is dib21:
+        assert {part['samples'] for part in plain('samples32')} == {32}
+        assert {part['renderer'] for part in plain('vertex')} == {'vertex'}
+        assert [part['loss']['symmetry'] > 0 for part in plain('unregularised')] == [True, False, False]
+    else:
+        assert {part['renderer'] for part in plain('raytrace')} == {'raytrace'}
+        assert [part['loss']['symmetry'] > 0 for part in plain('unregularised')] == [True, True, False]
+
+
+def test_variants_that_begin_alike_share_their_first_stages(tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(loop, 'train', lambda config, workdir, data: trained.append((workdir, config.start_from)))
+
+    def stages_of(variant, seed=0):
+        config = s2f2.config(variant, 'quick')
+        config.seed = seed
+        trained.clear()
+        last = ablations._trained(config, tmp_path, None)
+        folders = [folder for folder, _ in trained]
+        assert [before for _, before in trained] == [None, *folders[:-1]] and str(last) == folders[-1]
+        return folders
+
+    reference = stages_of('reference')
+    assert len(set(reference)) == 3
+    assert stages_of('medium') == reference[:2] and stages_of('coarse') == reference[:1]
+    assert stages_of('unregularised')[:2] == reference[:2] and stages_of('unregularised')[2] != reference[2]
+    assert not set(stages_of('raytrace')) & set(reference) and not set(stages_of('reference', 1)) & set(reference)
 
 
 def test_table_has_means_spreads_and_the_papers_words():

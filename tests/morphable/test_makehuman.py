@@ -15,7 +15,7 @@ import pytest
 from jfrecon.errors import UserError
 from jfrecon.geometry import mesh, uv
 from jfrecon.morphable import head as heads
-from jfrecon.morphable import load, load_head, makehuman, obj, people
+from jfrecon.morphable import load, load_head, load_portrait, makehuman, obj, people
 from jfrecon.morphable import model as morphable
 
 FLIP = np.array([-1.0, 1.0, 1.0])
@@ -370,3 +370,25 @@ def test_the_drawing_command_says_what_is_wrong(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert done.returncode == 2
     assert done.stderr.count('\n') == 1 and 'makehuman' in done.stderr
+
+
+def test_a_portrait_is_the_face_with_eyes_and_teeth_behind(model, head):
+    portrait = load_portrait()
+    count = len(model.mean)
+    for name in ('mean', 'identity_basis', 'expression_basis', 'diffuse_mean', 'diffuse_basis', 'specular_basis'):
+        np.testing.assert_array_equal(getattr(portrait, name)[..., :count, :], getattr(model, name), name)
+    np.testing.assert_array_equal(portrait.landmark_ids, model.landmark_ids)
+    triangles = np.asarray(portrait.topology.triangles)
+    of_face = (triangles < count).all(1)
+    corners = lambda t: {tuple(sorted(row)) for row in np.asarray(t).tolist()}
+    assert corners(model.topology.triangles) <= corners(triangles[of_face])
+    # what is behind is nobody's skin, sees the viewer, and lies beyond every map of the face
+    behind = (triangles >= count).all(1)
+    assert behind.sum() > 300 and not portrait.diffuse_basis[:, np.unique(triangles[behind])].any()
+    a, b, c = (portrait.mean[triangles[:, k]] for k in range(3))
+    assert (np.cross(b - a, c - a)[behind, 2] > 0).all()
+    u = np.asarray(portrait.topology.uv)[np.asarray(portrait.topology.uv_triangles), 0]
+    assert (u[behind] >= 1).all()
+    # both pupils and the edge of the upper teeth
+    iris = portrait.mean[count:][(portrait.diffuse_mean[count:] < 0.01).all(-1)]
+    assert (np.abs(iris[:, 0]) > 25).all() and np.sign(iris[:, 0]).sum() == 0
