@@ -106,6 +106,7 @@ def _sized(size: str) -> ConfigDict:
     config.loss.expression = 0.0
     config.loss.box = 1.0
     config.loss.light = 0.0
+    config.loss.exposure = 0.0
     # Eq. 3, sums over texels in the paper, means here.
     config.loss.symmetry = 20.0  # w1
     config.loss.consistency_diffuse = 0.5  # w2D, at the start

@@ -107,6 +107,7 @@ def photo_config(synthetic: ConfigDict, start: Path, quick: bool) -> ConfigDict:
     config.loss.albedo = 3e-5
     config.loss.light = 3e-5
     config.loss.expression = 3e-4
+    config.loss.exposure = 0.03  # portraits are exposed for skin: else the light makes everybody's brown one pale
     config.data.jitter.update(scale=0.05, shift=0.03, colour=0.1)
     if not quick:
         config.steps = 4_000

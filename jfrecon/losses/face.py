@@ -17,7 +17,7 @@ from jfrecon.geometry import uv
 from jfrecon.geometry.uv import sample_image
 from jfrecon.losses import terms
 from jfrecon.render import vertex
-from jfrecon.shading import colour
+from jfrecon.shading import colour, sh
 from jfrecon.types import Array, Batch, FaceParameters, Maps
 
 
@@ -48,13 +48,18 @@ def landmark_distance(projected: jax.Array, batch: Batch) -> jax.Array:
 
 
 def priors(chi: FaceParameters) -> dict[str, jax.Array]:
-    """E_p and E_b of eq. 2, each a sum over coefficients; [B]."""
+    """E_p and E_b of dib21's eq. 2, each a sum over coefficients; [B].
+
+    'light' and 'exposure' are ours: the bands above the first, and the distance of the mean radiance from a white of 1.
+    They keep the light from explaining the skin, its colour and how dark it is.
+    """
     return {
         'identity': jnp.sum(terms.prior(chi.identity), -1),
         'albedo': jnp.sum(terms.prior(chi.albedo), -1),
         'expression': jnp.sum(terms.prior(chi.expression), -1),
         'box': jnp.sum(terms.soft_box(chi.expression), -1),
         'light': jnp.sum(jnp.square(chi.light[..., 1:, :]), (-2, -1)),
+        'exposure': jnp.sum(jnp.square(chi.light[..., 0, :] / sh.GREY - 1.0), -1),
     }
 
 

@@ -21,6 +21,8 @@ BASES = (
     'mean', 'identity_basis', 'expression_basis',
     'diffuse_mean', 'diffuse_basis', 'specular_mean', 'specular_basis',
 )  # fmt: skip
+#: The share of the light that reaches what is behind lids and lips.
+SHADE = {EYE: 0.6, TEETH: 0.6, MOUTH: 0.3}
 UV_BORDER = 0.01  # keeps bilinear look-ups at the rim of the face inside the map
 PART_NAMES = ('skin', 'eye', 'teeth', 'mouth', 'lash', 'hair')
 
@@ -160,8 +162,8 @@ def portrait(head: Head) -> MorphableModel:
     """The face with what is seen through its openings: the fronts of eyes and teeth, gums, tongue, inside of the mouth.
 
     For pictures: nobody fits it to photographs. Its first vertices are the face model's, in their order. What is behind
-    them has the same colours for everybody, and texture coordinates with u in [1, 2], where a map of the face does not
-    reach.
+    them has the same colours for everybody, as dark as lids and lips leave them (`SHADE`), since the vertex renderer
+    knows no shadows; and texture coordinates with u in [1, 2], where a map of the face does not reach.
     """
     model, count = head.model, len(head.model.mean)
     mean, triangles = np.asarray(model.mean), np.asarray(model.topology.triangles)
@@ -176,7 +178,13 @@ def portrait(head: Head) -> MorphableModel:
         topology=dataclasses.replace(model.topology, triangles=place[triangles].astype(np.int32)),
         landmark_ids=place[np.asarray(model.landmark_ids)].astype(np.int32),
     )
-    return cut(sorted_head, in_face(head) | behind)[0]
+    found = cut(sorted_head, in_face(head) | behind)[0]
+    shade = np.ones((count, 1), np.float32)
+    for part, share in SHADE.items():
+        shade[np.unique(triangles[np.asarray(head.part) == part])] = share
+    shade[np.asarray(head.face_vertices)] = 1.0
+    used = np.unique(sorted_head.topology.triangles[in_face(head) | behind])
+    return dataclasses.replace(found, diffuse_mean=found.diffuse_mean * shade[order][used])
 
 
 def cut(head: MorphableModel, triangle_in_face: np.ndarray) -> tuple[MorphableModel, np.ndarray]:

@@ -76,7 +76,7 @@ def said(variables, bumpy, energy):
 
 
 DATA = {'loss', 'vertex', 'landmarks'}
-PRIORS = {'identity', 'albedo', 'expression', 'box', 'light'}
+PRIORS = {'identity', 'albedo', 'expression', 'box', 'light', 'exposure'}
 ALBEDO = {'symmetry', 'consistency_diffuse', 'consistency_specular', 'smoothness', 'albedo_box'}
 RELIEF = {'smoothness_normal', 'symmetry_normal', 'consistency_normal'}
 
