@@ -1,0 +1,166 @@
+"""How long does a training step take at the papers' setting, and where does the time go?
+
+    python -m experiments.step_speed --out=runs/step_speed
+
+Every stage of dib21 and s2f2 as their configs have it: ResNet-152, 256 pixels, 8 samples, batch 8. Beside the whole
+step its parts, forward and backward, each compiled alone: the encoder with its head, the renderers, and from the second
+stage on the decoders or the U-nets. What is left over is optimiser, geometry and regularisers. Medians, taken in turn;
+the pictures are noise, which costs what pictures of faces cost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from configs import dib21, s2f2
+from experiments import harness
+from jfrecon import commands, methods
+from jfrecon.methods.method import AXIS
+from jfrecon.render import face as faces
+from jfrecon.training import optimiser, stages
+from jfrecon.training import state as states
+from jfrecon.training import step as steps
+from jfrecon.types import Batch, Pinhole
+
+NAME = 'step_speed'
+CONFIGS = {'dib21': dib21, 's2f2': s2f2}
+REPEATS = {'cpu': 3, 'gpu': 20, 'tpu': 20}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure every stage; write results.json and a table."""
+    options = harness.parser(NAME, main.__doc__).parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    started = time.time()
+    size = 'quicktest' if options.quick else 'paper'
+    parts = [
+        (f'{name} {folder.name[2:]}', part)
+        for name, module in CONFIGS.items()
+        for folder, part in stages.configs(module.get_config(size), options.out)
+    ]
+    steps.share_cores(parts[0][1].batch_size)
+    rows = {}
+    for name, part in tqdm(parts, desc='stages', disable=None):
+        rows[name] = measure(part)
+        print(name, rows[name], flush=True)
+    table = harness.table(rows, list(dict.fromkeys(column for row in rows.values() for column in row)))
+    (options.out / 'table.md').write_text(table, encoding='utf-8')
+    harness.record(options.out, NAME, rows, started)
+    print(table)
+
+
+def measure(config: ConfigDict) -> dict[str, float]:
+    """Milliseconds of a step and of its parts, seconds of its compilation, images per second."""
+    mesh = steps.device_mesh()
+    method = methods.build(config, AXIS)
+    descent, _ = optimiser.build(config.steps, **config.optimiser)
+    state = steps.replicate(states.create(*method.init(jax.random.PRNGKey(0)), descent), mesh)
+    batch = steps.share_out(noise(config.batch_size, config.data.size, config.data.focal), mesh)
+    begun = time.perf_counter()
+    update = steps.pmapped(steps.gradient_step(method.loss, descent, 0)).lower(state, batch).compile()
+    compiled = time.perf_counter() - begun
+
+    parts = {name: on_devices(part, mesh) for name, part in of_step(method, config).items()}
+    variables = {'params': state.params, **state.model_state}
+    variables = steps.replicate(jax.tree.map(np.asarray, variables), mesh)  # the step's own copy is donated
+    for part in parts.values():
+        jax.block_until_ready(part(variables, batch))
+    taken: dict[str, list[float]] = {'step': [], **{name: [] for name in parts}}
+    for _ in range(1 + REPEATS.get(jax.default_backend(), 20)):
+        begun = time.perf_counter()
+        state, _ = update(state, batch)
+        jax.block_until_ready(state.params)
+        taken['step'].append(time.perf_counter() - begun)
+        for name, part in parts.items():
+            begun = time.perf_counter()
+            jax.block_until_ready(part(variables, batch))
+            taken[name].append(time.perf_counter() - begun)
+    medians = {f'{name} ms': 1000 * float(np.median(times[1:])) for name, times in taken.items()}
+    return {'images/s': 1000 * config.batch_size / medians['step ms'], **medians, 'compilation s': compiled}
+
+
+def of_step(method, config: ConfigDict) -> dict[str, Callable]:
+    """The parts of a step by name: (variables, batch) -> what has to be computed, gradient included."""
+    stage = config.energy
+    decoding = stage in ('albedo', 'joint', 'medium', 'fine')
+
+    def encoder(variables, batch):
+        def out(params):
+            found, _ = method.network.apply(
+                {**variables, 'params': params}, batch.image, batch.camera, train=True, increments=False,
+                mutable=['batch_stats'],
+            )  # fmt: skip
+            return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(found))
+
+        fixed = stage in ('albedo', 'fine')
+        return out(variables['params']) if fixed else jax.grad(out)(variables['params'])
+
+    def renderers(variables, batch):
+        chi, _ = method.network.apply(variables, batch.image, batch.camera, train=False, increments=False)
+        maps = faces.prior_maps(method.model, method.atlas.texels, chi.albedo) if decoding else None
+        if stage == 'fine':
+            maps = maps.replace(normal=jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), maps.diffuse.shape))
+
+        def energy(chi, maps):
+            face = faces.surface(method.model, chi, batch.camera)
+            terms = method.data(face, chi.light, batch, jax.random.key(0), maps)
+            return sum(jnp.sum(term) for term in terms.values())
+
+        return jax.grad(energy, argnums=0 if maps is None else (0, 1))(chi, maps)
+
+    def increments(variables, batch):
+        def out(params):
+            if stage == 'fine':
+                seen = jnp.ones(batch.mask.shape)
+                found, _ = method.detail.apply(
+                    {**variables, 'params': params}, batch.image, seen, train=True, mutable=['batch_stats']
+                )
+                return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(found))
+            (_, found), _ = method.network.apply(
+                {**variables, 'params': params}, batch.image, batch.camera, train=True, mutable=['batch_stats']
+            )
+            return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(found))
+
+        return jax.grad(out)(variables['params'])
+
+    parts = {'encoder': encoder, 'renderers': renderers}
+    if stage == 'fine':
+        parts['U-nets'] = increments
+    elif decoding:
+        parts['encoder and decoders'] = increments
+    return parts
+
+
+def on_devices(part: Callable, mesh: jax.sharding.Mesh) -> Callable:
+    """The part compiled as the step is: variables everywhere, the batch shared out, results summed."""
+
+    def one(variables, batch):
+        return jax.tree.map(lambda x: jax.lax.psum(jnp.sum(x), AXIS), part(variables, batch))
+
+    shared, everywhere = steps.SHARED, steps.EVERYWHERE
+    mapped = jax.shard_map(one, mesh=mesh, in_specs=(everywhere, shared), out_specs=everywhere, check_vma=False)
+    return jax.jit(mapped)
+
+
+def noise(count: int, size: int, focal: float) -> Batch:
+    """A batch of pictures of nothing."""
+    random = np.random.default_rng(0)
+    return Batch(
+        image=random.uniform(size=(count, size, size, 3)).astype(np.float32),
+        landmarks=random.uniform(0.2 * size, 0.8 * size, (count, 68, 2)).astype(np.float32),
+        landmark_weight=np.ones((count, 68), np.float32),
+        mask=np.ones((count, size, size), np.float32),
+        camera=Pinhole(np.full(count, focal * size, np.float32), np.full((count, 2), size / 2, np.float32)),
+        index=np.arange(count, dtype=np.int32),
+    )
+
+
+if __name__ == '__main__':
+    commands.run(main)
