@@ -174,7 +174,8 @@ def _sized(size: str) -> ConfigDict:
     config.loss.identity = 5e-3
     config.loss.albedo = 3e-4
     config.loss.expression = 1e-3
-    config.loss.light = 3e-4
+    config.loss.light = 3e-5
+    config.loss.exposure = 0.01
     config.optimiser.learning_rate = 1e-3
     config.optimiser.schedule = 'cosine'
     config.optimiser.warmup_steps = 100

@@ -87,6 +87,7 @@ def synthetic_config(ict: Path, quick: bool) -> ConfigDict:
     config.model.name = 'ict'
     config.model.path = str(ict)
     config.network.scales.albedo = 2.0  # what was missing in photographs was the albedo
+    config.loss.light, config.loss.exposure = 3e-4, 0.0
     if not quick:
         config.data.size = 96
         config.data.faces = 2_000
