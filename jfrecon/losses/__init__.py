@@ -1,1 +1,1 @@
-"""Loss terms, unreduced, each with its paper and equation (`terms`)."""
+"""What a reconstruction costs: loss terms, unreduced (`terms`), those of a face (`face`), the data term (`data_term`)."""
