@@ -211,3 +211,15 @@ def test_loop_rounds_a_coarse_sphere():
         spread[smooth] = radius.std() / radius.mean()
     # Midpoints leave the facets; Loop's limit surface is nearly round. Seen: 0.018 against 0.002.
     assert spread[True] < spread[False] / 4
+
+
+def test_bent_normals_on_a_plane_are_the_bumps_themselves():
+    """u along x, v along y: tangent space is space."""
+    corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
+    triangles = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
+    topology = Topology(triangles, corners[:, :2], triangles)
+    normals = mesh.vertex_normals(corners, triangles)
+    tangent, bitangent = mesh.tangents(corners, normals, topology)
+    bumps = np.array([[0.6, 0, 0.8], [0, -0.6, 0.8], [0.36, 0.48, 0.8], [0, 0, 2]], np.float32)
+    found = mesh.bend(bumps, tangent, bitangent, normals)
+    np.testing.assert_allclose(found, [[0.6, 0, 0.8], [0, -0.6, 0.8], [0.36, 0.48, 0.8], [0, 0, 1]], atol=1e-6)
