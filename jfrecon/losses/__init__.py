@@ -1,1 +1,1 @@
-"""What a reconstruction costs: loss terms, unreduced (`terms`), those of a face (`face`), the data term (`data_term`)."""
+"""What a reconstruction costs: terms, unreduced (`terms`), those of a face (`face`), the data term (`data_term`)."""

@@ -113,9 +113,9 @@ def test_a_portrait_has_eyes_where_the_face_has_holes():
     filled, _ = draw(portrait, chi)
     x, y = pixels[np.asarray(face.landmark_ids)][36:42].mean(0).astype(int)  # the middle of the right eye
     assert holes.coverage[y, x] == 0 and filled.coverage[y, x] == 1
-    # iris and pupil are darker than the white beside them
+    # iris and pupil are darker than the white beside them, which is 0.7 in the shade of the lids
     eye = filled.diffuse[y - 1 : y + 2, x - 6 : x + 7].mean((0, 2))
-    assert eye.max() > 0.4 and eye.min() < 0.15
+    assert eye.max() > 0.3 and eye.min() < 0.1
     # maps reach the skin only: the eyes stay, the skin turns white
     texels = uv.texel_map(face.topology, 64)
     white = jax.tree.map(jnp.ones_like, faces.prior_maps(face, texels, chi.albedo))
