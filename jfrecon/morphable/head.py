@@ -178,12 +178,11 @@ def portrait(head: Head) -> MorphableModel:
         topology=dataclasses.replace(model.topology, triangles=place[triangles].astype(np.int32)),
         landmark_ids=place[np.asarray(model.landmark_ids)].astype(np.int32),
     )
-    found = cut(sorted_head, in_face(head) | behind)[0]
+    found, used = cut(sorted_head, in_face(head) | behind)
     shade = np.ones((count, 1), np.float32)
     for part, share in SHADE.items():
         shade[np.unique(triangles[np.asarray(head.part) == part])] = share
     shade[np.asarray(head.face_vertices)] = 1.0
-    used = np.unique(sorted_head.topology.triangles[in_face(head) | behind])
     return dataclasses.replace(found, diffuse_mean=found.diffuse_mean * shade[order][used])
 
 
