@@ -13,13 +13,15 @@ the paper compares is added to one of the three with a plus, as in `:cpu+bands3+
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 SIZES = ('paper', 'cpu', 'quicktest')
 CHANGES = {
     'base': 'stage I alone, without decoders',
-    'bands3': 'three bands of spherical harmonics', 'bands7': 'seven',
+    'bands3': 'three bands of spherical harmonics', 'bands7': 'seven', 'bands9': 'nine, as the paper',
     'one_decoder': 'for both increments',
     'unregularised': 'without symmetry and consistency',
     'not_joint': 'without the last stage',
@@ -29,12 +31,7 @@ CHANGES = {
 
 
 def get_config(variant: str = 'paper') -> ConfigDict:
-    size, *changes = variant.split('+')
-    if size not in SIZES or not set(changes) <= CHANGES.keys():
-        raise ValueError(
-            f'configs/dib21.py has the variants {", ".join(SIZES)}, each with any of +{", +".join(CHANGES)}; '
-            f'not {variant!r}'
-        )
+    size, changes = taken_apart(variant, 'configs/dib21.py', CHANGES)
     config = _sized(size)
     for change in changes:
         stages = [config, *config.stage.values()]
@@ -62,6 +59,16 @@ def get_config(variant: str = 'paper') -> ConfigDict:
                 with part.unlocked():
                     part.renderer = change
     return config
+
+
+def taken_apart(variant: str, file: str, known: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Size and changes of a variant of a config file that knows these changes."""
+    size, *changes = variant.split('+')
+    if size not in SIZES or not set(changes) <= known.keys():
+        raise ValueError(
+            f'{file} has the variants {", ".join(SIZES)}, each with any of +{", +".join(known)}; not {variant!r}'
+        )
+    return size, changes
 
 
 def _sized(size: str) -> ConfigDict:

@@ -19,7 +19,6 @@ from ml_collections.config_dict import placeholder
 
 from configs import dib21
 
-SIZES = dib21.SIZES
 CHANGES = {
     'coarse': 'the first stage alone', 'medium': 'the first two stages',
     'raytrace': 'without the vertex term', 'vertex': 'without the ray tracer',
@@ -31,12 +30,7 @@ CHANGES = {
 
 
 def get_config(variant: str = 'paper') -> ConfigDict:
-    size, *changes = variant.split('+')
-    if size not in SIZES or not set(changes) <= CHANGES.keys():
-        raise ValueError(
-            f'configs/s2f2.py has the variants {", ".join(SIZES)}, each with any of +{", +".join(CHANGES)}; '
-            f'not {variant!r}'
-        )
+    size, changes = dib21.taken_apart(variant, 'configs/s2f2.py', CHANGES)
     config = _sized(size)
     for change in changes:
         fine = config.stage.fine

@@ -6,7 +6,6 @@ All are trained on the same synthetic faces, in several seeds, and scored on fac
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import hashlib
 import json
@@ -50,43 +49,73 @@ class Size:
 SIZES = {'quick': Size(1, 500, 20), 'cpu': Size(3, 3_000, 40), 'paper': Size(3, 100_000, 200)}
 
 
-def parser(name: str, description: str) -> argparse.ArgumentParser:
-    """The arguments of an ablation: those of every experiment, and its size."""
-    made = harness.parser(name, description)
-    made.add_argument('--size', choices=[size for size in SIZES if size != 'quick'], default='cpu')
-    return made
+@dataclasses.dataclass(frozen=True)
+class Ablation:
+    """What one method's variants are, and how they are compared.
 
-
-def run(
-    name: str,
-    variants: Mapping[str, str],
-    config: Callable[[str, str], ConfigDict],
-    metrics: tuple[str, ...],
-    options: argparse.Namespace,
-) -> None:
-    """Train and score every variant in every seed, but those that are done; leave tables and figures.
-
-    Args:
-      variants: name -> what the paper says of it, for the table.
-      config: of a variant and a size's name.
+    Attributes:
+      name: of the experiment.
+      method: gives the method's config of a variant's name.
+      always: changes that every variant has, as the config file adds them with a plus.
+      variants: name -> what the paper says of it, for the table. The first one has only `always`, the others are changes.
       metrics: those of `score` to be reported.
+      steps: of each stage, by the name of a size.
+      relaxed: the stage that lasts the paper's five epochs of relaxing weights.
     """
-    size = 'quick' if options.quick else options.size
-    plan, started = SIZES[size], time.time()
-    mi = peers.mitsuba()
-    mi.set_log_level(mi.LogLevel.Error)
-    share_cores(config(next(iter(variants)), size).batch_size)
-    truth = options.out / 'faces'
-    files.make(mi, people.prepare('makehuman', None), truth, plan.tested)
 
-    scores: dict[str, list[dict[str, float]]] = {variant: [] for variant in variants}
-    todo = [(seed, variant) for seed in range(plan.seeds) for variant in variants]
-    for seed, variant in tqdm(todo, desc=name, unit='run', disable=None):
-        built = config(variant, size)
-        built.seed, built.data.faces = seed, plan.faces
-        scores[variant].append(_score(built, options.out, truth, variant, plan.tested))
+    name: str
+    method: Callable[[str], ConfigDict]
+    always: tuple[str, ...]
+    variants: Mapping[str, str]
+    metrics: tuple[str, ...]
+    steps: Mapping[str, Mapping[str, int]]
+    relaxed: str
 
-    results = {
+    def config(self, variant: str, size: str) -> ConfigDict:
+        """Of a variant and a size's name."""
+        own = () if variant == next(iter(self.variants)) else (variant,)
+        built = self.method('+'.join(('paper' if size == 'paper' else 'cpu', *self.always, *own)))
+        if size != 'paper':
+            for stage, steps in self.steps[size].items():
+                built.stage[stage].steps = steps
+            built.epoch = self.steps[size][self.relaxed] // 5
+            built.panels_every = 0
+            built.checkpoint_every = 10_000
+        return built
+
+    def run(self, arguments: list[str] | None, description: str) -> None:
+        """Train and score every variant in every seed, but those that are done; leave tables and figures."""
+        parser = harness.parser(self.name, description)
+        parser.add_argument('--size', choices=[size for size in SIZES if size != 'quick'], default='cpu')
+        options = parser.parse_args(arguments)
+        options.out.mkdir(parents=True, exist_ok=True)
+        size = 'quick' if options.quick else options.size
+        plan, started = SIZES[size], time.time()
+        mi = peers.mitsuba()
+        mi.set_log_level(mi.LogLevel.Error)
+        share_cores(self.config(next(iter(self.variants)), size).batch_size)
+        truth = options.out / 'faces'
+        files.make(mi, people.prepare('makehuman', None), truth, plan.tested)
+
+        scores: dict[str, list[dict[str, float]]] = {variant: [] for variant in self.variants}
+        todo = [(seed, variant) for seed in range(plan.seeds) for variant in self.variants]
+        for seed, variant in tqdm(todo, desc=self.name, unit='run', disable=None):
+            built = self.config(variant, size)
+            built.seed, built.data.faces = seed, plan.faces
+            scores[variant].append(_score(built, options.out, truth, variant, plan.tested))
+        results = _spreads(scores, self.metrics)
+        table = _table(results, self.variants, self.metrics)
+        write_text(options.out / 'table.md', table)
+        for variant in self.variants:
+            rows = np.asarray(Image.open(options.out / variant / '0' / 'faces.png'))
+            Image.fromarray(rows).save(options.out / f'{variant}.png')
+        harness.record(options.out, self.name, results, started)
+        print(table)
+
+
+def _spreads(scores: Mapping[str, list[dict[str, float]]], metrics: tuple[str, ...]) -> dict:
+    """variant -> metric -> mean, standard deviation and number of the seeds."""
+    return {
         variant: {
             metric: {
                 'mean': float(np.mean([row[metric] for row in rows])),
@@ -97,13 +126,6 @@ def run(
         }
         for variant, rows in scores.items()
     }
-    table = _table(results, variants, metrics)
-    write_text(options.out / 'table.md', table)
-    for variant in variants:
-        rows = np.asarray(Image.open(options.out / variant / '0' / 'faces.png'))
-        Image.fromarray(rows).save(options.out / f'{variant}.png')
-    harness.record(options.out, name, results, started)
-    print(table)
 
 
 def _score(config: ConfigDict, out: Path, truth: Path, variant: str, count: int) -> dict[str, float]:

@@ -17,6 +17,10 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 # Most of the suite's time is compilation. The passes that are left out make programs faster, not different; quickstart
 # and experiments run with them.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+# Half of the rest goes with the emitters that need MLIR and with splitting programs into parts.
+os.environ['XLA_FLAGS'] = ' '.join([
+    '--xla_cpu_use_fusion_emitters=false', '--xla_cpu_parallel_codegen_split_count=1', os.environ.get('XLA_FLAGS', '')
+])  # fmt: skip
 
 assert 'jax' not in sys.modules, 'JAX was imported before it could be told'
 

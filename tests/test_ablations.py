@@ -12,7 +12,7 @@ from jfrecon.training import loop, stages
 @pytest.mark.parametrize('method', [dib21, s2f2])
 @pytest.mark.parametrize('size', ablations.SIZES)
 def test_every_variant_differs_from_the_reference_in_what_it_names(method, size, tmp_path):
-    plain = lambda variant: [part.to_dict() for _, part in stages.configs(method.config(variant, size), tmp_path)]
+    plain = lambda variant: [part.to_dict() for _, part in stages.configs(method.ABLATION.config(variant, size), tmp_path)]
     reference = plain('reference')
     assert len(reference) == 3
     shorter = {'not_joint': 2, 'medium': 2, 'coarse': 1}
@@ -22,6 +22,7 @@ def test_every_variant_differs_from_the_reference_in_what_it_names(method, size,
         assert len(changed) == shorter.get(variant, 3)
     if method is dib21:
         assert {part['samples'] for part in plain('samples32')} == {32}
+        assert {part['light_bands'] for part in reference} == {9} and {part['light_bands'] for part in plain('bands3')} == {3}
         assert {part['renderer'] for part in plain('vertex')} == {'vertex'}
         assert [part['loss']['symmetry'] > 0 for part in plain('unregularised')] == [True, False, False]
     else:
@@ -34,7 +35,7 @@ def test_variants_that_begin_alike_share_their_first_stages(tmp_path, monkeypatc
     monkeypatch.setattr(loop, 'train', lambda config, workdir, data: trained.append((workdir, config.start_from)))
 
     def stages_of(variant, seed=0):
-        config = s2f2.config(variant, 'quick')
+        config = s2f2.ABLATION.config(variant, 'quick')
         config.seed = seed
         trained.clear()
         last = ablations._trained(config, tmp_path, None)

@@ -8,8 +8,6 @@ two CPU cores, `--size=paper` for GPUs, `--quick` shows that it runs. A run that
 
 from __future__ import annotations
 
-from ml_collections import ConfigDict
-
 from configs import dib21
 from experiments import ablations
 from jfrecon import commands
@@ -32,30 +30,23 @@ VARIANTS = {
     'samples16': 'as good as 8',
     'samples32': 'as good as 8',
 }
-STEPS = {
-    'quick': {'base': 100, 'albedo': 60, 'joint': 40},
-    'cpu': {'base': 700, 'albedo': 300, 'joint': 200},
-}  # fmt: skip
+ABLATION = ablations.Ablation(
+    name=NAME,
+    method=dib21.get_config,
+    always=('bands9', 'raytrace'),  # the paper's light and renderer in all stages
+    variants=VARIANTS,
+    metrics=METRICS,
+    steps={
+        'quick': {'base': 100, 'albedo': 60, 'joint': 40},
+        'cpu': {'base': 700, 'albedo': 300, 'joint': 200},
+    },
+    relaxed='albedo',
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train and score the variants."""
-    options = ablations.parser(NAME, main.__doc__ or '').parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    ablations.run(NAME, VARIANTS, config, METRICS, options)
-
-
-def config(variant: str, size: str) -> ConfigDict:
-    """The paper's renderer in all stages unless the variant has another."""
-    parts = ['paper' if size == 'paper' else 'cpu', 'raytrace']
-    built = dib21.get_config('+'.join(parts if variant == 'reference' else [*parts, variant]))
-    if size != 'paper':
-        for stage, steps in STEPS[size].items():
-            built.stage[stage].steps = steps
-        built.epoch = STEPS[size]['albedo'] // 5  # the paper's number of epochs
-        built.panels_every = 0
-        built.checkpoint_every = 10_000
-    return built
+    """Train and score the variants of dib21."""
+    ABLATION.run(arguments, main.__doc__ or '')
 
 
 if __name__ == '__main__':

@@ -9,8 +9,6 @@ run that was stopped goes on.
 
 from __future__ import annotations
 
-from ml_collections import ConfigDict
-
 from configs import s2f2
 from experiments import ablations
 from jfrecon import commands
@@ -30,30 +28,23 @@ VARIANTS = {
     'regularised_normals': 'section 7: fewer shadows in the relief, less detail',
     'specular_detail': '3.4: no substantial improvement',
 }
-STEPS = {
-    'quick': {'coarse': 100, 'medium': 60, 'fine': 60},
-    'cpu': {'coarse': 700, 'medium': 300, 'fine': 300},
-}  # fmt: skip
+ABLATION = ablations.Ablation(
+    name=NAME,
+    method=s2f2.get_config,
+    always=(),  # the paper's pair of renderers in all stages
+    variants=VARIANTS,
+    metrics=METRICS,
+    steps={
+        'quick': {'coarse': 100, 'medium': 60, 'fine': 60},
+        'cpu': {'coarse': 700, 'medium': 300, 'fine': 300},
+    },
+    relaxed='fine',
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train and score the variants."""
-    options = ablations.parser(NAME, main.__doc__ or '').parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    ablations.run(NAME, VARIANTS, config, METRICS, options)
-
-
-def config(variant: str, size: str) -> ConfigDict:
-    """The paper's pair of renderers in all stages unless the variant has another."""
-    part = 'paper' if size == 'paper' else 'cpu'
-    built = s2f2.get_config(part if variant == 'reference' else f'{part}+{variant}')
-    if size != 'paper':
-        for stage, steps in STEPS[size].items():
-            built.stage[stage].steps = steps
-        built.epoch = STEPS[size]['fine'] // 5  # the paper's number of epochs
-        built.panels_every = 0
-        built.checkpoint_every = 10_000
-    return built
+    """Train and score the variants of s2f2."""
+    ABLATION.run(arguments, main.__doc__ or '')
 
 
 if __name__ == '__main__':
