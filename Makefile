@@ -13,7 +13,7 @@ QUIETLY := --quiet --disable-pip-version-check --no-compile
 # and then are kept compiled, wherever else that is switched off: a process starts in four seconds instead of ten
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test install core
+.PHONY: quickstart test types suite install core
 
 core: $(VENV)/.core
 install: $(VENV)/.install
@@ -35,5 +35,10 @@ quickstart: core
 
 test: install
 	$(BIN)/ruff check .
+	$(MAKE) --jobs=2 types suite
+
+types: install
 	$(BIN)/mypy
+
+suite: install
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=10

@@ -57,7 +57,7 @@ class Ablation:
       name: of the experiment.
       method: gives the method's config of a variant's name.
       always: changes that every variant has, as the config file adds them with a plus.
-      variants: name -> what the paper says of it, for the table. The first one has only `always`, the others are changes.
+      variants: name -> what the paper says of it, for the table. The first has only `always`, the others are changes.
       metrics: those of `score` to be reported.
       steps: of each stage, by the name of a size.
       relaxed: the stage that lasts the paper's five epochs of relaxing weights.

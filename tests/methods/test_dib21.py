@@ -55,11 +55,17 @@ def camera(count=FACES, size=SIZE):
 
 def photographs(method, chi, size=SIZE):
     count = len(chi.identity)
-    image, coverage = faces.photo(method.model, chi, camera(count, size), (size, size), method.roughness)
-    face = faces.surface(method.model, chi, camera(count, size))
+
+    @jax.jit
+    def shoot(chi):
+        face = faces.surface(method.model, chi, camera(count, size))
+        photo = faces.photo(method.model, chi, camera(count, size), (size, size), method.roughness)
+        return *photo, linear.landmarks(method.model, face.pixels)
+
+    image, coverage, landmarks = shoot(chi)
     return Batch(
         image=np.asarray(image),
-        landmarks=np.asarray(face.pixels)[:, np.asarray(method.model.landmark_ids)],
+        landmarks=np.asarray(landmarks),
         landmark_weight=np.ones((count, 68), np.float32),
         mask=np.asarray(coverage),
         camera=camera(count, size),
@@ -67,9 +73,14 @@ def photographs(method, chi, size=SIZE):
     )
 
 
+@pytest.fixture(scope='module')
+def batch(method):
+    return photographs(method, people(method))
+
+
 def test_starts_at_the_mean_face_frontal_under_grey_light(method, variables):
     image = np.random.default_rng(0).uniform(size=(FACES, SIZE, SIZE, 3)).astype(np.float32)
-    chi = method.predict(*variables, image, camera())
+    chi = jax.jit(method.predict)(*variables, image, camera())
     # the head starts at 1e-2 of unit variance: hundredths of a standard deviation, a degree, a percent of light
     assert np.abs(chi.identity).max() < 0.1 and np.abs(chi.expression).max() < 0.1
     assert np.degrees(np.abs(chi.rotation)).max() < 2
@@ -80,8 +91,7 @@ def test_starts_at_the_mean_face_frontal_under_grey_light(method, variables):
     np.testing.assert_allclose(width / SIZE, method.network.fill, atol=0.1)
 
 
-def test_energy_is_the_weighted_sum_of_terms_that_are_all_logged(method, variables):
-    batch = photographs(method, people(method))
+def test_energy_is_the_weighted_sum_of_terms_that_are_all_logged(method, variables, batch):
     energy, (_, metrics) = jax.jit(method.loss)(*variables, batch, jax.random.PRNGKey(1), 0)
     weights = method.weights
     priors = {'identity', 'albedo', 'expression', 'box', 'light', 'exposure'}
@@ -95,13 +105,14 @@ def test_energy_of_the_truth_is_next_to_nothing_and_of_anything_else_is_not(meth
     chi = people(method)
     batch = photographs(method, chi, size)
 
+    @jax.jit
     def terms(guess):
         face = faces.surface(method.model, guess, batch.camera)
         visible = faces.visible(method.model, face, (size, size))
         colours = faces.colours(face, guess.light, method.roughness)
         photo = energies.vertex_photometric(colours, face.pixels, visible, batch)
         landmarks = face.pixels[:, np.asarray(method.model.landmark_ids)]
-        return np.asarray(photo), np.asarray(energies.landmark_distance(landmarks, batch))
+        return photo, energies.landmark_distance(landmarks, batch)
 
     photo, landmarks = terms(chi)
     # the sum over RGB of what bilinear sampling loses at lips, brows and edges: 0.01 a channel
@@ -134,20 +145,19 @@ def test_data_term_of_both_renderers_has_the_terms_of_either(method):
     assert (terms(1.5 * chi.light)[1] > 1.5 * traced).all() and (terms(0.5 * chi.light)[1] > 1.5 * traced).all()
 
 
-def test_mask_pulls_no_vertex(method):
-    batch = photographs(method, people(method))
+def test_mask_pulls_no_vertex(batch):
     ramp = np.broadcast_to(np.linspace(0, 1, SIZE, dtype=np.float32), batch.mask.shape)
     # residuals that differ from vertex to vertex, or their weighted mean would not feel the weights
     colours = jnp.broadcast_to(jnp.linspace(0, 1, 5)[:, None], (FACES, 5, 3))
     pixels = jnp.full((FACES, 5, 2), SIZE / 2.0)
     flat = batch.replace(mask=ramp, image=np.full_like(batch.image, 0.5))
-    pull = jax.grad(lambda p: energies.vertex_photometric(colours, p, jnp.ones((FACES, 5)), flat).sum())(pixels)
+    total = lambda p: energies.vertex_photometric(colours, p, jnp.ones((FACES, 5)), flat).sum()
+    pull = jax.jit(jax.grad(total))(pixels)
     assert np.abs(pull).max() < 1e-7
 
 
-def test_gradients_are_finite_for_faces_out_of_the_frame_and_behind_the_camera(method):
+def test_gradients_are_finite_for_faces_out_of_the_frame_and_behind_the_camera(method, batch):
     chi = people(method)
-    batch = photographs(method, chi)
     chi = chi.replace(translation=chi.translation * [1, 1, -1] + np.array([[0, 0, 0], [500, 0, 0]] * 2, np.float32))
 
     def energy(chi):
@@ -156,11 +166,10 @@ def test_gradients_are_finite_for_faces_out_of_the_frame_and_behind_the_camera(m
         colours = faces.colours(face, chi.light, method.roughness)
         return energies.vertex_photometric(colours, face.pixels, visible, batch).sum()
 
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.grad(energy)(chi)))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.jit(jax.grad(energy))(chi)))
 
 
-def test_a_short_training_improves_every_part_of_the_fit(method, variables):
-    batch = photographs(method, people(method))
+def test_a_short_training_improves_every_part_of_the_fit(method, variables, batch):
     params, model_state = variables
     optimiser = optax.adam(1e-3)
 
@@ -173,16 +182,15 @@ def test_a_short_training_improves_every_part_of_the_fit(method, variables):
 
     history = []
     opt_state = optimiser.init(params)
-    for _ in range(60):
+    for _ in range(30):
         params, model_state, opt_state, metrics = step(params, model_state, opt_state)
         history.append(metrics)
-    # four faces that a million parameters can learn by heart; halving them takes a fraction of the sixty steps
+    # four faces that a million parameters can learn by heart; thirty steps halve them
     assert history[-1]['landmarks'] < 0.5 * history[0]['landmarks']
     assert history[-1]['vertex'] < 0.7 * history[0]['vertex']
 
 
-def test_panels_have_a_row_for_each_face(method, variables):
-    batch = photographs(method, people(method))
+def test_panels_have_a_row_for_each_face(method, variables, batch):
     pictures = method.panels(*variables, batch)
     assert pictures.shape == (FACES, SIZE, 5 * SIZE, 3) and pictures.dtype == np.uint8
     np.testing.assert_allclose(pictures[:, :, :SIZE] / 255, batch.image, atol=1 / 255)
@@ -192,10 +200,8 @@ def test_panels_have_a_row_for_each_face(method, variables):
 
 
 @pytest.fixture(scope='module')
-def second(method, variables):
+def second(method, variables, batch):
     """What eq. 3 and the sum of both energies say, and their gradients, at step 25 of epochs of 10."""
-    chi = people(method)
-    batch = photographs(method, chi)
     params = jax.tree.map(lambda x: x, variables[0])
     key = jax.random.PRNGKey(5)
     for name in ('decoder_diffuse', 'decoder_specular'):
@@ -208,11 +214,11 @@ def second(method, variables):
         (value, (state, metrics)), gradient = run(params, variables[1], batch, key, jnp.int32(25))
         return value, state, metrics, gradient
 
-    return params, batch, {name: energy(name) for name in ('base', 'albedo', 'joint')}
+    return params, {name: energy(name) for name in ('base', 'albedo', 'joint')}
 
 
 def test_second_energy_is_the_sum_of_its_terms_with_the_consistency_relaxed(method, second):
-    value, _, metrics, _ = second[2]['albedo']
+    value, _, metrics, _ = second[1]['albedo']
     weights = method.weights | {'vertex_final': method.weights['vertex']}
     weights['consistency_diffuse'] *= weights['relax'] ** 2  # two whole epochs
     names = {'symmetry', 'consistency_diffuse', 'consistency_specular', 'smoothness', 'albedo_box'}
@@ -223,7 +229,7 @@ def test_second_energy_is_the_sum_of_its_terms_with_the_consistency_relaxed(meth
 
 
 def test_fixed_encoder_neither_moves_nor_looks_at_the_batch(variables, second):
-    _, state, _, gradient = second[2]['albedo']
+    _, state, _, gradient = second[1]['albedo']
     still = lambda tree: all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(tree))
     assert still(gradient['encoder']) and still(gradient['head'])
     assert not still(gradient['decoder_diffuse']) and not still(gradient['decoder_specular'])
@@ -235,7 +241,7 @@ def test_fixed_encoder_neither_moves_nor_looks_at_the_batch(variables, second):
 
 
 def test_joint_energy_is_both(second):
-    base, joint = second[2]['base'], second[2]['joint']
+    base, joint = second[1]['base'], second[1]['joint']
     # The same batch statistics of E in both, so the terms of eq. 2 are the same.
     for name in ('vertex', 'landmarks', 'identity', 'light'):
         np.testing.assert_allclose(joint[2][name], base[2][name], rtol=1e-5)
@@ -243,42 +249,43 @@ def test_joint_energy_is_both(second):
     assert np.abs(joint[3]['encoder']['body']['fc']['kernel'] - base[3]['encoder']['body']['fc']['kernel']).max() > 0
 
 
-def test_prediction_carries_prior_and_increment(method, second):
-    params, batch, _ = second
-    state = method.init(jax.random.PRNGKey(0))[1]
-    staged = dataclasses.replace(method, energy='joint')
-    chi = staged.predict(params, state, batch.image, batch.camera)
+def test_prediction_carries_prior_and_increment(method, variables, batch, second):
+    params, state = second[0], variables[1]
+    predict = jax.jit(dataclasses.replace(method, energy='joint').predict)
+    chi = predict(params, state, batch.image, batch.camera)
     zero = jax.tree.map(lambda x: x, params)
     for name in ('decoder_diffuse', 'decoder_specular'):
         zero[name] = {**zero[name], 'last': jax.tree.map(jnp.zeros_like, zero[name]['last'])}
-    prior = staged.predict(zero, state, batch.image, batch.camera).maps
+    prior = predict(zero, state, batch.image, batch.camera).maps
     assert np.abs(chi.maps.diffuse - prior.diffuse).max() > 1e-4
     # without an increment, each vertex finds its own albedo in the map, as far as texels resolve it
     found = uv.sample(prior.diffuse, jnp.broadcast_to(method.atlas.vertices, (FACES, *method.atlas.vertices.shape)))
     wanted = linear.albedo(method.model, chi.albedo)[0]
     assert np.abs(found - wanted).mean() < 0.02
-    assert method.predict(params, state, batch.image, batch.camera).maps is None  # stage I knows of none
+    plain = jax.eval_shape(method.predict, params, state, batch.image, batch.camera)
+    assert plain.maps is None  # stage I knows of none
 
 
 def test_albedo_terms_by_hand(method):
     size = len(method.atlas.texels.coverage)
     flat = Maps(jnp.full((1, size, size, 3), 0.4), jnp.full((1, size, size, 1), 0.2))
-    zero = energies.albedo_terms(flat, flat, method.atlas.texels, method.atlas.mirror)
+    albedo_terms = jax.jit(lambda a, b: energies.albedo_terms(a, b, method.atlas.texels, method.atlas.mirror))
+    zero = albedo_terms(flat, flat)
     # float32 of a bilinear look-up
     assert all(abs(float(term[0])) < 1e-5 for term in zero.values())
     left = jnp.arange(size) < size // 2
     shaded = flat.replace(diffuse=flat.diffuse * jnp.where(left, 0.5, 1.0)[:, None])
-    terms = energies.albedo_terms(shaded, flat, method.atlas.texels, method.atlas.mirror)
+    terms = albedo_terms(shaded, flat)
     assert float(terms['symmetry'][0]) == pytest.approx(3 * 0.2, rel=0.1)  # all but the middle
     assert abs(float(terms['consistency_diffuse'][0])) < 0.02  # a shadow has no hue
     red = flat.replace(diffuse=flat.diffuse * jnp.array([2.0, 1.0, 1.0]))
-    terms = energies.albedo_terms(red, flat, method.atlas.texels, method.atlas.mirror)
+    terms = albedo_terms(red, flat)
     kappa = lambda c: np.array(c) / (sum(c) + 0.01)
     expected = np.abs(kappa([0.8, 0.4, 0.4]) - kappa([0.4] * 3)).sum()
     assert float(terms['consistency_diffuse'][0]) == pytest.approx(expected, rel=1e-4)
     assert float(terms['symmetry'][0]) < 1e-5
     beyond = flat.replace(specular=flat.specular - 0.5)
-    terms = energies.albedo_terms(beyond, flat, method.atlas.texels, method.atlas.mirror)
+    terms = albedo_terms(beyond, flat)
     assert float(terms['albedo_box'][0]) == pytest.approx(0.3, rel=1e-4)
     assert float(terms['consistency_specular'][0]) == pytest.approx(0.5, rel=1e-4)
 

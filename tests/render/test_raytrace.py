@@ -112,11 +112,11 @@ def test_a_ball_does_not_shadow_itself_and_two_balls_do():
 
 
 def test_few_samples_are_noisy_but_not_biased():
-    """The mean of 2-sample pictures is the 256-sample picture, block by block, within its standard error."""
+    """The mean of 2-sample pictures is the 128-sample picture, block by block, within its standard error."""
     two = balls(70, level=2)
     blocks = lambda image: image.reshape(1, 4, SIZE // 4, 4, SIZE // 4, 3).mean((0, 2, 4))
-    few, few_error = average(lambda key: blocks(render(*two, SUN, key, 2, specular=0.3).image), 400)
-    many, many_error = average(lambda key: blocks(render(*two, SUN, key, 256, specular=0.3).image), 24, seed=1)
+    few, few_error = average(lambda key: blocks(render(*two, SUN, key, 2, specular=0.3).image), 200)
+    many, many_error = average(lambda key: blocks(render(*two, SUN, key, 128, specular=0.3).image), 24, seed=1)
     lit = np.asarray(many) > 1e-3
     z = np.asarray((few - many) / np.sqrt(few_error**2 + many_error**2))[lit]
     assert lit.sum() > 15 and np.abs(z).max() < 4.5  # of some 30 draws; the error's own error with 24 keys included
