@@ -18,6 +18,7 @@ from jfrecon.morphable import model as linear
 from jfrecon.render import face as faces
 from jfrecon.training import stages
 from jfrecon.types import Batch, Pinhole
+from tests.methods.energy import check_sum, loud
 
 SIZE, FACES = 32, 2
 CAMERA = Pinhole(np.full(FACES, 4.5 * SIZE, np.float32), np.full((FACES, 2), SIZE / 2, np.float32))
@@ -69,16 +70,32 @@ def bumpy(method, variables):
 
 @pytest.fixture(scope='module')
 def energy(method):
-    return {
-        name: jax.jit(jax.value_and_grad(dataclasses.replace(method, energy=name).loss, has_aux=True))
-        for name in STAGES
-    }
+    """Value and gradient of each energy, as functions of the terms' weights and of all that a loss is a function of."""
+
+    def of(name):
+        def loss(params, weights, *rest):
+            return dataclasses.replace(method, energy=name, weights=weights).loss(params, *rest)
+
+        return jax.jit(jax.value_and_grad(loss, has_aux=True))
+
+    return {name: of(name) for name in STAGES}
 
 
 @pytest.fixture(scope='module')
-def said(variables, bumpy, energy):
-    """What each energy says of the photographs, and its gradient, in the third epoch of a stage."""
-    return {name: run(*variables, bumpy[0], jax.random.PRNGKey(5), jnp.int32(25)) for name, run in energy.items()}
+def said(method, variables, bumpy, energy):
+    """What each energy says of the photographs, and its gradient, in the third epoch of a stage.
+
+    By networks none of whose outputs is zero.
+    """
+    stir = lambda values, scale: values + scale * jax.random.normal(jax.random.key(values.size), values.shape)
+    params = dict(variables[0])
+    for name in params.keys() - {'encoder', 'head'}:
+        last = params[name]['last']
+        params[name] = {**params[name], 'last': {**last, 'kernel': stir(last['kernel'], 0.02)}}
+    head = params['head']['fc']
+    params['head'] = {'fc': {**head, 'bias': stir(head['bias'], 0.1)}}
+    rest = (variables[1], bumpy[0], jax.random.PRNGKey(5), jnp.int32(25))
+    return {name: run(params, loud(method.weights), *rest) for name, run in energy.items()}
 
 
 DATA = {'loss', 'vertex', 'landmarks'}
@@ -94,10 +111,10 @@ TERMS = {'coarse': DATA | PRIORS, 'medium': DATA | PRIORS | ALBEDO, 'fine': DATA
 def test_each_energy_is_the_weighted_sum_of_its_terms(method, said, stage):
     (value, (_, metrics)), _ = said[stage]
     assert set(metrics) == TERMS[stage]
-    weights = dict(method.weights)
+    weights = loud(method.weights)
     weights['consistency_diffuse'] *= weights['relax'] ** 2  # two whole epochs
-    expected = sum(weights[name] * metrics[name] for name in metrics if name != 'loss')
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    # without a third U-net the specular albedo is that of the stage before
+    check_sum(value, metrics, weights, frozenset({'consistency_specular'} if stage == 'fine' else ()))
 
 
 def test_each_stage_moves_its_networks_and_no_others(variables, said):
@@ -143,14 +160,14 @@ def test_the_truth_explains_the_photographs_and_a_smooth_surface_does_not(method
     assert truth < 0.75 * flat and mirrored > 1.3 * flat
 
 
-def test_the_fine_stage_learns_what_albedo_and_light_cannot_say(variables, bumpy, energy):
+def test_the_fine_stage_learns_what_albedo_and_light_cannot_say(method, variables, bumpy, energy):
     params, model_state = variables
     optimiser = optax.adam(1e-2)
     update = jax.jit(optimiser.update)
     opt_state, history = optimiser.init(params), []
     for _ in range(15):
         (_, (model_state, metrics)), grads = energy['fine'](
-            params, model_state, bumpy[0], jax.random.PRNGKey(0), jnp.int32(0)
+            params, dict(method.weights), model_state, bumpy[0], jax.random.PRNGKey(0), jnp.int32(0)
         )
         updates, opt_state = update(grads, opt_state)
         params = optax.apply_updates(params, updates)

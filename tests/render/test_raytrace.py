@@ -142,23 +142,23 @@ def test_final_frames_are_antialiased_and_their_error_goes_on_falling():
             shadows=False,
         )  # fmt: skip
 
-    pictures = {count: jax.jit(lambda keys, count=count: jax.lax.map(lambda k: draw(k, count), keys))(
-        jax.random.split(jax.random.key(0), 4)
-    ) for count in (1024, 4096)}  # fmt: skip
+    keys = jax.random.split(jax.random.key(0), 4)
+    programs = {
+        count: jax.jit(lambda keys, count=count: jax.lax.map(lambda k: draw(k, count), keys)).lower(keys).compile()
+        for count in (512, 2048, 65536)
+    }
+    pictures = {count: programs[count](keys) for count in (512, 2048)}
     # the silhouette of a sphere: a cone of sine r / d around its centre
     radius = CAMERA.focal[0] * 50 / np.sqrt(600**2 - 50**2)
     fine = (np.arange(32 * SIZE) + 0.5) / 32 - SIZE / 2
     disc = (fine[:, None] ** 2 + fine**2 < radius**2).reshape(SIZE, 32, SIZE, 32).mean((1, 3))
-    # 64 points of a pixel: a few hundredths beside its edge; facets: 0.3% of the radius
-    assert np.abs(pictures[4096].coverage.mean((0, 1)) - disc).max() < 0.06
+    # four times 32 points of a pixel: a few hundredths beside its edge; facets: 0.3% of the radius
+    assert np.abs(pictures[2048].coverage.mean((0, 1)) - disc).max() < 0.06
     inside = disc == 1
     noise = {n: float(picture.image.std(0)[0][inside].mean()) for n, picture in pictures.items()}
-    assert 1.6 < noise[1024] / noise[4096] < 2.5  # 2, and what 4 pictures say of it
+    assert 1.6 < noise[512] / noise[2048] < 2.5  # 2, and what 4 pictures say of it
 
-    few, many = (
-        jax.jit(lambda key, count=count: draw(key, count)).lower(jax.random.key(0)).compile().memory_analysis()
-        for count in (2048, 65536)
-    )
+    few, many = (programs[count].memory_analysis() for count in (2048, 65536))
     # what is drawn for each pass, a place and a key, are all that there is more of
     assert many.temp_size_in_bytes < few.temp_size_in_bytes + 32 * 65536 / raytrace.MOST
 
