@@ -39,14 +39,16 @@ class Size:
     Attributes:
       seeds: of each variant.
       faces: to train on, and tested: of the benchmark.
+      texture: texels of the side of the maps.
     """
 
     seeds: int
     faces: int
     tested: int
+    texture: int
 
 
-SIZES = {'quick': Size(1, 500, 20), 'cpu': Size(3, 3_000, 40), 'paper': Size(3, 100_000, 200)}
+SIZES = {'quick': Size(1, 500, 20, 32), 'cpu': Size(3, 3_000, 40, 64), 'paper': Size(3, 100_000, 200, 256)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Ablation:
         """Of a variant and a size's name."""
         own = () if variant == next(iter(self.variants)) else (variant,)
         built = self.method('+'.join(('paper' if size == 'paper' else 'cpu', *self.always, *own)))
+        built.network.texture = SIZES[size].texture
         if size != 'paper':
             for stage, steps in self.steps[size].items():
                 built.stage[stage].steps = steps

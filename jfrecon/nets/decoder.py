@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jfrecon.nets.resnet import Dtype, batch_norm
+from jfrecon.nets.transposed import ConvTranspose
 
 #: s2f2, table 4, row by row: channels of the transposed convolution and of the convolutions that follow. The first
 #: row's is 1x1, all others are 3x3; the last convolution's channels are the map's.
@@ -46,7 +47,7 @@ class Decoder(nn.Module):
         x = x.reshape(-1, START, START, width)
         for row in range(first, len(ROWS)):
             up, *widths = ROWS[row]
-            x = nn.ConvTranspose(up, (3, 3), (2, 2), dtype=self.dtype, name=f'up{row + 1}')(x)
+            x = ConvTranspose(up, 3, dtype=self.dtype, name=f'up{row + 1}')(x)
             x = nn.elu(norm(name=f'up{row + 1}_bn')(x))
             side = 1 if row == 0 else 3
             for k, width in enumerate(widths, start=1):

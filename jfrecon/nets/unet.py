@@ -16,6 +16,7 @@ from flax import linen as nn
 from jfrecon.nets import vgg
 from jfrecon.nets.encoder import IMAGENET_MEAN, IMAGENET_STD
 from jfrecon.nets.resnet import Dtype, batch_norm
+from jfrecon.nets.transposed import ConvTranspose
 
 WIDTHS = (256, 128, 64, 32, 16)  # of the steps up from a VGG-16, coarsest first
 
@@ -45,7 +46,7 @@ class UNet(nn.Module):
         norm = batch_norm(train, self.axis_name, self.dtype)
         x, features = vgg.VGG(stages, self.axis_name, self.dtype, name='body')(x.astype(self.dtype), train)
         for step, (width, skipped) in enumerate(zip(WIDTHS[-len(stages) :], features[::-1], strict=True), start=1):
-            x = nn.ConvTranspose(width, (4, 4), (2, 2), use_bias=False, dtype=self.dtype, name=f'up{step}')(x)
+            x = ConvTranspose(width, 4, use_bias=False, dtype=self.dtype, name=f'up{step}')(x)
             x = nn.relu(norm(name=f'up{step}_bn')(x))
             x = jnp.concatenate([x, skipped], -1)
             x = nn.Conv(width, (3, 3), use_bias=False, dtype=self.dtype, name=f'conv{step}')(x)
