@@ -44,10 +44,11 @@ class ConvTranspose(nn.Module):
         kernel = jnp.pad(kernel, ((0, fill), (0, fill), (0, 0), (0, 0))).astype(self.dtype)
         # rows and columns of outputs, then of inputs
         windows = kernel[TAPS[:, None, :, None], TAPS[None, :, None, :]]
-        windows = windows.transpose(2, 3, 4, 0, 1, 5).reshape(2, 2, channels, 4 * self.features)
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype), windows, (1, 1), ((1, 1), (1, 1)), dimension_numbers=('NHWC', 'HWIO', 'NHWC')
-        )
+        windows = windows.transpose(2, 3, 4, 0, 1, 5).reshape(4 * channels, 4 * self.features)
+        x = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        corners = [x[:, a : a + height + 1, c : c + width + 1] for a in (0, 1) for c in (0, 1)]
+        # a matrix product, because XLA has no fast code for the weights' gradient of such a convolution either
+        y = jnp.concatenate(corners, -1) @ windows
         y = y.reshape(batch, height + 1, width + 1, 2, 2, self.features).swapaxes(2, 3)
         y = y.reshape(batch, 2 * height + 2, 2 * width + 2, self.features)[:, 1:-1, 1:-1]
         if self.use_bias:
