@@ -37,7 +37,7 @@ ABLATION = ablations.Ablation(
     variants=VARIANTS,
     metrics=METRICS,
     steps={
-        'quick': {'base': 100, 'albedo': 60, 'joint': 40},
+        'quick': {'base': 50, 'albedo': 25, 'joint': 25},
         'cpu': {'base': 700, 'albedo': 300, 'joint': 200},
     },
     relaxed='albedo',

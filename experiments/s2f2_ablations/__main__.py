@@ -35,7 +35,7 @@ ABLATION = ablations.Ablation(
     variants=VARIANTS,
     metrics=METRICS,
     steps={
-        'quick': {'coarse': 100, 'medium': 60, 'fine': 60},
+        'quick': {'coarse': 50, 'medium': 25, 'fine': 25},
         'cpu': {'coarse': 700, 'medium': 300, 'fine': 300},
     },
     relaxed='fine',
