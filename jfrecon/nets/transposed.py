@@ -17,8 +17,9 @@ class ConvTranspose(nn.Module):
     """What `flax.linen.ConvTranspose` is with stride 2 and padding 'SAME', by the same parameters: equal but faster.
 
     Three of four inputs of a dilated convolution are zeros, and XLA's CPU code multiplies them all: forward and
-    backward of a decoder of 64 x 64 texels take 833 ms so, 315 ms as here (batch of 8, one core, 2026-11-28; a script
-    that is not in the project). Here each window of two by two inputs gives two by two outputs at once.
+    backward of a decoder of 64 x 64 texels take 912 ms so, 356 ms as here (batch of 8, one core beside other work,
+    2026-11-28; a script that is not in the project). Here each window of two by two inputs gives two by two outputs at
+    once.
 
     Attributes:
       features: channels of the output.
