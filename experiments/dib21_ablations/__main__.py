@@ -38,7 +38,7 @@ ABLATION = ablations.Ablation(
     metrics=METRICS,
     steps={
         'quick': {'base': 50, 'albedo': 25, 'joint': 25},
-        'cpu': {'base': 700, 'albedo': 300, 'joint': 200},
+        'cpu': {'base': 450, 'albedo': 200, 'joint': 120},
     },
     relaxed='albedo',
 )

@@ -36,7 +36,7 @@ ABLATION = ablations.Ablation(
     metrics=METRICS,
     steps={
         'quick': {'coarse': 50, 'medium': 25, 'fine': 25},
-        'cpu': {'coarse': 700, 'medium': 300, 'fine': 300},
+        'cpu': {'coarse': 450, 'medium': 200, 'fine': 200},
     },
     relaxed='fine',
 )
