@@ -10,7 +10,8 @@ HEAD := anny==0.6.2
 TORCH := torch==2.13.0
 # modules compile when they are first imported: of most packages few are
 QUIETLY := --quiet --disable-pip-version-check --no-compile
-# and then are kept compiled, wherever else that is switched off: a process starts in four seconds instead of ten
+# and then are kept compiled, wherever else that is switched off: `import jfrecon.training.stages` takes 4 s instead
+# of 10 (two cores, 2026-11-27)
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: quickstart test types suite install core

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -110,8 +111,7 @@ class Ablation:
         table = _table(results, self.variants, self.metrics)
         write_text(options.out / 'table.md', table)
         for variant in self.variants:
-            rows = np.asarray(Image.open(options.out / variant / '0' / 'faces.png'))
-            Image.fromarray(rows).save(options.out / f'{variant}.png')
+            shutil.copyfile(options.out / variant / '0' / 'faces.png', options.out / f'{variant}.png')
         harness.record(options.out, self.name, results, started)
         print(table)
 

@@ -119,7 +119,8 @@ def test_few_samples_are_noisy_but_not_biased():
     many, many_error = average(lambda key: blocks(render(*two, SUN, key, 128, specular=0.3).image), 24, seed=1)
     lit = np.asarray(many) > 1e-3
     z = np.asarray((few - many) / np.sqrt(few_error**2 + many_error**2))[lit]
-    assert lit.sum() > 15 and np.abs(z).max() < 4.5  # of some 30 draws; the error's own error with 24 keys included
+    # of some 30 draws; the error's own error with 24 keys included. Seen: errors of 2% and more, so 10% would show.
+    assert lit.sum() > 15 and np.abs(z).max() < 4.5
 
 
 def test_error_falls_with_the_square_root_of_the_samples():
