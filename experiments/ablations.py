@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
@@ -62,7 +63,7 @@ class Ablation:
       always: changes that every variant has, as the config file adds them with a plus.
       variants: name -> what the paper says of it, for the table. The first has only `always`, the others are changes.
       metrics: those of `score` to be reported.
-      steps: of each stage, by the name of a size.
+      stage: changes to each stage, by the name of a size.
       relaxed: the stage that lasts the paper's five epochs of relaxing weights.
     """
 
@@ -71,7 +72,7 @@ class Ablation:
     always: tuple[str, ...]
     variants: Mapping[str, str]
     metrics: tuple[str, ...]
-    steps: Mapping[str, Mapping[str, int]]
+    stage: Mapping[str, Mapping[str, Mapping[str, int | str]]]
     relaxed: str
 
     def config(self, variant: str, size: str) -> ConfigDict:
@@ -80,9 +81,11 @@ class Ablation:
         built = self.method('+'.join(('paper' if size == 'paper' else 'cpu', *self.always, *own)))
         built.network.texture = SIZES[size].texture
         if size != 'paper':
-            for stage, steps in self.steps[size].items():
-                built.stage[stage].steps = steps
-            built.epoch = self.steps[size][self.relaxed] // 5
+            for name, changes in self.stage[size].items():
+                with built.stage[name].unlocked():
+                    built.stage[name].update(changes)
+            built.epoch = built.stage[self.relaxed].steps // 5
+            built.optimiser.warmup_steps = 20
             built.panels_every = 0
             built.checkpoint_every = 10_000
         return built
@@ -98,6 +101,8 @@ class Ablation:
         mi = peers.mitsuba()
         mi.set_log_level(mi.LogLevel.Error)
         share_cores(self.config(next(iter(self.variants)), size).batch_size)
+        # Seeds share their compiled steps, and a run that goes on finds those of the one before.
+        jax.config.update('jax_compilation_cache_dir', str(options.out / 'compiled'))
         truth = options.out / 'faces'
         files.make(mi, people.prepare('makehuman', None), truth, plan.tested)
 

@@ -34,9 +34,9 @@ ABLATION = ablations.Ablation(
     always=(),  # the paper's pair of renderers in all stages
     variants=VARIANTS,
     metrics=METRICS,
-    steps={
-        'quick': {'coarse': 50, 'medium': 25, 'fine': 25},
-        'cpu': {'coarse': 450, 'medium': 200, 'fine': 200},
+    stage={
+        'quick': {'coarse': {'steps': 50}, 'medium': {'steps': 25}, 'fine': {'steps': 25}},
+        'cpu': {'coarse': {'steps': 1_000}, 'medium': {'steps': 200}, 'fine': {'steps': 200}},
     },
     relaxed='fine',
 )

@@ -61,10 +61,11 @@ def measure(config: ConfigDict) -> dict[str, float]:
     mesh = steps.device_mesh()
     method = methods.build(config, AXIS)
     descent, _ = optimiser.build(config.steps, **config.optimiser)
-    state = steps.replicate(states.create(*method.init(jax.random.PRNGKey(0)), descent), mesh)
+    key = jax.random.PRNGKey(0)
+    state = steps.replicate(states.create(*method.init(key), descent, key), mesh)
     batch = steps.share_out(noise(config.batch_size, config.data.size, config.data.focal), mesh)
     begun = time.perf_counter()
-    update = steps.pmapped(steps.gradient_step(method.loss, descent, 0)).lower(state, batch).compile()
+    update = steps.pmapped(steps.gradient_step(method.loss, descent)).lower(state, batch).compile()
     compiled = time.perf_counter() - begun
 
     parts = {name: on_devices(part, mesh) for name, part in of_step(method, config).items()}

@@ -2,7 +2,7 @@
 
 One checkpoint, ``DIR/checkpoints/<step>/``, has three items: ``network`` (params, model state) and
 ``config``, which are all that inference reads, and ``training`` (step, which is the position in the data,
-optimiser, counts of skipped steps).
+optimiser, random key, counts of skipped steps).
 """
 
 from __future__ import annotations
@@ -186,6 +186,7 @@ def _items(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
     training = {
         'step': state.step,
         'opt_state': state.opt_state,
+        'key': state.key,
         'skipped': state.skipped,
         'skipped_in_a_row': state.skipped_in_a_row,
     }

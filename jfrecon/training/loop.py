@@ -90,13 +90,13 @@ def train(
     if before is not None:
         record.check_same_experiment(workdir, before, experiment)
     key = jax.random.PRNGKey(config.seed)
-    fresh = lambda: states.create(*method.init(key), descent)
+    fresh = lambda: states.create(*method.init(key), descent, key)
     state = checkpoints.restore(saved, _replicated_shapes(jax.eval_shape(fresh), mesh))
     if state is None:
         params, model_state = method.init(key)
         if config.get('start_from') is not None:
             params, model_state = checkpoints.load_network(config.start_from, params, model_state)
-        state = steps.replicate(states.create(params, model_state, descent), mesh)
+        state = steps.replicate(states.create(params, model_state, descent, key), mesh)
     step = int(state.step)
     if step >= config.steps:
         logging.warning('%s is at step %d of %d already; nothing to do', workdir, step, config.steps)
@@ -116,7 +116,7 @@ def train(
             f'config.batch_size: {len(example.image)} images a process cannot be shared out evenly to '
             f'{jax.local_device_count()} devices'
         )
-    update = steps.pmapped(steps.gradient_step(method.loss, descent, config.seed))
+    update = steps.pmapped(steps.gradient_step(method.loss, descent))
     update = _compiled(update.lower(state, steps.share_out(example, mesh)))
     journal = Journal(workdir, step, config.steps) if first_process else Silence()
 

@@ -21,6 +21,7 @@ class TrainState:
       params: what the optimiser changes.
       model_state: what the network carries besides (running batch statistics).
       opt_state: the optimiser's moments and count.
+      key: [2] uint32, of the loss's random numbers; a step folds in its number and its device.
       skipped: [] int32, steps without update because loss or gradient was not finite.
       skipped_in_a_row: [] int32, those among them since the last update.
     """
@@ -29,11 +30,14 @@ class TrainState:
     params: Params
     model_state: ModelState
     opt_state: Any
+    key: jax.Array
     skipped: jax.Array
     skipped_in_a_row: jax.Array
 
 
-def create(params: Params, model_state: ModelState, optimiser: optax.GradientTransformation) -> TrainState:
+def create(
+    params: Params, model_state: ModelState, optimiser: optax.GradientTransformation, key: jax.Array
+) -> TrainState:
     """The state before the first step."""
     zero = jnp.zeros((), jnp.int32)
-    return TrainState(zero, params, model_state, optimiser.init(params), zero, zero)
+    return TrainState(zero, params, model_state, optimiser.init(params), key, zero, zero)

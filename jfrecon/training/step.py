@@ -24,13 +24,14 @@ EVERYWHERE, SHARED = PartitionSpec(), PartitionSpec(AXIS)
 
 
 def gradient_step(
-    method_loss: Callable[..., Any], optimiser: optax.GradientTransformation, seed: int, axis: str = AXIS
+    method_loss: Callable[..., Any], optimiser: optax.GradientTransformation, axis: str = AXIS
 ) -> Step:
     """One device's step, to be run under the named ``axis``.
 
     Loss, gradients, metrics and model state are means over the devices, so equal shares of a batch give the
-    numbers of the whole batch on one device. The loss's key is folded from seed, step and device: a resumed
-    run draws the numbers of an uninterrupted one.
+    numbers of the whole batch on one device. The loss's key is folded from the state's, step and device: a
+    resumed run draws the numbers of an uninterrupted one, and runs that differ in their seed alone share the
+    compiled step.
 
     Where loss or gradient is not finite on any device, parameters, model state and optimiser stay bit for bit
     and the step counts as skipped; the next one sees other data.
@@ -38,7 +39,6 @@ def gradient_step(
     Args:
       method_loss: `jfrecon.methods.method.Method.loss`.
       optimiser: its update sees the mean gradient.
-      seed: of the random numbers inside the loss.
       axis: name of the device axis.
 
     Returns:
@@ -47,7 +47,7 @@ def gradient_step(
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.PRNGKey(seed), state.step)
+        key = jax.random.fold_in(state.key, state.step)
         key = jax.random.fold_in(key, lax.axis_index(axis))
 
         # Under check_vma the gradient for replicated parameters is already summed over the devices, and its
@@ -76,6 +76,7 @@ def gradient_step(
             params=params,
             model_state=model_state,
             opt_state=opt_state,
+            key=state.key,
             skipped=state.skipped + skip,
             skipped_in_a_row=(state.skipped_in_a_row + skip) * skip,
         )

@@ -14,6 +14,7 @@ from jfrecon.methods.method import AXIS
 from jfrecon.training import checkpoints, optimiser, state, step
 from tests.training.toy import Data, Toy
 
+KEY = jax.random.PRNGKey(9)
 # Sums over images in another order: float32 rounding of numbers near 1, through three layers and three steps.
 ROUNDING = dict(rtol=2e-5, atol=2e-6)
 
@@ -21,13 +22,13 @@ ROUNDING = dict(rtol=2e-5, atol=2e-6)
 @functools.cache
 def started(name='sgd'):
     descent, _ = optimiser.build(10, name, 0.1)
-    return descent, state.create(*Toy().init(jax.random.PRNGKey(1)), descent)
+    return descent, state.create(*Toy().init(jax.random.PRNGKey(1)), descent, KEY)
 
 
 @functools.cache
 def compiled(noise, count, name):
     descent, _ = started(name)
-    return step.pmapped(step.gradient_step(Toy(noise).loss, descent, seed=5), jax.devices()[:count])
+    return step.pmapped(step.gradient_step(Toy(noise).loss, descent), jax.devices()[:count])
 
 
 def run(count, batches, noise=0.0, name='sgd'):
@@ -53,7 +54,7 @@ def test_equals_pmap():
     ours, our_history = run(4, batches, 0.1, 'adam')
 
     descent, begin = started('adam')
-    mapped = jax.pmap(step.gradient_step(Toy(0.1).loss, descent, seed=5), AXIS)
+    mapped = jax.pmap(step.gradient_step(Toy(0.1).loss, descent), AXIS)
     theirs = jax.tree.map(lambda x: jnp.stack([x] * 4), begin)
     for batch, metrics in zip(batches, our_history):
         split = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), batch)
@@ -103,10 +104,10 @@ def test_gradient_is_the_mean_with_and_without_vma(check_vma):
         return jnp.mean((params['w'] * batch) ** 2), (model_state, {})
 
     descent, _ = optimiser.build(10, 'sgd', 1.0)
-    begin = state.create({'w': jnp.float32(3)}, {}, descent)
+    begin = state.create({'w': jnp.float32(3)}, {}, descent, KEY)
     mesh = jax.make_mesh((4,), (AXIS,), (AxisType.Auto,))
     update = jax.shard_map(
-        step.gradient_step(loss, descent, 0),
+        step.gradient_step(loss, descent),
         mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
         out_specs=PartitionSpec(),
@@ -126,8 +127,8 @@ def test_loops_with_constant_carries_are_allowed():
 
     descent, _ = optimiser.build(10, 'sgd', 1.0)
     mesh = step.device_mesh()
-    begin = step.replicate(state.create({'w': jnp.float32(1)}, {}, descent), mesh)
-    after, _ = step.pmapped(step.gradient_step(loss, descent, 0))(
+    begin = step.replicate(state.create({'w': jnp.float32(1)}, {}, descent, KEY), mesh)
+    after, _ = step.pmapped(step.gradient_step(loss, descent))(
         begin, step.share_out(np.ones(8, np.float32), mesh)
     )
     assert float(after.params['w']) == 1 - 2  # two rows a device
@@ -147,11 +148,11 @@ def test_devices_and_steps_draw_different_numbers():
 
     descent, _ = optimiser.build(10, 'sgd', 1.0)
     mesh = step.device_mesh()
-    current = step.replicate(state.create({'w': jnp.float32(1)}, {}, descent), mesh)
-    update = step.pmapped(step.gradient_step(loss, descent, seed=9))
+    current = step.replicate(state.create({'w': jnp.float32(1)}, {}, descent, KEY), mesh)
+    update = step.pmapped(step.gradient_step(loss, descent))
     for number in range(2):
         current, metrics = update(current, step.share_out(np.ones(8, np.float32), mesh))
-        key = jax.random.fold_in(jax.random.PRNGKey(9), number)
+        key = jax.random.fold_in(KEY, number)
         expected = [float(jax.random.uniform(jax.random.fold_in(key, i))) for i in range(4)]
         assert len(set(expected)) == 4
         # a mean of four float32

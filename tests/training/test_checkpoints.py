@@ -25,7 +25,8 @@ def example(number: int, width: int = 7) -> state.TrainState:
         'decoder': {'w': jnp.ones(3)},
     }
     descent, _ = optimiser.build(10, 'adam', 0.1, clip_norm=1.0, groups={'decoder': 0.0})
-    begin = state.create(params, {'batch_stats': {'mean': jnp.full(2, number, jnp.float32)}}, descent)
+    statistics = {'batch_stats': {'mean': jnp.full(2, number, jnp.float32)}}
+    begin = state.create(params, statistics, descent, key)
     return step.replicate(begin.replace(step=jnp.int32(number)), step.device_mesh())
 
 

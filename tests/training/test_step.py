@@ -35,8 +35,9 @@ def quadratic(params, model_state, batch, key, number):
 def prepared(name='adam'):
     descent, _ = optimiser.build(10, name, 0.5)
     mesh = step.device_mesh(jax.devices()[:1])
-    begin = state.create({'w': jnp.array([1.0, -2.0])}, {'seen': jnp.float32(0)}, descent)
-    update = step.pmapped(step.gradient_step(quadratic, descent, 0), jax.devices()[:1])
+    key = jax.random.PRNGKey(0)
+    begin = state.create({'w': jnp.array([1.0, -2.0])}, {'seen': jnp.float32(0)}, descent, key)
+    update = step.pmapped(step.gradient_step(quadratic, descent), jax.devices()[:1])
     put = lambda rows: step.share_out(np.asarray(rows, np.float32), mesh)
     return update, step.replicate(begin, mesh), put
 
