@@ -50,7 +50,7 @@ class Size:
     texture: int
 
 
-SIZES = {'quick': Size(1, 500, 10, 32), 'cpu': Size(3, 3_000, 40, 64), 'paper': Size(3, 100_000, 200, 256)}
+SIZES = {'quick': Size(1, 500, 10, 32), 'cpu': Size(3, 3_000, 40, 32), 'paper': Size(3, 100_000, 200, 256)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,7 @@ from jfrecon.evaluation import baseline, predict
 from jfrecon.evaluation.predict import Predictor
 from jfrecon.export import report
 from jfrecon.files import write_json, write_text
+from jfrecon.render.portrait import Portrait
 from jfrecon.training.step import share_cores
 
 NAME = 'synthetic_benchmark'
@@ -90,12 +91,11 @@ def _mean_face(version: people.Version, path: Path | None) -> Predictor:
     model = morphable.load(version.name, path)
     return Predictor(
         model=model,
-        portrait=morphable.load_portrait(version.name, path),
+        portrait=Portrait(morphable.load_portrait(version.name, path), None, ROUGHNESS),
         infer=lambda image, camera: baseline.mean_face(model, typical, camera, files.BANDS, people.SIZE),
         size=people.SIZE,
         focal=people.FOCAL,
         crop_scale=1 / people.FILL,
-        roughness=ROUGHNESS,
     )
 
 

@@ -15,16 +15,17 @@ from jfrecon.evaluation.predict import Predictor
 from jfrecon.morphable import model as morphable
 from jfrecon.render import face as faces
 from jfrecon.render import panel
+from jfrecon.render import portrait as portraits
+from jfrecon.render.portrait import Portrait
 from jfrecon.shading import colour
-from jfrecon.types import Batch, FaceParameters, MorphableModel, Pinhole, Truth
+from jfrecon.types import Batch, FaceParameters, Pinhole, Truth
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
+@functools.partial(jax.jit, static_argnums=3)
 def _render(
-    model: MorphableModel, chi: FaceParameters, camera: Pinhole, size: tuple[int, int], roughness: float
+    portrait: Portrait, chi: FaceParameters, camera: Pinhole, size: tuple[int, int]
 ) -> tuple[faces.Surface, jax.Array, jax.Array]:
-    face = faces.surface(model, chi, camera)
-    drawn = faces.layers(model, face, chi, faces.fragments(model, face, size), roughness)
+    face, drawn = portraits.draw(portrait, chi, camera, size)
     return face, drawn.radiance, drawn.coverage
 
 
@@ -39,7 +40,7 @@ def score(
     """
     size = batch.image.shape[1:3]
     model = network.model
-    face, linear, coverage = _render(network.portrait, chi, batch.camera, size, network.roughness)
+    face, linear, coverage = _render(network.portrait, chi, batch.camera, size)
     landmarks = np.asarray(morphable.landmarks(model, face.pixels))
     vertices = np.asarray(face.vertices)[:, : len(model.mean)]
     linear, coverage = np.asarray(linear), np.asarray(coverage)
@@ -84,7 +85,7 @@ def evaluate(
     for batch, truth, count in tqdm(examples, total=total, desc='evaluating', unit='batch', disable=None):
         chi = network.infer(batch.image, batch.camera)
         rows['trained'] += score(network, chi, batch, truth, count)
-        pictures.append(panel.rows(network.portrait, chi, batch.image, batch.camera, network.roughness)[:count])
+        pictures.append(panel.rows(network.portrait, chi, batch.image, batch.camera)[:count])
         mean = floor.infer(batch.image, batch.camera)
         rows['baseline'] += score(floor, mean, batch, truth, count, fit_gain=True)
     names = rows['trained'][0]

@@ -24,6 +24,8 @@ from jfrecon.geometry import camera as cameras
 from jfrecon.methods.method import ModelState, Params
 from jfrecon.morphable import model as morphable
 from jfrecon.render import face as faces
+from jfrecon.render import portrait as portraits
+from jfrecon.render.portrait import Portrait
 from jfrecon.shading import colour
 from jfrecon.training import checkpoints
 from jfrecon.types import Array, Camera, FaceParameters, MorphableModel, Pinhole
@@ -60,22 +62,20 @@ class Predictor:
 
     Attributes:
       model: the morphable model of its coefficients.
-      portrait: the same with eyes and teeth, for pictures; its first vertices are the model's.
+      portrait: how pictures are made; the first vertices of its model are those of ``model``.
       infer: crops [B, S, S, 3], sRGB in 0..1, and their cameras -> parameters with leaves [B, ...].
       size: S, pixels of a crop.
       focal: of photographs that do not know theirs, in sides of the crop.
       crop_scale: side of the crop over the longer side of the landmarks' box.
-      roughness: of the specular lobe.
       batch_size: crops for one call of ``infer``.
     """
 
     model: MorphableModel
-    portrait: MorphableModel
+    portrait: Portrait
     infer: Infer
     size: int
     focal: float
     crop_scale: float
-    roughness: float
     batch_size: int = 16
 
     def faces(self, source: Source, rule: pipeline.BoxRule | None = None) -> Iterator[tuple[int, Reconstruction]]:
@@ -127,7 +127,7 @@ class Predictor:
     ) -> dict[str, np.ndarray]:
         camera = cameras.crop(face.camera, jnp.asarray(origin, jnp.float32), jnp.float32(scale))
         chi, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (face.parameters, camera))
-        drawn = _layers(self.portrait, chi, camera, size, self.roughness)
+        drawn = _layers(self.portrait, chi, camera, size)
         return {name: np.asarray(layer[0]) for name, layer in drawn.items()}
 
 
@@ -149,7 +149,6 @@ def trained(config: ConfigDict, params: Params, model_state: ModelState) -> Pred
         size=config.data.size,
         focal=config.data.focal,
         crop_scale=config.data.crop_scale,
-        roughness=method.roughness,
     )
 
 
@@ -189,12 +188,11 @@ def _place(
     return face.vertices, morphable.landmarks(model, face.pixels), whole
 
 
-@functools.partial(jax.jit, static_argnames=('size', 'roughness'))
+@functools.partial(jax.jit, static_argnames='size')
 def _layers(
-    model: MorphableModel, chi: FaceParameters, camera: Pinhole, size: tuple[int, int], roughness: float
+    portrait: Portrait, chi: FaceParameters, camera: Pinhole, size: tuple[int, int]
 ) -> dict[str, jax.Array]:
-    face = faces.surface(model, chi, camera)
-    drawn = faces.layers(model, face, chi, faces.fragments(model, face, size), roughness)
+    _, drawn = portraits.draw(portrait, chi, camera, size)
     return {
         'normal': drawn.normal,
         'albedo': drawn.diffuse,

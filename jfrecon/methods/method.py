@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from jfrecon.render.portrait import Portrait
 from jfrecon.types import Batch, FaceParameters, MorphableModel, Pinhole
 
 AXIS = 'devices'
@@ -22,8 +23,7 @@ class Method(Protocol):
 
     Attributes:
       model: the morphable model whose coefficients it predicts.
-      portrait: the same with eyes and teeth, for pictures; see `jfrecon.morphable.load_portrait`.
-      roughness: of the specular lobe that it renders with.
+      portrait: how pictures of its faces are made.
     """
 
     @property
@@ -32,12 +32,7 @@ class Method(Protocol):
         ...
 
     @property
-    def portrait(self) -> MorphableModel:
-        """See the class."""
-        ...
-
-    @property
-    def roughness(self) -> float:
+    def portrait(self) -> Portrait:
         """See the class."""
         ...
 

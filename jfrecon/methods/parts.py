@@ -13,15 +13,17 @@ from jfrecon.losses.data_term import RENDERERS, DataTerm
 from jfrecon.morphable import model as linear
 from jfrecon.nets.regressor import Regressor
 from jfrecon.render import tree
+from jfrecon.render.portrait import Portrait
 from jfrecon.types import MorphableModel
 
 
-def models(config: ConfigDict) -> tuple[MorphableModel, MorphableModel]:
-    """``config.model``'s face, and the same with eyes and teeth for pictures, with as many modes as it says."""
+def models(config: ConfigDict) -> tuple[MorphableModel, Portrait]:
+    """``config.model``'s face with as many modes as it says, and the same for pictures."""
     name, path = config.model.name, config.model.path
     modes = config.model.identity, config.model.expression, config.model.albedo
-    model, portrait = (linear.truncate(load(name, path), *modes) for load in (morphable.load, morphable.load_portrait))
-    return model, portrait
+    model, filled = (linear.truncate(load(name, path), *modes) for load in (morphable.load, morphable.load_portrait))
+    leaves = None if config.renderer == 'vertex' else _leaves(filled)
+    return model, Portrait(filled, leaves, config.roughness)
 
 
 def choice(config: ConfigDict, name: str, known: tuple[str, ...]) -> str:
@@ -57,9 +59,13 @@ def data_term(config: ConfigDict, model: MorphableModel) -> DataTerm:
         raise UserError(f'config.samples must be at least 1, got {config.samples}')
     return DataTerm(
         model=model,
-        leaves=tree.order(np.asarray(model.mean), np.asarray(model.topology.triangles)),
+        leaves=_leaves(model),
         places=uv.of_vertices(model.topology, len(model.mean)),
         renderer=choice(config, 'renderer', RENDERERS),
         samples=config.samples,
         roughness=config.roughness,
     )
+
+
+def _leaves(model: MorphableModel) -> np.ndarray:
+    return tree.order(np.asarray(model.mean), np.asarray(model.topology.triangles))

@@ -14,7 +14,6 @@ from jfrecon.geometry import mesh, rotations, uv, vectors
 from jfrecon.morphable import model as morphable
 from jfrecon.render import fragments as hits
 from jfrecon.render import raster, vertex
-from jfrecon.shading import colour
 from jfrecon.types import Array, Camera, FaceParameters, Fragments, Maps, MorphableModel
 
 
@@ -101,6 +100,7 @@ class Layers:
       normal: [B, H, W, 3] unit, camera space.
       diffuse: [B, H, W, 3] albedo, specular: [B, H, W, 1] weight.
       radiance: [B, H, W, 3] as the vertex renderer has it.
+      arriving: [B, H, W, 3] share of the irradiance that the face does not keep from itself, 1 where nothing is traced.
       coverage: [B, H, W] 1 where the face is.
     """
 
@@ -108,6 +108,7 @@ class Layers:
     diffuse: jax.Array
     specular: jax.Array
     radiance: jax.Array
+    arriving: jax.Array
     coverage: jax.Array
 
 
@@ -124,7 +125,7 @@ def layers(model: MorphableModel, face: Surface, chi: FaceParameters, seen: Frag
             model, seen, jnp.concatenate([face.normals, face.diffuse, face.specular, shaded], -1)
         )
         normal, diffuse, specular, radiance = jnp.split(drawn, [3, 6, 7], -1)
-        return Layers(vectors.normalise(normal), diffuse, specular, radiance, coverage)
+        return Layers(vectors.normalise(normal), diffuse, specular, radiance, _everywhere(coverage), coverage)
 
     attributes = [face.vertices, face.normals, face.diffuse, face.specular]
     if chi.maps.normal is not None:
@@ -149,13 +150,9 @@ def layers(model: MorphableModel, face: Surface, chi: FaceParameters, seen: Frag
     in_line = lambda x: x.reshape(len(x), -1, x.shape[-1])
     n, v, c, s = (in_line(x) for x in (normal, vectors.normalise(-point), diffuse, specular))
     radiance = vertex.shade(n, v, c, s, chi.light, roughness)
-    return Layers(normal, diffuse, specular, radiance.reshape(point.shape) * coverage[..., None], coverage)
+    radiance = radiance.reshape(point.shape) * coverage[..., None]
+    return Layers(normal, diffuse, specular, radiance, _everywhere(coverage), coverage)
 
 
-def photo(
-    model: MorphableModel, chi: FaceParameters, camera: Camera, size: tuple[int, int], roughness: float
-) -> tuple[jax.Array, jax.Array]:
-    """The re-rendered photograph, sRGB [B, H, W, 3] in 0..1 and black where no face is, and coverage [B, H, W]."""
-    face = surface(model, chi, camera)
-    drawn = layers(model, face, chi, fragments(model, face, size), roughness)
-    return jnp.clip(colour.linear_to_srgb(drawn.radiance), 0, 1) * drawn.coverage[..., None], drawn.coverage
+def _everywhere(coverage: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(coverage[..., None], (*coverage.shape, 3))

@@ -8,40 +8,42 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jfrecon.render import face as faces
+from jfrecon.render import portrait as portraits
 from jfrecon.render import vertex
+from jfrecon.render.portrait import Portrait
 from jfrecon.shading import colour, sh
-from jfrecon.types import FaceParameters, MorphableModel, Pinhole
+from jfrecon.types import FaceParameters, Pinhole
 
 COLUMNS = ('input', 'overlay', 'geometry', 'albedo', 'light')
-#: The columns of s2f2's figures: re-rendering, shading of white skin, normals in camera space, both albedos.
+#: The columns of s2f2's figures: re-rendering, shading of grey skin, normals in camera space, both albedos.
 LAYERS = ('input', 'overlay', 'final', 'shading', 'normal', 'albedo', 'specular', 'light')
+
+#: Albedo of clay. White would be white wherever the light is brighter than skin, which is dark, needs it to be.
+CLAY = 0.5
 
 
 def rows(
-    model: MorphableModel,
+    portrait: Portrait,
     chi: FaceParameters,
     image: jax.Array,
     camera: Pinhole,
-    roughness: float,
     columns: tuple[str, ...] = COLUMNS,
 ) -> np.ndarray:
     """A picture for each column: those of `COLUMNS` or of `LAYERS`.
 
-    'overlay' is the re-rendering over the input, 'geometry' the face in grey clay, 'light' a matte sphere under it.
+    'overlay' is the re-rendering over the input, 'geometry' the face in grey clay, 'light' a matte sphere under it and
+    'shading' the face as matte as that.
 
     image: [B, H, W, 3] sRGB in 0..1. Returns uint8 [B, H, W columns, 3].
     """
-    pictures = _rows(model, chi, jnp.asarray(image), camera, roughness, columns)
+    pictures = _rows(portrait, chi, jnp.asarray(image), camera, columns)
     return np.asarray(jnp.round(jnp.clip(pictures, 0, 1) * 255).astype(jnp.uint8))
 
 
-@functools.partial(jax.jit, static_argnums=(4, 5))
-def _rows(model, chi, image, camera, roughness, columns):
+@functools.partial(jax.jit, static_argnums=4)
+def _rows(portrait, chi, image, camera, columns):
     height, width = image.shape[1:3]
-    face = faces.surface(model, chi, camera)
-    seen = faces.fragments(model, face, (height, width))
-    drawn = faces.layers(model, face, chi, seen, roughness)
+    _, drawn = portraits.draw(portrait, chi, camera, (height, width))
     coverage = drawn.coverage[..., None]
     encoded = lambda values: colour.linear_to_srgb(values) * coverage
     lit = lambda light: vertex.irradiance(drawn.normal.reshape(len(image), -1, 3), light).reshape(image.shape)
@@ -51,8 +53,8 @@ def _rows(model, chi, image, camera, roughness, columns):
         'input': image,
         'overlay': encoded(drawn.radiance) + (1 - coverage) * image,
         'final': encoded(drawn.radiance),
-        'geometry': encoded(0.6 * lit(jnp.broadcast_to(studio, (len(image), *studio.shape)))),
-        'shading': encoded(lit(chi.light)),
+        'geometry': encoded(CLAY * lit(jnp.broadcast_to(studio, (len(image), *studio.shape)))),
+        'shading': encoded(CLAY * lit(chi.light) * drawn.arriving),
         'normal': (0.5 + 0.5 * drawn.normal) * coverage,
         'albedo': encoded(drawn.diffuse),
         'specular': encoded(jnp.broadcast_to(drawn.specular, image.shape)),
@@ -62,14 +64,12 @@ def _rows(model, chi, image, camera, roughness, columns):
 
 
 def sphere(light: jax.Array, height: int, width: int) -> jax.Array:
-    """A matte white sphere under the light [B, L², 3], as the camera sees it; sRGB [B, H, W, 3], grey outside."""
+    """A matte grey sphere under the light [B, L², 3], as the camera sees it; sRGB [B, H, W, 3], grey outside."""
     y, x = jnp.mgrid[1 : -1 : height * 1j, -1 : 1 : width * 1j] * 1.1
     inside = x**2 + y**2 < 1
     z = jnp.sqrt(jnp.where(inside, 1 - x**2 - y**2, 1.0))
     normals = jnp.stack([x, y, z], -1).reshape(1, -1, 3)
     normals = normals / jnp.linalg.norm(normals, axis=-1, keepdims=True)
     normals = jnp.broadcast_to(normals, (light.shape[0], *normals.shape[1:]))
-    white, none = jnp.ones_like(normals), jnp.zeros_like(normals[..., :1])
-    # the specular weight is zero, so the view and the roughness have no effect
-    shaded = vertex.shade(normals, normals, white, none, light, 1.0).reshape(light.shape[0], height, width, 3)
+    shaded = CLAY * vertex.irradiance(normals, light).reshape(light.shape[0], height, width, 3)
     return jnp.where(inside[None, ..., None], colour.linear_to_srgb(shaded), 0.2)

@@ -66,6 +66,14 @@ def gauss_points(degree: int) -> tuple[np.ndarray, np.ndarray]:
     return _constant(np.stack(parts, axis=-1).reshape(-1, 3)), _constant(weights)
 
 
+def fibonacci(count: int) -> np.ndarray:
+    """Unit directions [N, 3], spread evenly: a spiral about +y, from each to the next by the golden angle."""
+    k = np.arange(count) + 0.5
+    y, turn = 1 - 2 * k / count, np.pi * (1 + 5**0.5) * k
+    r = np.sqrt(1 - y * y)
+    return np.stack([r * np.cos(turn), y, r * np.sin(turn)], -1)
+
+
 def _constant(array: np.ndarray) -> np.ndarray:
     array.setflags(write=False)  # cached and shared: a caller's in-place edit would reach everybody
     return array

@@ -147,12 +147,22 @@ def _last_stage(workdir: Path) -> Path:
 
 
 def load_network(directory: str | Path, params: Params, model_state: ModelState) -> tuple[Params, ModelState]:
-    """Another run's network in place of a fresh one of the same architecture.
+    """Another run's network in place of a fresh one.
+
+    Its parts (encoder, head, decoders, ...) have the architecture of the fresh one's. Those that it lacks, as stage I's
+    network lacks decoders, stay fresh, and a line in the log names them.
 
     Raises:
       UserError: there is no checkpoint in ``directory``, or its network has other names or shapes.
     """
     _, step, found_params, found_state = load(directory)
+    if missing := params.keys() - found_params.keys():
+        logging.warning('%s has no %s: fresh', directory, ', '.join(sorted(missing)))
+        found_params = found_params | {part: params[part] for part in missing}
+        found_state = {
+            name: found_state.get(name, {}) | {part: parts[part] for part in missing & parts.keys()}
+            for name, parts in model_state.items()
+        }
     stored = {'network': _shapes({'params': found_params, 'model_state': found_state})}
     wanted = {'network': _shapes({'params': params, 'model_state': model_state})}
     if stored != wanted:

@@ -12,6 +12,8 @@ from jfrecon.evaluation import predict
 from jfrecon.geometry import camera as cameras
 from jfrecon.morphable import load
 from jfrecon.render import face as faces
+from jfrecon.render.portrait import Portrait
+from jfrecon.render.portrait import photo as photograph
 from jfrecon.types import FaceParameters, Pinhole
 
 SIZE, SCALE = 64, 1.8
@@ -44,7 +46,7 @@ def code(model, count):
 def whole_picture(model, camera, size):
     """What `render.face` makes of that face without any crop or window in between."""
     chi, camera = code(model, 1), jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], camera)
-    photo, coverage = faces.photo(model, chi, camera, size, 0.4)
+    photo, coverage = photograph(Portrait(model, None, 0.4), chi, camera, size)
     surface = faces.surface(model, chi, camera)
     return np.asarray(photo[0]), np.asarray(coverage[0]), jax.tree.map(lambda leaf: np.asarray(leaf[0]), surface)
 
@@ -58,7 +60,7 @@ def knowing(model):
         shown.append((image.shape, camera))
         return code(model, len(image))
 
-    return predict.Predictor(model, model, infer, SIZE, 4.5, SCALE, 0.4, batch_size=2), shown
+    return predict.Predictor(model, Portrait(model, None, 0.4), infer, SIZE, 4.5, SCALE, batch_size=2), shown
 
 
 def photographs(landmarks, count=3):

@@ -13,11 +13,14 @@ from jfrecon.geometry import uv
 from jfrecon.losses import face as energies
 from jfrecon.morphable import model as linear
 from jfrecon.render import face as faces
+from jfrecon.render.portrait import Portrait
+from jfrecon.render.portrait import photo as photograph
 from jfrecon.training import stages
 from jfrecon.types import Batch, FaceParameters, Maps, Pinhole
 from tests.methods.energy import check_sum, loud
 
 SIZE, FACES = 32, 4
+ROUGHNESS = 0.4
 
 
 @pytest.fixture(scope='module')
@@ -60,7 +63,7 @@ def photographs(method, chi, size=SIZE):
     @jax.jit
     def shoot(chi):
         face = faces.surface(method.model, chi, camera(count, size))
-        photo = faces.photo(method.model, chi, camera(count, size), (size, size), method.roughness)
+        photo = photograph(Portrait(method.model, None, ROUGHNESS), chi, camera(count, size), (size, size))
         return *photo, linear.landmarks(method.model, face.pixels)
 
     image, coverage, landmarks = shoot(chi)
@@ -110,7 +113,7 @@ def test_energy_of_the_truth_is_next_to_nothing_and_of_anything_else_is_not(meth
     def terms(guess):
         face = faces.surface(method.model, guess, batch.camera)
         visible = faces.visible(method.model, face, (size, size))
-        colours = faces.colours(face, guess.light, method.roughness)
+        colours = faces.colours(face, guess.light, ROUGHNESS)
         photo = energies.vertex_photometric(colours, face.pixels, visible, batch)
         landmarks = face.pixels[:, np.asarray(method.model.landmark_ids)]
         return photo, energies.landmark_distance(landmarks, batch)
@@ -164,7 +167,7 @@ def test_gradients_are_finite_for_faces_out_of_the_frame_and_behind_the_camera(m
     def energy(chi):
         face = faces.surface(method.model, chi, batch.camera)
         visible = faces.visible(method.model, face, (SIZE, SIZE))
-        colours = faces.colours(face, chi.light, method.roughness)
+        colours = faces.colours(face, chi.light, ROUGHNESS)
         return energies.vertex_photometric(colours, face.pixels, visible, batch).sum()
 
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.jit(jax.grad(energy))(chi)))

@@ -16,6 +16,8 @@ from jfrecon.losses import face as energies
 from jfrecon.methods.s2f2 import STAGES, detail
 from jfrecon.morphable import model as linear
 from jfrecon.render import face as faces
+from jfrecon.render.portrait import Portrait
+from jfrecon.render.portrait import photo as photograph
 from jfrecon.training import stages
 from jfrecon.types import Batch, Pinhole
 from tests.methods.energy import check_sum, loud
@@ -53,7 +55,7 @@ def bumpy(method, variables):
     @jax.jit
     def shoot(chi):
         maps = faces.prior_maps(method.model, method.atlas.texels, chi.albedo).replace(normal=relief)
-        photo = faces.photo(method.model, chi.replace(maps=maps), CAMERA, (SIZE, SIZE), method.roughness)
+        photo = photograph(Portrait(method.model, None, 0.4), chi.replace(maps=maps), CAMERA, (SIZE, SIZE))
         return *photo, linear.landmarks(method.model, faces.surface(method.model, chi, CAMERA).pixels)
 
     image, coverage, landmarks = shoot(chi)

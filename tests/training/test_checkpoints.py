@@ -141,6 +141,18 @@ def test_load_for_inference(run):
         assert bits((params, model_state)) == bits((example(number).params, example(number).model_state))
 
 
+def test_a_network_takes_its_parts_from_one_that_has_fewer(run):
+    begin = example(0)
+    params = begin.params | {'detail': {'w': jnp.full(3, 5.0)}}
+    model_state = {'batch_stats': begin.model_state['batch_stats'] | {'detail': jnp.full(1, 7.0)}}
+    found, state = checkpoints.load_network(run, params, model_state)
+    saved = example(6)
+    assert bits(found) == bits(saved.params | {'detail': params['detail']})
+    assert bits(state) == bits({'batch_stats': saved.model_state['batch_stats'] | {'detail': jnp.full(1, 7.0)}})
+    with pytest.raises(UserError, match=r'params\.encoder\.w is float32\[5, 7\] there .* name another --config'):
+        checkpoints.load_network(run, example(0, width=8).params | {'detail': params['detail']}, model_state)
+
+
 def test_load_nothing(tmp_path):
     with pytest.raises(UserError, match='no checkpoint here'):
         checkpoints.load(tmp_path)

@@ -11,6 +11,7 @@ from scipy import ndimage
 from jfrecon.geometry import mesh, vectors
 from jfrecon.morphable.head import HAIR, LASH, MOUTH, SKIN, TEETH, Head, in_face
 from jfrecon.render import raster
+from jfrecon.shading import sphere
 from jfrecon.types import Array, MorphableModel
 
 ROWS, COLUMNS = 26, 48
@@ -84,7 +85,7 @@ def build(head: Head) -> Stage:
     origin = np.array([0.0, landmarks[27, 1] + 12.0, landmarks[[0, 16], 2].mean() - 12.0])
     ids, weights, lift, angles = _scalp(mean, opaque[opaque_part == SKIN], origin)
     neck_ids, neck_weights = _neck(mean, opaque[opaque_part == SKIN], landmarks[8, 1])
-    directions = _fibonacci(DIRECTIONS)
+    directions = sphere.fibonacci(DIRECTIONS)
     return Stage(
         model=jax.tree.map(jnp.asarray, model),
         opaque=jnp.asarray(opaque, jnp.int32),
@@ -182,13 +183,6 @@ def _scalp(mean: np.ndarray, triangles: np.ndarray, origin: np.ndarray):
     smooth = ndimage.gaussian_filter(ndimage.median_filter(wrapped, (5, 7)), 0.7)[:, 8:-8]
     smooth[:, -1] = smooth[:, 0]
     return ids, weights, (smooth - grid).ravel(), np.stack([polar.ravel(), azimuth.ravel()], -1)
-
-
-def _fibonacci(count: int) -> np.ndarray:
-    k = np.arange(count) + 0.5
-    y, turn = 1 - 2 * k / count, np.pi * (1 + 5**0.5) * k
-    r = np.sqrt(1 - y * y)
-    return np.stack([r * np.cos(turn), y, r * np.sin(turn)], -1)
 
 
 def _unoccluded(mean: np.ndarray, triangles: np.ndarray, directions: np.ndarray) -> jax.Array:

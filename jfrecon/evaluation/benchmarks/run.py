@@ -88,7 +88,7 @@ def _panels(benchmark: Benchmark, index: int, predictor: Predictor, face: Recons
     camera = Pinhole(np.array([cut.focal], np.float32), cut.principal[None])
     chi = jax.tree.map(lambda leaf: leaf[None], face.parameters)
     image = jnp.asarray(cut.image[None], jnp.float32) / 255
-    return panel.rows(predictor.portrait, chi, image, camera, predictor.roughness)
+    return panel.rows(predictor.portrait, chi, image, camera)
 
 
 def _show(out: Path, benchmark: Benchmark, results: Results, pictures: np.ndarray) -> None:

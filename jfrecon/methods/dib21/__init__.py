@@ -25,6 +25,7 @@ from jfrecon.morphable import model as linear
 from jfrecon.nets import regressor
 from jfrecon.render import face as faces
 from jfrecon.render import panel
+from jfrecon.render.portrait import Portrait
 from jfrecon.types import Batch, FaceParameters, Maps, MorphableModel, Pinhole
 
 ENERGIES = ('base', 'albedo', 'joint')
@@ -36,7 +37,7 @@ class Dib21:
 
     Attributes:
       model: the morphable model.
-      portrait: the same with eyes and teeth, for pictures.
+      portrait: how pictures are made.
       network: E, D1 and D2.
       energy: 'base' minimises eq. 2 (stage I), 'albedo' eq. 3 by the decoders alone (stage II), 'joint' both.
       weights: of the terms of the energies, by name, and 'relax'; see `configs/dib21.py`.
@@ -48,7 +49,7 @@ class Dib21:
     """
 
     model: MorphableModel
-    portrait: MorphableModel
+    portrait: Portrait
     network: regressor.Regressor
     energy: str
     weights: Mapping[str, float]
@@ -57,11 +58,6 @@ class Dib21:
     data: DataTerm
     atlas: uv.Atlas | None = None
     published: str | None = None
-
-    @property
-    def roughness(self) -> float:
-        """Of the Cook-Torrance lobe, constant over the face (3.1)."""
-        return self.data.roughness
 
     def init(self, key: jax.Array) -> tuple[dict, dict]:
         """Parameters and batch statistics of a network that has seen no face."""
@@ -124,7 +120,7 @@ class Dib21:
     def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
         """uint8 [B, H, 5 W, 3]: a row of pictures per face, see `jfrecon.render.panel`."""
         chi = self._compiled_predict(params, model_state, batch.image, batch.camera)
-        return panel.rows(self.portrait, chi, batch.image, batch.camera, self.roughness)
+        return panel.rows(self.portrait, chi, batch.image, batch.camera)
 
 
 def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:

@@ -30,6 +30,7 @@ from jfrecon.morphable import model as linear
 from jfrecon.nets import regressor
 from jfrecon.render import face as faces
 from jfrecon.render import panel
+from jfrecon.render.portrait import Portrait
 from jfrecon.types import Batch, FaceParameters, Maps, MorphableModel, Pinhole
 
 STAGES = ('coarse', 'medium', 'fine')
@@ -41,7 +42,7 @@ class S2F2:
 
     Attributes:
       model: the morphable model.
-      portrait: the same with eyes and teeth, for pictures.
+      portrait: how pictures are made.
       network: E, D1 and D2.
       detail: the U-nets.
       energy: 'coarse' minimises eq. 1 by E, 'medium' eq. 5 by E, D1 and D2, 'fine' eq. 6 by the U-nets alone.
@@ -54,7 +55,7 @@ class S2F2:
     """
 
     model: MorphableModel
-    portrait: MorphableModel
+    portrait: Portrait
     network: regressor.Regressor
     detail: details.Detail
     energy: str
@@ -64,11 +65,6 @@ class S2F2:
     data: DataTerm
     atlas: uv.Atlas
     published: tuple[str | None, str | None] = (None, None)
-
-    @property
-    def roughness(self) -> float:
-        """Of the Cook-Torrance lobe, constant over the face (3.1)."""
-        return self.data.roughness
 
     def init(self, key: jax.Array) -> tuple[dict, dict]:
         """Parameters and batch statistics of networks that have seen no face."""
@@ -143,7 +139,7 @@ class S2F2:
     def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
         """uint8 [B, H, 8 W, 3]: a row of pictures per face, see `jfrecon.render.panel`."""
         chi = self._compiled_predict(params, model_state, batch.image, batch.camera)
-        return panel.rows(self.portrait, chi, batch.image, batch.camera, self.roughness, panel.LAYERS)
+        return panel.rows(self.portrait, chi, batch.image, batch.camera, panel.LAYERS)
 
 
 def _refined(medium: Maps, detail: Maps) -> Maps:

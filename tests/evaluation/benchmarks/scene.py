@@ -16,6 +16,7 @@ from jfrecon.geometry import camera as cameras
 from jfrecon.geometry import rotations
 from jfrecon.morphable import load, obj
 from jfrecon.morphable import model as linear
+from jfrecon.render.portrait import Portrait
 from jfrecon.types import FaceParameters, Pinhole
 
 SIZE = 128  # pixels of the photographs, whose EXIF tells the focal length: so the crop has no say in where the face is
@@ -46,7 +47,8 @@ def code(count: int = 1) -> FaceParameters:
 
 def predictor(chi=code) -> predict.Predictor:
     """Knows the face whatever it is shown."""
-    return predict.Predictor(model(), model(), lambda image, camera: chi(len(image)), 32, 4.5, 1.8, 0.4, batch_size=2)
+    portrait = Portrait(model(), None, 0.4)
+    return predict.Predictor(model(), portrait, lambda image, camera: chi(len(image)), 32, 4.5, 1.8, batch_size=2)
 
 
 def vertices(expression: bool = True, posed: bool = True) -> np.ndarray:
