@@ -19,6 +19,8 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 SIZES = ('paper', 'cpu', 'quicktest')
+# The weights of eq. 3, which the paper gives for a photometric term of weight 1.
+EQUATION_3 = ('symmetry', 'consistency_diffuse', 'consistency_specular', 'smoothness', 'albedo_box')
 CHANGES = {
     'base': 'stage I alone, without decoders',
     'bands3': 'three bands of spherical harmonics', 'bands7': 'seven', 'bands9': 'nine, as the paper',
@@ -69,6 +71,14 @@ def taken_apart(variant: str, file: str, known: Mapping[str, str]) -> tuple[str,
             f'{file} has the variants {", ".join(SIZES)}, each with any of +{", +".join(known)}; not {variant!r}'
         )
     return size, changes
+
+
+def in_proportion(config: ConfigDict, factor: float) -> None:
+    """Scales the weights of eq. 3, in all stages, as the photometric term's is scaled."""
+    for part in (config, *config.stage.values()):
+        for name in EQUATION_3:
+            if name in part.get('loss', {}):
+                part.loss[name] *= factor
 
 
 def _sized(size: str) -> ConfigDict:
@@ -177,6 +187,7 @@ def _sized(size: str) -> ConfigDict:
     # With a small network and little time the landmarks have to lead. The weights of photo, identity, albedo and
     # light were compared on the validation split, the others are first guesses.
     config.loss.photo = config.loss.vertex = 3.0
+    in_proportion(config, config.loss.photo)
     config.loss.landmarks = 30.0
     config.loss.identity = 5e-3
     config.loss.albedo = 3e-4

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
@@ -101,8 +100,6 @@ class Ablation:
         mi = peers.mitsuba()
         mi.set_log_level(mi.LogLevel.Error)
         share_cores(self.config(next(iter(self.variants)), size).batch_size)
-        # Seeds share their compiled steps, and a run that goes on finds those of the one before.
-        jax.config.update('jax_compilation_cache_dir', str(options.out / 'compiled'))
         truth = options.out / 'faces'
         files.make(mi, people.prepare('makehuman', None), truth, plan.tested)
 
