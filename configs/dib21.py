@@ -37,7 +37,7 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     config = _sized(size)
     for change in changes:
         stages = [config, *config.stage.values()]
-        later = [stage for name, stage in config.stage.items() if name != 'base']
+        later = [config.stage[name] for name in ('albedo', 'joint') if name in config.stages]
         if change == 'base':
             config.stages, config.network.texture = (), 0
             config.update(config.stage.base)
@@ -206,6 +206,10 @@ def _sized(size: str) -> ConfigDict:
     config.epoch = 300
     config.steps = 5_600
     config.stage.base.steps = 5_600
+    # E learns by the vertex renderer first, which takes a fifth of the time, and then sees the shadows: light without
+    # them is too dim for the later stages, where E is fixed or slow.
+    config.stages = ('base', 'traced', 'albedo', 'joint')
+    config.stage.traced = ConfigDict({'steps': 500, 'renderer': 'raytrace', 'optimiser': {'learning_rate': 3e-4}})
     config.stage.albedo.update(steps=1_500, renderer='raytrace')
     config.stage.albedo.optimiser.learning_rate = 1e-3
     config.stage.joint.update(steps=1_000, renderer='raytrace')
@@ -222,7 +226,8 @@ def _sized(size: str) -> ConfigDict:
         config.steps = 8
         for stage in config.stage.values():
             stage.steps = 8
-        config.stage.albedo.renderer = config.stage.joint.renderer = 'vertex'  # compiles in seconds
+        for stage in config.stage.values():
+            stage.renderer = 'vertex'  # compiles in seconds
         config.log_every = 1
         config.panels_every = 4
         config.checkpoint_every = 4

@@ -37,7 +37,7 @@ NAME = 'stages_on_photos'
 METHODS = {'dib21': dib21, 's2f2': s2f2}
 METRICS = ('ssim', 'photometric_l1', 'landmark_nme')
 BATCH = 20
-STEPS = {'base': 800, 'albedo': 200, 'joint': 150, 'medium': 200, 'fine': 200}
+STEPS = {'base': 800, 'traced': 100, 'albedo': 200, 'joint': 150, 'medium': 200, 'fine': 200}
 
 
 def main(arguments: list[str] | None = None) -> None:
