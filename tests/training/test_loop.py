@@ -131,9 +131,9 @@ def test_start_from_another_runs_network(whole, tmp_path):
     class Wider(toy.Toy):
         def init(self, key):
             params, model_state = super().init(key)
-            return params | {'extra': jnp.ones(3)}, model_state
+            return params | {'encoder': params['encoder'] | {'extra': jnp.ones(3)}}, model_state
 
-    with pytest.raises(UserError, match=r'params\.extra is absent there.*start_from'):
+    with pytest.raises(UserError, match=r'params\.encoder\.extra is absent there.*start_from'):
         train(begun, tmp_path / 'other', Wider(0.1), toy.Data())
 
 
