@@ -62,7 +62,7 @@ class Ablation:
       always: changes that every variant has, as the config file adds them with a plus.
       variants: name -> what the paper says of it, for the table. The first has only `always`, the others are changes.
       metrics: those of `score` to be reported.
-      stage: changes to each stage, by the name of a size.
+      stage: changes to each stage, by the name of a size; stages without any are left out.
       relaxed: the stage that lasts the paper's five epochs of relaxing weights.
     """
 
@@ -80,6 +80,7 @@ class Ablation:
         built = self.method('+'.join(('paper' if size == 'paper' else 'cpu', *self.always, *own)))
         built.network.texture = SIZES[size].texture
         if size != 'paper':
+            built.stages = tuple(name for name in built.stages if name in self.stage[size])
             for name, changes in self.stage[size].items():
                 with built.stage[name].unlocked():
                     built.stage[name].update(changes)

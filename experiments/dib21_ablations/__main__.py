@@ -2,8 +2,8 @@
 
     python -m experiments.dib21_ablations --out=runs/dib21_ablations
 
-Nine variants on MakeHuman, three seeds each, in three stages (`configs/dib21.py`), on cores in four. `--size=cpu`, the
-default, is for two CPU cores, `--size=paper` for GPUs, `--quick` shows that it runs. A run that was stopped goes on.
+Nine variants on MakeHuman, three seeds each, in the stages of `configs/dib21.py`. `--size=cpu`, the default, is for two
+CPU cores, `--size=paper` for GPUs, `--quick` shows that it runs. A run that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ VARIANTS = {
 STAGE = {
     'quick': {
         'base': {'steps': 50, 'renderer': 'vertex'},
-        'traced': {'steps': 10},
         'albedo': {'steps': 25},
         'joint': {'steps': 25},
     },
