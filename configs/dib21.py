@@ -7,8 +7,8 @@ Three stages, with the paper's network and weights as the default: `base` trains
 albedo misses, `joint` all of it; each goes on from the one before. The paper trained them on 250,000 photographs
 (CelebA and 40,000 from the web), batch 8, for ten, five and five epochs of 15 hours each on one RTX 2080 Ti.
 
-Variants: `:cpu` trains to something worth seeing on two CPU cores in about an hour; `:quicktest` takes a minute. What
-the paper compares is added to one of the three with a plus, as in `:cpu+bands3+one_decoder`; see `CHANGES`.
+Variants: `:cpu` trains to something worth seeing on two CPU cores in about an hour, in four stages; `:quicktest` takes a
+minute. What the paper compares is added to one of the three with a plus, as in `:cpu+bands3+one_decoder`; see `CHANGES`.
 """
 
 from __future__ import annotations
@@ -206,8 +206,8 @@ def _sized(size: str) -> ConfigDict:
     config.epoch = 300
     config.steps = 5_600
     config.stage.base.steps = 5_600
-    # E learns by the vertex renderer first, which takes a fifth of the time, and then sees the shadows: light without
-    # them is too dim for the later stages, where E is fixed or slow.
+    # E learns by the vertex renderer first, which takes about a quarter of the time, and then sees the shadows: light
+    # without them is too dim for the later stages, where E is fixed or slow.
     config.stages = ('base', 'traced', 'albedo', 'joint')
     config.stage.traced = ConfigDict({'steps': 500, 'renderer': 'raytrace', 'optimiser': {'learning_rate': 3e-4}})
     config.stage.albedo.update(steps=1_500, renderer='raytrace')
@@ -226,7 +226,6 @@ def _sized(size: str) -> ConfigDict:
         config.steps = 8
         for stage in config.stage.values():
             stage.steps = 8
-        for stage in config.stage.values():
             stage.renderer = 'vertex'  # compiles in seconds
         config.log_every = 1
         config.panels_every = 4

@@ -29,6 +29,7 @@ from jfrecon.data.folder import Folder
 from jfrecon.data.sample import Source
 from jfrecon.evaluation import held_out, predict
 from jfrecon.export import report
+from jfrecon.files import write_text
 from jfrecon.render import panel
 from jfrecon.training import checkpoints, loop, stages
 from jfrecon.training.step import share_cores
@@ -65,18 +66,15 @@ def main(arguments: list[str] | None = None) -> None:
         'portraits': (validation, build.rule(first)),
         'wild': (Folder(wild, wild / 'landmarks.npz', KEY), pipeline.landmark_box(first.data.size / span)),
     }
-    results = {}
-    stage_one = _look(start, looked_at, options.out / 'base')
+    results = _look(start, looked_at, options.out / 'base')
     for name in options.method or METHODS:
         config = continued(METHODS[name], first, start, options.quick)
-        results |= {f'{name} base, {which}': scores for which, scores in stage_one.items()}
         data = build.batches(config, train)
         for workdir, part in stages.configs(config, options.out / name):
             loop.train(part, workdir, data=data)
-            found = _look(workdir, looked_at, options.out / f'{name}_{workdir.name}')
-            results |= {f'{name} {part.energy}, {which}': scores for which, scores in found.items()}
+            results |= _look(workdir, looked_at, options.out / f'{name}_{workdir.name}')
     table = harness.table(results, list(METRICS))
-    (options.out / 'table.md').write_text(table, encoding='utf-8')
+    write_text(options.out / 'table.md', table)
     harness.record(options.out, NAME, results, started)
     print(table)
 
@@ -120,7 +118,7 @@ def continued(method, first: ConfigDict, start: Path, quick: bool) -> ConfigDict
 
 
 def _look(network: Path, sources: dict[str, tuple[Source, pipeline.BoxRule]], picture: Path) -> dict[str, dict]:
-    """Pictures of what a network makes of each source, and mean metrics."""
+    """Pictures of what a network makes of each source, and mean metrics by `PICTURE_source`."""
     predictor = predict.load(network)[0]
     found = {}
     for name, (source, rule) in sources.items():
@@ -134,7 +132,7 @@ def _look(network: Path, sources: dict[str, tuple[Source, pipeline.BoxRule]], pi
             drawn = panel.rows(predictor.portrait, chi, batch.image, batch.camera, panel.LAYERS)
             pictures.append(drawn[:count])
         Image.fromarray(report.montage(np.concatenate(pictures))).save(f'{picture}_{name}.png')
-        found[name] = {metric: float(np.mean([row[metric] for row in rows])) for metric in METRICS}
+        found[f'{picture.name}_{name}'] = {metric: float(np.mean([row[metric] for row in rows])) for metric in METRICS}
     return found
 
 

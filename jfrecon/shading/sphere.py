@@ -67,7 +67,7 @@ def gauss_points(degree: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fibonacci(count: int) -> np.ndarray:
-    """Unit directions [N, 3], spread evenly: a spiral about +y, from each to the next by the golden angle."""
+    """Unit directions [N, 3], spread evenly: a spiral about +y, turned by golden angles (González 2010)."""
     k = np.arange(count) + 0.5
     y, turn = 1 - 2 * k / count, np.pi * (1 + 5**0.5) * k
     r = np.sqrt(1 - y * y)
