@@ -7,8 +7,9 @@ Three stages, with the paper's network and weights as the default: `base` trains
 albedo misses, `joint` all of it; each goes on from the one before. The paper trained them on 250,000 photographs
 (CelebA and 40,000 from the web), batch 8, for ten, five and five epochs of 15 hours each on one RTX 2080 Ti.
 
-Variants: `:cpu` trains to something worth seeing on two CPU cores in about an hour, in four stages; `:quicktest` takes a
-minute. What the paper compares is added to one of the three with a plus, as in `:cpu+bands3+one_decoder`; see `CHANGES`.
+Variants: `:cpu` trains to something worth seeing on two CPU cores in about an hour, in four stages; `:quicktest` takes
+a minute. What the paper compares is added to one of the three with a plus, as in `:cpu+bands3+one_decoder`; see
+`CHANGES`.
 """
 
 from __future__ import annotations
