@@ -1,7 +1,8 @@
 """Variants of a method, trained alike and scored against ground truth that another renderer made.
 
 All are trained on the same synthetic faces, in several seeds, and scored on faces of `experiments.synthetic_benchmark`
-(MakeHuman, rendered by Mitsuba 3), which no variant has seen and nothing is chosen on.
+(MakeHuman, rendered by Mitsuba 3), which no variant has seen and nothing is chosen on. Seed by seed, all start from the
+same parameters and see the same faces in the same order, so differences from the reference are taken within a seed.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
+from scipy import stats
 from tqdm import tqdm
 
 from experiments import harness, peers
@@ -30,7 +32,9 @@ from jfrecon.training import loop, stages
 from jfrecon.training.step import share_cores
 
 SCORES = 'scores.json'
+FACES = 'faces.png'
 SHOWN = 4  # faces in a figure
+SIGNIFICANT = 0.05  # level of the paired t-tests
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Ablation:
     always: tuple[str, ...]
     variants: Mapping[str, str]
     metrics: tuple[str, ...]
-    stage: Mapping[str, Mapping[str, Mapping[str, int | str]]]
+    stage: Mapping[str, Mapping[str, Mapping[str, Any]]]
     relaxed: str
 
     def config(self, variant: str, size: str) -> ConfigDict:
@@ -94,10 +98,11 @@ class Ablation:
         """Train and score every variant in every seed, but those that are done; leave tables and figures."""
         parser = harness.parser(self.name, description)
         parser.add_argument('--size', choices=[size for size in SIZES if size != 'quick'], default='cpu')
+        parser.add_argument('--seed', type=int, help='of one process of several: this seed alone, and no tables')
         options = parser.parse_args(arguments)
         options.out.mkdir(parents=True, exist_ok=True)
         size = 'quick' if options.quick else options.size
-        plan, started = SIZES[size], time.time()
+        plan = SIZES[size]
         mi = peers.mitsuba()
         mi.set_log_level(mi.LogLevel.Error)
         share_cores(self.config(next(iter(self.variants)), size).batch_size)
@@ -105,17 +110,24 @@ class Ablation:
         files.make(mi, people.prepare('makehuman', None), truth, plan.tested)
 
         scores: dict[str, list[dict[str, float]]] = {variant: [] for variant in self.variants}
-        todo = [(seed, variant) for seed in range(plan.seeds) for variant in self.variants]
+        seeds = range(plan.seeds) if options.seed is None else [options.seed]
+        todo = [(seed, variant) for seed in seeds for variant in self.variants]
         for seed, variant in tqdm(todo, desc=self.name, unit='run', disable=None):
             built = self.config(variant, size)
             built.seed, built.data.faces = seed, plan.faces
             scores[variant].append(_score(built, options.out, truth, variant, plan.tested))
+        if options.seed is not None:
+            return
         results = _spreads(scores, self.metrics)
-        table = _table(results, self.variants, self.metrics)
+        table = _table(results, self.variants, self.metrics) + '\n' + _differences(scores, self.metrics)
         write_text(options.out / 'table.md', table)
-        for variant in self.variants:
-            shutil.copyfile(options.out / variant / '0' / 'faces.png', options.out / f'{variant}.png')
-        harness.record(options.out, self.name, results, started)
+        reference, *others = self.variants
+        for variant in others:
+            _figure(*(options.out / name / '0' / FACES for name in (reference, variant))).save(
+                options.out / f'{variant}.png'
+            )
+        seconds = sum(row['seconds'] for rows in scores.values() for row in rows)
+        harness.record(options.out, self.name, results, time.time() - seconds)
         print(table)
 
 
@@ -135,10 +147,11 @@ def _spreads(scores: Mapping[str, list[dict[str, float]]], metrics: tuple[str, .
 
 
 def _score(config: ConfigDict, out: Path, truth: Path, variant: str, count: int) -> dict[str, float]:
-    """Mean metrics of one run over the benchmark's faces; trains it first, unless that is done."""
+    """Mean metrics of one run over the benchmark's faces, and its seconds; trains it first, unless that is done."""
     folder = out / variant / str(config.seed)
     if (folder / SCORES).exists():
         return json.loads((folder / SCORES).read_text(encoding='utf-8'))
+    started = time.time()
     same = config.copy_and_resolve_references()
     same.seed = 0  # the same faces for all
     faces = build.source(same, out / 'synthetic')
@@ -152,7 +165,8 @@ def _score(config: ConfigDict, out: Path, truth: Path, variant: str, count: int)
         if index < SHOWN:
             pictures.append(panel(image, drawn, known))
     means = {metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}
-    Image.fromarray(report.montage(np.stack(pictures))).save(folder / 'faces.png')
+    means['seconds'] = time.time() - started
+    Image.fromarray(report.montage(np.stack(pictures))).save(folder / FACES)
     write_json(folder / SCORES, means)
     return means
 
@@ -180,3 +194,28 @@ def _table(results: Mapping, variants: Mapping[str, str], metrics: tuple[str, ..
         ]
         lines.append(f'| {variant} | ' + ' | '.join(cells) + f' | {variants[variant]} |')
     return '\n'.join(lines) + '\n'
+
+
+def _differences(scores: Mapping[str, list[dict[str, float]]], metrics: tuple[str, ...]) -> str:
+    """A table: how much more each variant has than the first, the reference, within each seed; bold if significant."""
+    reference, *others = scores
+    lines = [f'| minus {reference} | ' + ' | '.join(metrics) + ' |', '| --- |' + ' ---: |' * len(metrics)]
+    for variant in others:
+        cells = []
+        for metric in metrics:
+            a, b = (np.array([row[metric] for row in scores[name]]) for name in (variant, reference))
+            cell = f'{np.mean(a - b):+.2g}'
+            if len(a) > 1:
+                cell += f' ± {np.std(a - b, ddof=1):.1g}'
+                cell = f'**{cell}**' if np.ptp(a - b) and stats.ttest_rel(a, b).pvalue < SIGNIFICANT else cell
+            cells.append(cell)
+        lines.append(f'| {variant} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines) + '\n'
+
+
+def _figure(reference: Path, variant: Path) -> Image.Image:
+    """The faces of two runs, in turn: each first by the reference, then by the variant; at half their size."""
+    rows = [np.asarray(Image.open(path)) for path in (reference, variant)]
+    both = np.stack([picture.reshape(SHOWN, -1, *picture.shape[1:]) for picture in rows], 1)
+    whole = Image.fromarray(both.reshape(-1, *both.shape[3:]))
+    return whole.reduce(2)
