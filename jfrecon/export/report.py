@@ -38,7 +38,7 @@ def write(
     results: metric -> who -> value. pictures: uint8 [N, H, W, 3], one row of panels per face, whose parts are named
     by ``columns``. metrics: a `metrics.jsonl` whose loss is drawn. notes: paragraphs of plain text.
     """
-    parts = [_table(results) if results else '', _figure(pictures, columns)]
+    parts = [_table(results) if results else '', figure(pictures, columns)]
     if metrics is not None and metrics.is_file():
         parts += ['<h2>Loss</h2>', _curve(metrics)]
     page(path, title, notes, parts)
@@ -71,7 +71,8 @@ def _table(results: Mapping[str, Mapping[str, float]]) -> str:
     return f'<table><tr>{head}</tr>{"".join(rows)}</table>'
 
 
-def _figure(pictures: np.ndarray, columns: Sequence[str]) -> str:
+def figure(pictures: np.ndarray, columns: Sequence[str]) -> str:
+    """HTML of pictures [N, H, W, 3] below each other, whose columns have names."""
     encoded = io.BytesIO()
     Image.fromarray(montage(pictures)).save(encoded, 'PNG')
     caption = ''.join(f'<span>{html.escape(name)}</span>' for name in columns)

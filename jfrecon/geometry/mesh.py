@@ -84,6 +84,15 @@ def bend(bumps: jax.Array, tangent: jax.Array, bitangent: jax.Array, normal: jax
     return normalise(combine([bumps[..., k] for k in range(3)], frame))
 
 
+def relief(raw: jax.Array) -> jax.Array:
+    """Unit normals [..., 3] in tangent space, normalise(dx, dy, 1 + dz): zero is a smooth surface (s2f2 3.4).
+
+    With |dz| < 1 the length is never zero.
+    """
+    bump = raw + jnp.array([0.0, 0.0, 1.0])
+    return bump * jax.lax.rsqrt(jnp.sum(jnp.square(bump), -1, keepdims=True) + 1e-12)
+
+
 def _gather_to_vertices(values: jax.Array, triangles: Array, count: int) -> jax.Array:
     """Sums [..., T, C] of triangles into [..., V, C] of their corners."""
     total = jnp.zeros((*values.shape[:-2], count, values.shape[-1]), values.dtype)

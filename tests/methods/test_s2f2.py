@@ -11,9 +11,9 @@ import pytest
 from configs import s2f2 as configs
 from jfrecon import methods
 from jfrecon.errors import UserError
-from jfrecon.geometry import uv
+from jfrecon.geometry import mesh, uv
 from jfrecon.losses import face as energies
-from jfrecon.methods.s2f2 import STAGES, detail
+from jfrecon.methods.s2f2 import STAGES
 from jfrecon.morphable import model as linear
 from jfrecon.render import face as faces
 from jfrecon.render.portrait import Portrait
@@ -50,7 +50,7 @@ def bumpy(method, variables):
     chi = jax.jit(method.predict)(*variables, np.zeros((FACES, SIZE, SIZE, 3), np.float32), CAMERA)
     u, v = np.moveaxis(uv.texel_centres(32), -1, 0)
     ripples = np.stack([0.4 * np.sin(25 * u), 0.4 * np.cos(20 * v), 0 * u], -1).astype(np.float32)
-    relief = jnp.broadcast_to(detail.relief(ripples), (FACES, 32, 32, 3))
+    relief = jnp.broadcast_to(mesh.relief(ripples), (FACES, 32, 32, 3))
 
     @jax.jit
     def shoot(chi):
@@ -180,10 +180,10 @@ def test_the_fine_stage_learns_what_albedo_and_light_cannot_say(method, variable
 
 def test_relief_is_smooth_at_zero_unit_everywhere_and_has_gradients():
     raw = np.random.default_rng(0).uniform(-1, 1, (100, 3)).astype(np.float32)
-    np.testing.assert_allclose(detail.relief(jnp.zeros(3)), [0, 0, 1], atol=1e-6)
-    np.testing.assert_allclose(np.linalg.norm(detail.relief(raw), axis=-1), 1, rtol=1e-5)
-    np.testing.assert_allclose(detail.relief(jnp.array([0.3, -0.2, 0.5])), np.array([0.3, -0.2, 1.5]) / 1.5427, 1e-4)
-    worst = jax.grad(lambda x: detail.relief(x).sum())(jnp.array([0.0, 0.0, -1.0]))
+    np.testing.assert_allclose(mesh.relief(jnp.zeros(3)), [0, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(mesh.relief(raw), axis=-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(mesh.relief(jnp.array([0.3, -0.2, 0.5])), np.array([0.3, -0.2, 1.5]) / 1.5427, 1e-4)
+    worst = jax.grad(lambda x: mesh.relief(x).sum())(jnp.array([0.0, 0.0, -1.0]))
     assert np.isfinite(worst).all()
 
 

@@ -63,7 +63,7 @@ def faces(photo: Sample, given: Given, settings: Settings) -> tuple[list[Sample]
     Raises ``Unreadable`` where there is none.
     """
     check(photo)
-    found = list(_find(photo.image, given, settings))
+    found = list(find(photo.image, given, settings))
     if not found:
         nothing = given.landmarks is not None or given.boxes is not None
         raise Unreadable('nothing is given for it' if nothing else 'no face found')
@@ -123,8 +123,8 @@ def cut(photo: Sample, box: Box, size: int) -> Sample:
     )
 
 
-def _find(image: np.ndarray, given: Given, settings: Settings) -> Iterator[tuple[np.ndarray, Box | None]]:
-    """(landmarks, box) of each face; no box: the landmarks have it."""
+def find(image: np.ndarray, given: Given, settings: Settings) -> Iterator[tuple[np.ndarray, Box | None]]:
+    """(landmarks [68, 2], box) of each face in an image; landmarks that nobody knows are NaN, no box: they have it."""
     unknown = np.full((68, 2), np.nan)
     if settings.crop == 'box':
         for box in detect.faces(image) if given.boxes is None else map(_square, given.boxes):

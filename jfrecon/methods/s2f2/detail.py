@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jfrecon.geometry import mesh
 from jfrecon.nets import unet
 from jfrecon.nets.unet import UNet
 from jfrecon.types import Maps
@@ -40,19 +41,10 @@ class Detail(nn.Module):
             module = UNet(channels, self.backbone, self.axis_name, self.dtype, name=f'unet_{name}')
             return jnp.tanh(module(texture, seen, train))
 
-        normal = relief(net(3, 'normal'))
+        normal = mesh.relief(net(3, 'normal'))
         diffuse = net(3, 'diffuse')
         specular = net(1, 'specular') if self.specular else jnp.zeros_like(diffuse[..., :1])
         return Maps(diffuse, specular, normal)
-
-
-def relief(raw: jax.Array) -> jax.Array:
-    """Unit normals [..., 3] in tangent space, normalise(dx, dy, 1 + dz): zero output is a smooth surface.
-
-    With |dz| < 1 the length is never zero.
-    """
-    bump = raw + jnp.array([0.0, 0.0, 1.0])
-    return bump * jax.lax.rsqrt(jnp.sum(jnp.square(bump), -1, keepdims=True) + 1e-12)
 
 
 def fresh(network: Detail, size: int, key: jax.Array, published: str | None = None) -> dict:

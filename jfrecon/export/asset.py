@@ -1,0 +1,230 @@
+"""A reconstructed face as a folder of files that other programs open.
+
+    face.glb          glTF 2.0, see `jfrecon.export.gltf`; face.obj and face.mtl: the same without expressions
+    diffuse.png       albedo, sRGB; specular.png: weight of the specular lobe, sRGB; normal.png: tangent space, y up
+    light.exr, .hdr   see `jfrecon.export.light`
+    parameters.npz    vertices, faces, landmarks, camera, coefficients; layers.npz: pictures as large as the photo
+    panel.png         photograph and layers side by side; report.html: the same, and a face that can be relit
+    metadata.json     what they are of, in which units, and whose morphable model it is
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+from scipy.ndimage import distance_transform_edt
+
+from jfrecon import files
+from jfrecon.data import images
+from jfrecon.data.crop import Box
+from jfrecon.data.sample import Unreadable
+from jfrecon.errors import UserError
+from jfrecon.evaluation import predict
+from jfrecon.evaluation.predict import Reconstruction
+from jfrecon.export import gltf, light, report, viewer
+from jfrecon.geometry import uv
+from jfrecon.render import face as faces
+from jfrecon.render import panel
+from jfrecon.render.portrait import Portrait
+from jfrecon.shading import colour
+from jfrecon.types import Batch, FaceParameters, Maps, MorphableModel, Pinhole
+
+PANEL = 256  # pixels of a picture in it
+COEFFICIENTS = ('identity', 'expression', 'albedo', 'rotation', 'translation', 'light')
+PLACED = ('vertices', 'landmarks2d', 'focal', 'principal', 'size', 'box')
+# Of what is read, beyond the first axis.
+SHAPES: dict[str, tuple[int, ...]] = {
+    **{name: () for name in ('identity', 'expression', 'albedo', 'rotation', 'translation')},
+    **{name: () for name in ('principal', 'size', 'box')},
+    **{'light': (3,), 'vertices': (3,), 'landmarks2d': (2,)},
+}
+
+
+def write(
+    folder: Path,
+    model: MorphableModel,
+    portrait: Portrait,
+    face: Reconstruction,
+    atlas: uv.Atlas,
+    crop: Batch,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write a face's folder: whole, or not at all. One that is there already gives way to it.
+
+    Args:
+      folder: to be made.
+      model: of the face; ``portrait``: the same with eyes and teeth.
+      face: with or without maps.
+      atlas: of the maps.
+      crop: of the photograph, a batch of one, for the panel.
+      facts: to stand in metadata.json.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = folder.with_name(f'.{folder.name}.{os.getpid()}.unfinished')
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        _fill(unfinished, model, portrait, face, atlas, crop, facts)
+        if folder.exists():
+            shutil.rmtree(folder)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _fill(folder, model, portrait, face, atlas, crop, facts) -> None:
+    chi = face.parameters
+    chi = chi.replace(maps=_maps(model, atlas, chi))
+    pictures = encoded(chi.maps, atlas)
+    for name, content in pictures.items():
+        files.write_bytes(folder / f'{name}.png', content)
+    glb = gltf.binary(portrait.model, chi, face.camera, face.size, pictures, roughness=portrait.roughness)
+    files.write_bytes(folder / 'face.glb', glb)
+    _write_obj(folder, model, face.vertices)
+
+    radiance = light.picture(chi.light)
+    for suffix in light.SUFFIXES:
+        light.write(folder / f'light{suffix}', radiance)
+    np.savez_compressed(
+        folder / 'parameters.npz',
+        vertices=face.vertices,
+        faces=np.asarray(model.topology.triangles),
+        landmark_ids=np.asarray(model.landmark_ids),
+        landmarks2d=face.landmarks2d,
+        focal=face.camera.focal,
+        principal=face.camera.principal,
+        size=np.array(face.size),
+        box=np.array(face.box),
+        **{name: getattr(chi, name) for name in COEFFICIENTS},
+    )
+    np.savez_compressed(folder / 'layers.npz', allow_pickle=False, **predict.layers(portrait, face))
+    one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], chi)
+    row = panel.rows(portrait, one, crop.image, crop.camera, panel.LAYERS)
+    Image.fromarray(row[0]).save(folder / 'panel.png')
+    about = _metadata(portrait, face, facts)
+    files.write_json(folder / 'metadata.json', about)
+    title = str(facts.get('photograph', folder.name))
+    notes = [f'Morphable model: {model.name}. {model.licence}']
+    parts = [viewer.part(glb, radiance, np.asarray(chi.expression)), report.figure(row, panel.LAYERS)]
+    report.page(folder / 'report.html', title, notes, parts)
+
+
+def read(folder: Path) -> tuple[Reconstruction, dict[str, Any]]:
+    """The face in a folder that `write` made, and its metadata. Its maps are those of the PNG files, edited or not.
+
+    Raises:
+      UserError: a file is missing or is not what it was.
+    """
+    try:
+        about = json.loads((folder / 'metadata.json').read_text(encoding='utf-8'))
+        with np.load(folder / 'parameters.npz', allow_pickle=False) as archive:
+            found = {name: np.asarray(archive[name]) for name in (*COEFFICIENTS, *PLACED)}
+    except OSError as error:
+        raise UserError(f'{error.filename or folder}: {error.strerror}; {folder} is no reconstructed face') from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f'{folder} is no reconstructed face, or a broken one ({error})') from error
+    wrong = [name for name, shape in SHAPES.items() if found[name].shape[1:] != shape]
+    wrong += [name for name, values in found.items() if not np.isfinite(values).all()]
+    if wrong or not isinstance(about, dict):
+        raise UserError(f'{folder}: {wrong[0] if wrong else "metadata.json"} is not what a reconstruction leaves')
+    diffuse, specular, normal = (_picture(folder / f'{name}.png') for name in ('diffuse', 'specular', 'normal'))
+    linear = lambda values: np.asarray(colour.srgb_to_linear(jnp.asarray(values)))
+    normal = 2 * normal - 1
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
+    maps = Maps(linear(diffuse), linear(specular)[..., :1], normal.astype(np.float32))
+    face = Reconstruction(
+        FaceParameters(**{name: found[name] for name in COEFFICIENTS}, maps=maps),
+        found['vertices'],
+        found['landmarks2d'],
+        Pinhole(found['focal'], found['principal']),
+        Box(*(float(x) for x in found['box'])),
+        (int(found['size'][0]), int(found['size'][1])),
+    )
+    return face, about
+
+
+def _picture(path: Path) -> np.ndarray:
+    """[S, S, 3] in 0..1 of a map's PNG file."""
+    try:
+        values, _ = images.read(path)
+    except Unreadable as error:
+        raise UserError(f'{path}: {error}') from error
+    if values.shape[0] != values.shape[1]:
+        raise UserError(f'{path} has {values.shape[1]} x {values.shape[0]} pixels; a map is square')
+    return values.astype(np.float32) / 255
+
+
+def encoded(maps: Maps, atlas: uv.Atlas) -> dict[str, bytes]:
+    """PNG files of unbatched maps: diffuse, specular, normal. Around the charts the nearest texel is repeated."""
+    nearest = distance_transform_edt(
+        np.asarray(atlas.texels.triangle) < 0, return_distances=False, return_indices=True
+    )
+    spread = lambda values: np.asarray(values)[tuple(nearest)]
+    srgb = lambda values: np.asarray(colour.linear_to_srgb(jnp.clip(jnp.asarray(values), 0, 1)))
+    specular = np.repeat(srgb(spread(maps.specular)), 3, -1)
+    pictures = {
+        'diffuse': srgb(spread(maps.diffuse)),
+        'specular': specular,
+        'normal': 0.5 + 0.5 * spread(maps.normal),
+    }
+    return {name: _png(values) for name, values in pictures.items()}
+
+
+def _maps(model: MorphableModel, atlas: uv.Atlas, chi: FaceParameters) -> Maps:
+    """The face's maps, or the morphable model's albedo on a smooth skin; leaves [S, S, C]."""
+    maps = chi.maps
+    if maps is None:
+        maps = faces.prior_maps(model, atlas.texels, jnp.asarray(chi.albedo))
+    if maps.normal is None:
+        maps = Maps(maps.diffuse, maps.specular, jnp.zeros_like(maps.diffuse) + jnp.array([0.0, 0.0, 1.0]))
+    return maps
+
+
+def _png(values: np.ndarray) -> bytes:
+    written = io.BytesIO()
+    Image.fromarray(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)).save(written, 'PNG')
+    return written.getvalue()
+
+
+def _write_obj(folder: Path, model: MorphableModel, vertices: np.ndarray) -> None:
+    """face.obj in camera space, metres, with its expression, and face.mtl with all maps."""
+    topology = model.topology
+    lines = ['mtllib face.mtl', 'o face', 'usemtl skin']
+    lines += ['v {:.6f} {:.6f} {:.6f}'.format(*point) for point in np.asarray(vertices) / gltf.METRE]
+    lines += ['vt {:.6f} {:.6f}'.format(*place) for place in np.asarray(topology.uv)]
+    corners = np.stack([topology.triangles, topology.uv_triangles], -1) + 1
+    lines += ['f ' + ' '.join(f'{v}/{t}' for v, t in triangle) for triangle in corners.tolist()]
+    files.write_text(folder / 'face.obj', '\n'.join(lines) + '\n')
+    material = ['newmtl skin', 'map_Kd diffuse.png', 'map_Ks specular.png', 'norm normal.png']
+    files.write_text(folder / 'face.mtl', '\n'.join(material) + '\n')
+
+
+def _metadata(portrait: Portrait, face: Reconstruction, facts: Mapping[str, Any]) -> dict[str, Any]:
+    model = portrait.model
+    return {
+        **facts,
+        'model': {'name': model.name, 'licence': model.licence},
+        'camera': {
+            'focal': float(face.camera.focal),
+            'principal': [float(x) for x in face.camera.principal],
+            'height': face.size[0],
+            'width': face.size[1],
+        },
+        'roughness': portrait.roughness,
+        'units': 'parameters.npz: millimetres, camera space, x right, y up, z towards the camera; pixels from the top '
+        'left corner, the centre of the first at 0.5. face.glb and face.obj: metres, the same axes',
+        'colour': 'diffuse.png and specular.png are encoded in sRGB, normal.png is (n + 1) / 2; light.exr, light.hdr '
+        "and layers.npz's albedo and specular are linear, its photo is sRGB",
+    }

@@ -1,0 +1,242 @@
+"""A face as glTF 2.0 (.glb), which Blender, browsers and game engines open.
+
+The scene is camera space in metres: a camera in its origin sees the face as the photograph shows it. The mesh is the
+person without expression; its morph targets are the model's expressions, set as the photograph has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pygltflib as gltf
+from scipy.spatial.transform import Rotation
+
+from jfrecon.geometry import mesh
+from jfrecon.morphable import model as linear
+from jfrecon.types import FaceParameters, MorphableModel, Pinhole, Topology
+
+Moved = tuple[np.ndarray, np.ndarray]  # of vertices and of normals, [V, 3]
+METRE = 1000.0  # mm
+_normals, _tangents = jax.jit(mesh.vertex_normals), jax.jit(mesh.tangents)  # op by op they take seconds
+STILL = 1e-3  # mm: what moves less does not move
+SPECULAR = 'KHR_materials_specular'
+REFLECTANCE = 0.04  # of glTF's surfaces seen head on, which the extension scales
+
+
+def binary(
+    model: MorphableModel,
+    face: FaceParameters,
+    camera: Pinhole,
+    size: tuple[int, int],
+    textures: Mapping[str, bytes],
+    *,
+    roughness: float,
+) -> bytes:
+    """The bytes of a .glb file.
+
+    Args:
+      model: with eyes and teeth if it has them (`jfrecon.morphable.load_portrait`).
+      face: unbatched.
+      camera: of the photograph of (H, W) = ``size`` pixels. glTF's have their principal point in the middle.
+      textures: PNG files: ``diffuse`` in sRGB, ``normal`` in tangent space, ``specular``, the weight of the
+        specular lobe, in sRGB.
+      roughness: of the specular lobe.
+    """
+    made = _Builder()
+    neutral = np.asarray(linear.shape(model, jnp.asarray(face.identity), jnp.zeros_like(face.expression)))
+    topology = model.topology
+    mapped = (np.asarray(topology.uv)[np.asarray(topology.uv_triangles), 0] <= 1).all(-1)
+    colours = np.asarray(linear.albedo(model, jnp.asarray(face.albedo))[0])
+    normals = np.asarray(_normals(neutral, topology.triangles))
+    tangent, bitangent = map(np.asarray, _tangents(neutral, normals, topology))
+    moved = _expressions(model, neutral, normals)
+
+    images = {name: made.image(name, content) for name, content in textures.items()}
+    skin = made.material(_skin(images, roughness))
+    primitives = [
+        made.primitive(skin, *_corners(topology, mapped), neutral, normals, moved, tangents=(tangent, bitangent))
+    ]
+    if not mapped.all():
+        behind = made.material(_plain(roughness))
+        primitives.append(
+            made.primitive(behind, *_corners(topology, ~mapped), neutral, normals, moved, colours=colours)
+        )
+    names = list(model.expression_names) or [f'expression_{k}' for k in range(len(moved))]
+    made.file.meshes.append(
+        gltf.Mesh(
+            name='face',
+            primitives=primitives,
+            weights=[float(w) for w in np.asarray(face.expression)],
+            extras={'targetNames': names},
+        )
+    )
+    turn = Rotation.from_rotvec(np.asarray(face.rotation, np.float64)).as_quat()
+    place = np.asarray(face.translation, np.float64) / METRE
+    height, width = size
+    made.file.cameras.append(
+        gltf.Camera(
+            type='perspective',
+            perspective=gltf.Perspective(
+                yfov=float(2 * np.arctan2(height / 2, float(camera.focal))), aspectRatio=width / height, znear=0.01
+            ),
+        )
+    )
+    made.file.nodes += [
+        gltf.Node(name='face', mesh=0, rotation=turn.tolist(), translation=place.tolist()),
+        gltf.Node(name='camera', camera=0),
+    ]
+    made.file.scenes.append(gltf.Scene(nodes=[0, 1]))
+    made.file.scene = 0
+    made.file.extensionsUsed = [SPECULAR]
+    made.file.asset = gltf.Asset(version='2.0', generator='jfrecon', copyright=model.licence or None)
+    return made.finish()
+
+
+def _corners(topology: Topology, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(vertex [N], texture coordinates [N, 2], triangles [T, 3]): one entry for each vertex and place in the map."""
+    vertices = np.asarray(topology.triangles)[kept].ravel()
+    places = np.asarray(topology.uv_triangles)[kept].ravel()
+    pairs, triangles = np.unique(np.stack([vertices, places], -1), axis=0, return_inverse=True)
+    return pairs[:, 0], np.asarray(topology.uv)[pairs[:, 1]], triangles.reshape(-1, 3)
+
+
+def _expressions(model: MorphableModel, neutral: np.ndarray, normals: np.ndarray) -> list[Moved]:
+    """What each expression adds to vertices and normals, [V, 3] both."""
+    bent = _normals(neutral + np.asarray(model.expression_basis), model.topology.triangles)
+    return [(np.asarray(move), turn) for move, turn in zip(model.expression_basis, np.asarray(bent) - normals)]
+
+
+def _skin(images: Mapping[str, int], roughness: float) -> gltf.Material:
+    glossy = {'specularColorFactor': [1 / REFLECTANCE] * 3, 'specularColorTexture': {'index': images['specular']}}
+    return gltf.Material(
+        name='skin',
+        pbrMetallicRoughness=gltf.PbrMetallicRoughness(
+            baseColorTexture=gltf.TextureInfo(index=images['diffuse']), metallicFactor=0.0, roughnessFactor=roughness
+        ),
+        normalTexture=gltf.NormalMaterialTexture(index=images['normal']),
+        doubleSided=True,
+        alphaCutoff=None,
+        extensions={SPECULAR: glossy},
+    )
+
+
+def _plain(roughness: float) -> gltf.Material:
+    return gltf.Material(
+        name='eyes and teeth',
+        pbrMetallicRoughness=gltf.PbrMetallicRoughness(metallicFactor=0.0, roughnessFactor=roughness),
+        doubleSided=True,
+        alphaCutoff=None,
+    )
+
+
+class _Builder:
+    """A glTF file that grows: every array becomes an accessor of one buffer."""
+
+    def __init__(self):
+        self.file = gltf.GLTF2()
+        self._data = bytearray()
+
+    def image(self, name: str, png: bytes) -> int:
+        """The texture of a PNG file."""
+        self.file.images.append(gltf.Image(name=name, bufferView=self._view(png, None), mimeType='image/png'))
+        if not self.file.samplers:
+            self.file.samplers.append(
+                gltf.Sampler(
+                    magFilter=gltf.LINEAR,
+                    minFilter=gltf.LINEAR_MIPMAP_LINEAR,
+                    wrapS=gltf.CLAMP_TO_EDGE,
+                    wrapT=gltf.CLAMP_TO_EDGE,
+                )
+            )
+        self.file.textures.append(gltf.Texture(sampler=0, source=len(self.file.images) - 1))
+        return len(self.file.textures) - 1
+
+    def material(self, material: gltf.Material) -> int:
+        self.file.materials.append(material)
+        return len(self.file.materials) - 1
+
+    def primitive(
+        self,
+        material: int,
+        vertex: np.ndarray,
+        places: np.ndarray,
+        triangles: np.ndarray,
+        positions: np.ndarray,
+        normals: np.ndarray,
+        moved: list[Moved],
+        tangents: tuple[np.ndarray, np.ndarray] | None = None,
+        colours: np.ndarray | None = None,
+    ) -> gltf.Primitive:
+        """Triangles whose corners are those of vertices [V, 3]: corner n is vertex[n], at places[n] in the maps."""
+        at = lambda values: np.ascontiguousarray(values[vertex], np.float32)
+        attributes = gltf.Attributes(
+            POSITION=self._accessor(at(positions) / METRE, gltf.ARRAY_BUFFER, bounded=True),
+            NORMAL=self._accessor(at(normals), gltf.ARRAY_BUFFER),
+        )
+        if tangents is not None:
+            tangent, bitangent = map(at, tangents)
+            hand = np.sign(np.sum(np.cross(at(normals), tangent) * bitangent, -1, keepdims=True))
+            attributes.TANGENT = self._accessor(np.concatenate([tangent, hand], -1), gltf.ARRAY_BUFFER)
+            downwards = np.stack([places[:, 0], 1 - places[:, 1]], -1).astype(np.float32)
+            attributes.TEXCOORD_0 = self._accessor(downwards, gltf.ARRAY_BUFFER)
+        if colours is not None:
+            attributes.COLOR_0 = self._accessor(np.clip(at(colours), 0, 1), gltf.ARRAY_BUFFER)
+        targets = [
+            {
+                'POSITION': self._sparse(at(move) / METRE, at(move), bounded=True),
+                'NORMAL': self._sparse(at(turn), at(move)),
+            }
+            for move, turn in moved
+        ]
+        return gltf.Primitive(
+            attributes=attributes,
+            indices=self._accessor(triangles.astype(np.uint32).ravel(), gltf.ELEMENT_ARRAY_BUFFER),
+            material=material,
+            mode=gltf.TRIANGLES,
+            targets=targets,
+        )
+
+    def finish(self) -> bytes:
+        self.file.buffers.append(gltf.Buffer(byteLength=len(self._data)))
+        self.file.set_binary_blob(bytes(self._data))
+        return b''.join(self.file.save_to_bytes())
+
+    def _view(self, content: bytes, target: int | None) -> int:
+        self._data += b'\0' * (-len(self._data) % 4)
+        self.file.bufferViews.append(
+            gltf.BufferView(buffer=0, byteOffset=len(self._data), byteLength=len(content), target=target)
+        )
+        self._data += content
+        return len(self.file.bufferViews) - 1
+
+    def _accessor(self, values: np.ndarray, target: int, bounded: bool = False) -> int:
+        kind = gltf.UNSIGNED_INT if values.dtype == np.uint32 else gltf.FLOAT
+        shape = gltf.SCALAR if values.ndim == 1 else f'VEC{values.shape[-1]}'
+        made = gltf.Accessor(
+            bufferView=self._view(values.tobytes(), target), componentType=kind, count=len(values), type=shape
+        )
+        return self._add(made, values if bounded else None)
+
+    def _sparse(self, values: np.ndarray, moves: np.ndarray, bounded: bool = False) -> int:
+        """An accessor that holds the values of what moves, [N, 3]; zero elsewhere."""
+        kept = np.flatnonzero(np.linalg.norm(moves, axis=-1) > STILL)
+        made = gltf.Accessor(byteOffset=None, componentType=gltf.FLOAT, count=len(values), type=gltf.VEC3)
+        if len(kept):
+            made.sparse = gltf.Sparse(
+                count=len(kept),
+                indices=gltf.AccessorSparseIndices(
+                    bufferView=self._view(kept.astype(np.uint32).tobytes(), None), componentType=gltf.UNSIGNED_INT
+                ),
+                values=gltf.AccessorSparseValues(bufferView=self._view(values[kept].tobytes(), None)),
+            )
+        still = np.zeros((1, 3), np.float32)
+        return self._add(made, np.concatenate([values[kept], still]) if bounded else None)
+
+    def _add(self, made: gltf.Accessor, values: np.ndarray | None) -> int:
+        if values is not None:
+            made.min, made.max = values.min(0).tolist(), values.max(0).tolist()
+        self.file.accessors.append(made)
+        return len(self.file.accessors) - 1

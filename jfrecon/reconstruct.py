@@ -1,0 +1,157 @@
+"""python -m jfrecon.reconstruct PHOTOS... --out=DIR: photographs in, relightable faces out."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from jfrecon import commands
+from jfrecon.data import folder, images
+from jfrecon.data.prepare import align, faces
+from jfrecon.data.sample import Sample, Unreadable
+from jfrecon.errors import UserError
+from jfrecon.evaluation import predict
+from jfrecon.fitting import photograph
+from jfrecon.training.step import share_cores
+
+EXPORTERS = ('pygltflib', 'OpenImageIO')
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Reconstruct every face in photographs: for each a folder with meshes, textures, light and a page to look at.
+
+    Without a checkpoint the mean face is fitted to each photograph, which needs landmarks. With one its network
+    predicts the face, and --refine fits from there.
+    """
+    options = _parse(arguments)
+    if missing := [name for name in EXPORTERS if importlib.util.find_spec(name) is None]:
+        raise UserError(f"writing faces needs {' and '.join(missing)}: pip install 'jfrecon[export]'")
+    from jfrecon.export import asset
+
+    share_cores(1)
+    settings = _settings(options)
+    known = None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
+    network = None if options.checkpoint is None else predict.load(options.checkpoint)[0]
+    make = photograph.reconstructor(network, options.refine)
+    paths = _listed(options.inputs)
+    names = _named(paths)
+    done, failed = 0, []
+    for path in tqdm(paths, desc='photographs', unit='photo', disable=None):
+        try:
+            image, focal = images.read(path)
+            photo = Sample(image, focal=options.focal or focal, name=path.name)
+            found = photograph.find(photo, _given(path, known, options.box), settings)
+        except Unreadable as error:
+            failed.append(f'{path}: {error}')
+            continue
+        for k, face in enumerate(found):
+            name = names[path] if len(found) == 1 else f'{names[path]}_{k}'
+            try:
+                with tqdm(total=make.fitter.total if make.fitter else 0, desc=name, leave=False, disable=None) as bar:
+                    result = make(face, bar.update)
+                cut = face.cut(asset.PANEL)
+                asset.write(
+                    options.out / name, make.model, make.portrait, result, make.atlas, cut, {'photograph': path.name}
+                )
+                done += 1
+            except Unreadable as error:
+                failed.append(f'{path}, face {k}: {error}')
+    for line in failed:
+        print(f'failed: {line}', file=sys.stderr)
+    print(f'{done} faces of {len(paths)} photographs: {options.out}')
+    return 2 if not done else 1 if failed else 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='python -m jfrecon.reconstruct',
+        description=main.__doc__,
+        epilog='example: python -m jfrecon.reconstruct ME.jpg --out=faces --landmarks=ME.npz',
+    )
+    parser.add_argument('inputs', type=Path, nargs='+', metavar='INPUT', help='photographs, and folders of them')
+    parser.add_argument('--out', type=Path, required=True, help='gets a folder for each face')
+    parser.add_argument('--checkpoint', type=Path, help='working directory of a training')
+    parser.add_argument('--refine', action='store_true', help="fit from the network's prediction")
+    parser.add_argument(
+        '--landmarks',
+        type=Path,
+        help='npz with filename and landmarks (N, 68, 2); several rows with one name are several faces. Default: by '
+        "face-alignment where it is installed (pip install 'jfrecon[landmarks]'), else unknown",
+    )
+    parser.add_argument('--landmarks_key', default='landmarks', help='name of the landmarks in the npz')
+    parser.add_argument('--box', type=_box, metavar='X,Y,W,H', help='the face in every photograph, not detected')
+    parser.add_argument('--focal', type=float, help='pixels; default: by EXIF, else 4.5 times the width of the face')
+    options = parser.parse_args(arguments)
+    if options.focal is not None and not options.focal > 0:
+        raise UserError(f'--focal={options.focal} is not a focal length')
+    if options.refine and options.checkpoint is None:
+        raise UserError('--refine goes on from a network: give --checkpoint=DIR')
+    return options
+
+
+def _box(text: str) -> np.ndarray:
+    try:
+        values = np.array([float(part) for part in text.split(',')])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'{text!r} is not X,Y,W,H') from error
+    if values.shape != (4,) or not np.isfinite(values).all() or min(values[2:]) <= 0:
+        raise argparse.ArgumentTypeError(f'{text!r} is not X,Y,W,H')
+    return values[None]
+
+
+def _settings(options: argparse.Namespace) -> faces.Settings:
+    given, installed = options.landmarks is not None, align.installed()
+    if options.checkpoint is None and not (given or installed):
+        raise UserError(
+            'a fit starts from landmarks: give --landmarks=FILE.npz, install face-alignment (pip install '
+            "'jfrecon[landmarks]'), or give --checkpoint=DIR, which needs no more than a box"
+        )
+    if given and options.box is not None:
+        raise UserError('--landmarks and --box both say where the face is: leave one out')
+    return faces.Settings(
+        crop='landmarks' if given or installed else 'box', align=installed and not given, scale=photograph.SCALE
+    )
+
+
+def _given(path: Path, known: folder.LandmarkFile | None, box: np.ndarray | None) -> faces.Given:
+    if known is None:
+        return faces.Given(boxes=box)
+    rows = [k for k, name in enumerate(known.names) if Path(name).name == path.name]
+    return faces.Given(landmarks=known.landmarks[rows])
+
+
+def _listed(paths: list[Path]) -> list[Path]:
+    """The photographs among files and folders, those of a folder by name."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in images.SUFFIXES and p.is_file())
+            found |= dict.fromkeys(inside)
+        elif path.exists():
+            found[path] = None
+        else:
+            raise UserError(f'no such file or folder: {path}')
+    if not found:
+        raise UserError(f'there are no photographs in {", ".join(map(str, paths[:3]))}')
+    return list(found)
+
+
+def _named(paths: list[Path]) -> dict[Path, str]:
+    """A folder's name for each photograph: its stem, and a number where that is taken."""
+    names: dict[Path, str] = {}
+    for path in paths:
+        name, number = path.stem, 1
+        while name in names.values():
+            number += 1
+            name = f'{path.stem}-{number}'
+        names[path] = name
+    return names
+
+
+if __name__ == '__main__':
+    commands.run(main)
