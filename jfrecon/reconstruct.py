@@ -17,7 +17,6 @@ from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.errors import UserError
 from jfrecon.evaluation import predict
 from jfrecon.fitting import photograph
-from jfrecon.training.step import share_cores
 
 EXPORTERS = ('pygltflib', 'OpenImageIO')
 
@@ -33,7 +32,6 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f"writing faces needs {' and '.join(missing)}: pip install 'jfrecon[export]'")
     from jfrecon.export import asset
 
-    share_cores(1)
     settings = _settings(options)
     known = None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
     network = None if options.checkpoint is None else predict.load(options.checkpoint)[0]

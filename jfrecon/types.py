@@ -95,11 +95,14 @@ class Maps:
       specular: [..., S, S, 1] weight of the specular lobe.
       normal: [..., S, S, 3] unit, tangent space, (0, 0, 1) where the surface is as smooth as its mesh; None where it is
         so everywhere.
+      behind: [..., W, 3] linear albedo of the W vertices that a portrait (`jfrecon.morphable.load_portrait`) has beyond
+        the model's: eyes, teeth, mouth; None where they have everybody's.
     """
 
     diffuse: Array
     specular: Array
     normal: Array | None = None
+    behind: Array | None = None
 
 
 @struct.dataclass

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -48,7 +49,7 @@ PLACED = ('vertices', 'landmarks2d', 'focal', 'principal', 'size', 'box')
 SHAPES: dict[str, tuple[int, ...]] = {
     **{name: () for name in ('identity', 'expression', 'albedo', 'rotation', 'translation')},
     **{name: () for name in ('principal', 'size', 'box')},
-    **{'light': (3,), 'vertices': (3,), 'landmarks2d': (2,)},
+    **{'light': (3,), 'vertices': (3,), 'landmarks2d': (2,), 'behind': (3,)},
 }
 
 
@@ -108,6 +109,7 @@ def _fill(folder, model, portrait, face, atlas, crop, facts) -> None:
         size=np.array(face.size),
         box=np.array(face.box),
         **{name: getattr(chi, name) for name in COEFFICIENTS},
+        **({} if chi.maps.behind is None else {'behind': chi.maps.behind}),
     )
     np.savez_compressed(folder / 'layers.npz', allow_pickle=False, **predict.layers(portrait, face))
     one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], chi)
@@ -131,19 +133,21 @@ def read(folder: Path) -> tuple[Reconstruction, dict[str, Any]]:
         about = json.loads((folder / 'metadata.json').read_text(encoding='utf-8'))
         with np.load(folder / 'parameters.npz', allow_pickle=False) as archive:
             found = {name: np.asarray(archive[name]) for name in (*COEFFICIENTS, *PLACED)}
+            behind = {'behind': np.asarray(archive['behind'])} if 'behind' in archive else {}
     except OSError as error:
         raise UserError(f'{error.filename or folder}: {error.strerror}; {folder} is no reconstructed face') from error
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f'{folder} is no reconstructed face, or a broken one ({error})') from error
-    wrong = [name for name, shape in SHAPES.items() if found[name].shape[1:] != shape]
-    wrong += [name for name, values in found.items() if not np.isfinite(values).all()]
+    whole = found | behind
+    wrong = [name for name, values in whole.items() if values.shape[1:] != SHAPES.get(name, ())]
+    wrong += [name for name, values in whole.items() if not np.isfinite(values).all()]
     if wrong or not isinstance(about, dict):
         raise UserError(f'{folder}: {wrong[0] if wrong else "metadata.json"} is not what a reconstruction leaves')
     diffuse, specular, normal = (_picture(folder / f'{name}.png') for name in ('diffuse', 'specular', 'normal'))
     linear = lambda values: np.asarray(colour.srgb_to_linear(jnp.asarray(values)))
     normal = 2 * normal - 1
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
-    maps = Maps(linear(diffuse), linear(specular)[..., :1], normal.astype(np.float32))
+    maps = Maps(linear(diffuse), linear(specular)[..., :1], normal.astype(np.float32), **behind)
     face = Reconstruction(
         FaceParameters(**{name: found[name] for name in COEFFICIENTS}, maps=maps),
         found['vertices'],
@@ -188,7 +192,7 @@ def _maps(model: MorphableModel, atlas: uv.Atlas, chi: FaceParameters) -> Maps:
     if maps is None:
         maps = faces.prior_maps(model, atlas.texels, jnp.asarray(chi.albedo))
     if maps.normal is None:
-        maps = Maps(maps.diffuse, maps.specular, jnp.zeros_like(maps.diffuse) + jnp.array([0.0, 0.0, 1.0]))
+        maps = dataclasses.replace(maps, normal=jnp.zeros_like(maps.diffuse) + jnp.array([0.0, 0.0, 1.0]))
     return maps
 
 

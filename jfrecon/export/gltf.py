@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from jfrecon.geometry import mesh
 from jfrecon.morphable import model as linear
+from jfrecon.render import face as faces
 from jfrecon.types import FaceParameters, MorphableModel, Pinhole, Topology
 
 Moved = tuple[np.ndarray, np.ndarray]  # of vertices and of normals, [V, 3]
@@ -49,7 +50,8 @@ def binary(
     neutral = np.asarray(linear.shape(model, jnp.asarray(face.identity), jnp.zeros_like(face.expression)))
     topology = model.topology
     mapped = (np.asarray(topology.uv)[np.asarray(topology.uv_triangles), 0] <= 1).all(-1)
-    colours = np.asarray(linear.albedo(model, jnp.asarray(face.albedo))[0])
+    diffuse = linear.albedo(model, jnp.asarray(face.albedo))[0]
+    colours = np.asarray(faces.coloured(diffuse, None if face.maps is None else face.maps.behind))
     normals = np.asarray(_normals(neutral, topology.triangles))
     tangent, bitangent = map(np.asarray, _tangents(neutral, normals, topology))
     moved = _expressions(model, neutral, normals)

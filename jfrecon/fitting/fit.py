@@ -47,6 +47,7 @@ WEIGHTS: Mapping[str, float] = {
     'identity': 5e-4, 'albedo': 1e-4, 'expression': 2e-4, 'box': 1.0, 'light': 1e-5, 'exposure': 0.05,
     'symmetry': 0.5, 'consistency_diffuse': 0.1, 'consistency_specular': 0.1, 'smoothness': 0.02, 'albedo_box': 1.0,
     'smoothness_normal': 0.02, 'symmetry_normal': 0.0, 'consistency_normal': 0.01,
+    'behind': 0.01,
 }  # fmt: skip
 
 LANDMARK_RATES = FaceParameters(
@@ -55,7 +56,7 @@ LANDMARK_RATES = FaceParameters(
 RATES = FaceParameters(
     identity=0.03, expression=0.01, albedo=0.05, rotation=0.003, translation=0.5, light=0.02
 )
-MAP_RATES = (Maps(diffuse=0.01, specular=0.005, normal=0.02), 0.01)
+MAP_RATES = (Maps(diffuse=0.01, specular=0.005, normal=0.02, behind=0.01), 0.01)
 
 
 @struct.dataclass
@@ -129,11 +130,14 @@ class Fitter:
         chi = self._landmarks(start, batch, keys[0], progress)
         chi = self._coefficients(chi, batch, keys[1], progress)
         chi = self._ray_traced(chi, batch, keys[2], progress)
-        size = len(self.atlas.texels.triangle)
-        increments = Maps(*(jnp.zeros((1, size, size, channels)) for channels in (3, 1, 3)))
         known = chi, batch, self._sight(_each(chi, batch), batch)
-        increments, light = self._maps((increments, chi.light), known, keys[3], progress)
+        increments, light = self._maps((self._nothing(), chi.light), known, keys[3], progress)
         return _each(self._with(chi, increments, light), batch)
+
+    def _nothing(self) -> Maps:
+        size, behind = len(self.atlas.texels.triangle), len(self.portrait.model.mean) - len(self.model.mean)
+        diffuse, specular, normal = (jnp.zeros((1, size, size, channels)) for channels in (3, 1, 3))
+        return Maps(diffuse, specular, normal, jnp.zeros((1, behind, 3)))
 
     @property
     def total(self) -> int:
@@ -181,6 +185,7 @@ class Fitter:
                 **energies.albedo_terms(own, prior, self.atlas.texels, self.atlas.mirror),
                 **energies.relief_terms(own.normal, self.atlas.texels, self.atlas.mirror),
                 **{name: term for name, term in energies.priors(chi).items() if name in ('light', 'exposure')},
+                'behind': jnp.mean(jnp.sum(jnp.square(jnp.asarray(unknowns[0].behind)), -1), -1),
             }
             return self._weighed(costs)
 
@@ -217,9 +222,13 @@ class Fitter:
     def _with(self, chi: FaceParameters, increments: Maps, light: jax.Array) -> FaceParameters:
         """chi with maps, leaves [1, ...]: the morphable model's albedo and the increments, and the relief."""
         prior = faces.prior_maps(self.model, self.atlas.texels, chi.albedo)
-        assert increments.normal is not None
+        assert increments.normal is not None and increments.behind is not None
+        everybody = linear.albedo(self.portrait.model, chi.albedo)[0][:, len(self.model.mean) :]
         maps = Maps(
-            prior.diffuse + increments.diffuse, prior.specular + increments.specular, mesh.relief(increments.normal)
+            prior.diffuse + increments.diffuse,
+            prior.specular + increments.specular,
+            mesh.relief(increments.normal),
+            everybody + increments.behind,
         )
         return dataclasses.replace(chi, maps=maps, light=light)
 

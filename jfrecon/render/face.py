@@ -127,7 +127,7 @@ def layers(model: MorphableModel, face: Surface, chi: FaceParameters, seen: Frag
         normal, diffuse, specular, radiance = jnp.split(drawn, [3, 6, 7], -1)
         return Layers(vectors.normalise(normal), diffuse, specular, radiance, _everywhere(coverage), coverage)
 
-    attributes = [face.vertices, face.normals, face.diffuse, face.specular]
+    attributes = [face.vertices, face.normals, coloured(face.diffuse, chi.maps.behind), face.specular]
     if chi.maps.normal is not None:
         attributes += mesh.tangents(face.vertices, face.normals, model.topology)
     drawn, coverage = picture(model, seen, jnp.concatenate(attributes, -1))
@@ -152,6 +152,13 @@ def layers(model: MorphableModel, face: Surface, chi: FaceParameters, seen: Frag
     radiance = vertex.shade(n, v, c, s, chi.light, roughness)
     radiance = radiance.reshape(point.shape) * coverage[..., None]
     return Layers(normal, diffuse, specular, radiance, _everywhere(coverage), coverage)
+
+
+def coloured(diffuse: jax.Array, behind: jax.Array | None) -> jax.Array:
+    """Albedo [..., V, 3] of a portrait's vertices, the last W of which have that of ``behind`` [..., W, 3] if given."""
+    if behind is None:
+        return diffuse
+    return jnp.concatenate([diffuse[..., : diffuse.shape[-2] - behind.shape[-2], :], behind], -2)
 
 
 def _everywhere(coverage: jax.Array) -> jax.Array:

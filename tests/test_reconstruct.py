@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import skimage.data
+import trimesh
+from PIL import Image
+
+from jfrecon import morphable, reconstruct
+from jfrecon.errors import UserError
+from jfrecon.evaluation import baseline, predict
+from jfrecon.evaluation.predict import Predictor
+from jfrecon.export import asset
+from jfrecon.fitting import photograph
+from jfrecon.morphable import model as linear
+from jfrecon.render.portrait import Portrait
+
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+FILES = {
+    'face.glb', 'face.obj', 'face.mtl', 'diffuse.png', 'specular.png', 'normal.png', 'light.exr', 'light.hdr',
+    'parameters.npz', 'layers.npz', 'panel.png', 'report.html', 'metadata.json',
+}  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def network():
+    """As cheap as a network can be: it finds the mean face in the middle of every crop."""
+    model, filled = (linear.truncate(load(), 2, 3, 2) for load in (morphable.load, morphable.load_portrait))
+    points = np.asarray(linear.landmarks(model, model.mean))[:, :2] * [1, -1]
+    points = 16 + (points - points.mean(0)) * 16 / np.ptp(points, 0).max()
+    infer = lambda image, camera: baseline.mean_face(model, points, camera, 2, 32)
+    return Predictor(model, Portrait(filled, None, 0.4), infer, 32, 4.5, 1.8)
+
+
+@pytest.fixture(scope='module')
+def patched(network):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(predict, 'load', lambda _: (network, None, 0))
+        patch.setattr(photograph, 'TEXTURE', 16)
+        yield
+
+
+@pytest.fixture
+def run(patched, tmp_path, capsys):
+    def run(*arguments):
+        code = reconstruct.main([*map(str, arguments), f'--out={tmp_path / "out"}', '--checkpoint=none'])
+        return code, capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def astronaut(tmp_path_factory):
+    path = tmp_path_factory.mktemp('photos') / 'astronaut.png'
+    Image.fromarray(skimage.data.astronaut()).save(path)
+    return path
+
+
+@pytest.fixture(scope='module')
+def made(patched, astronaut):
+    """The folder of the astronaut's face."""
+    out = astronaut.parent / 'out'
+    assert reconstruct.main([str(astronaut), f'--out={out}', '--checkpoint=none', '--focal=700']) == 0
+    return out / 'astronaut'
+
+
+@pytest.fixture
+def copied(made, tmp_path):
+    return Path(shutil.copytree(made, tmp_path / 'out' / 'astronaut'))
+
+
+def test_a_photograph_becomes_a_folder_that_other_programs_open(made, network):
+    folder = made
+    assert {path.name for path in folder.iterdir()} == FILES
+
+    # the same face in all: the mesh of face.obj in metres, the arrays, and what is read back
+    with np.load(folder / 'parameters.npz') as kept:
+        obj = trimesh.load(folder / 'face.obj', process=False, maintain_order=True)
+        np.testing.assert_allclose(
+            trimesh.proximity.closest_point_naive(obj, kept['vertices'][::200] / 1000)[1], 0, atol=1e-5
+        )
+        face, about = asset.read(folder)
+        np.testing.assert_array_equal(face.vertices, kept['vertices'])
+        # the eyes of the photograph are at 200 to 245, 105 to 125 (by hand); the box is the cascade's
+        eyes = kept['landmarks2d'][36:48].mean(0)
+        assert np.abs(eyes - [223, 113]).max() < 25
+    layers = np.load(folder / 'layers.npz')
+    assert layers['photo'].shape == (512, 512, 3) and 0.02 < layers['coverage'].mean() < 0.1
+    assert about['camera']['focal'] == pytest.approx(700, rel=1e-4)
+    assert about['photograph'] == 'astronaut.png' and 'CC0' in about['model']['licence']
+    prior = linear.albedo(network.model, jnp.zeros(2))[0]
+    assert np.abs(np.asarray(face.parameters.maps.diffuse).mean((0, 1)) - np.asarray(prior).mean(0)).max() < 0.05
+    for name in ('map_Kd diffuse.png', 'map_Ks specular.png', 'norm normal.png'):
+        assert name in (folder / 'face.mtl').read_text()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='Chromium is not here (Debian: chromium)')
+def test_the_page_relights_the_face_without_a_network(made, tmp_path):
+    """A lamp from the left, then from the right, rendered by the browser in software: the lit side changes."""
+    lit = {}
+    for azimuth in (-80, 80):
+        picture = tmp_path / f'{azimuth}.png'
+        page = f'{(made / "report.html").as_uri()}#lamp=2&light=0.1&azimuth={azimuth}&elevation=0'
+        command = [CHROMIUM, '--headless=new', '--no-sandbox', '--use-angle=swiftshader', '--ignore-gpu-blocklist']
+        command += ['--enable-unsafe-swiftshader', '--window-size=500,620', '--virtual-time-budget=20000']
+        command += [f'--user-data-dir={tmp_path / "profile"}', '--proxy-server=127.0.0.1:9', f'--screenshot={picture}']
+        subprocess.run([*command, page], check=True, capture_output=True, timeout=120)
+        shown = np.asarray(Image.open(picture).convert('L')).astype(float)
+        canvas = shown[shown.shape[0] // 4 : shown.shape[0] // 2]
+        canvas = np.where(canvas > 230, 0, canvas)  # the page around it
+        lit[azimuth] = canvas[:, :250].sum(), canvas[:, 250:].sum()
+    assert lit[-80][0] > 1.5 * lit[-80][1] and lit[80][1] > 1.5 * lit[80][0], lit
+
+
+def test_what_cannot_be_reconstructed_is_named_and_stops_nothing(run, astronaut, tmp_path):
+    bad = tmp_path / 'bad'
+    bad.mkdir()
+    (bad / 'text.jpg').write_text('not a picture')
+    (bad / 'cut.jpg').write_bytes(astronaut.read_bytes()[:3000])
+    Image.fromarray(np.full((16, 16, 3), 128, np.uint8)).save(bad / 'tiny.png')
+    Image.fromarray(np.full((128, 128, 3), 128, np.uint8)).save(bad / 'nobody.png')
+    grey = Image.open(astronaut).convert('L').rotate(-90, expand=True)
+    exif = Image.Exif()
+    exif[0x0112] = 8  # to be shown turned back
+    grey.save(bad / 'turned.jpg', exif=exif)
+    code, said = run(bad)
+    assert code == 1 and '1 faces of 5 photographs' in said.out
+    lines = said.err.strip().splitlines()
+    broken, empty = 'not a readable picture', 'no face found'
+    for name, reason in (('text', broken), ('cut', broken), ('tiny', empty), ('nobody', empty)):
+        assert sum(name in line and reason in line for line in lines) == 1, said.err
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['turned']
+    code, said = run(bad / 'nobody.png')
+    assert code == 2
+
+
+def test_several_faces_and_equal_names_get_folders_of_their_own(run, astronaut, tmp_path):
+    again = tmp_path / 'again' / 'astronaut.png'
+    again.parent.mkdir()
+    picture = Image.open(astronaut)
+    both = Image.new('RGB', (1024, 512))
+    both.paste(picture, (0, 0))
+    both.paste(picture, (512, 0))
+    both.save(again)
+    code, said = run(astronaut, again)
+    assert code == 0 and '3 faces of 2 photographs' in said.out, said
+    out = tmp_path / 'out'
+    assert {path.name for path in out.iterdir()} == {'astronaut', 'astronaut-2_0', 'astronaut-2_1'}
+    centres = [np.load(out / f'astronaut-2_{k}' / 'parameters.npz')['landmarks2d'].mean(0) for k in (0, 1)]
+    assert abs(abs(centres[0][0] - centres[1][0]) - 512) < 20
+
+
+def test_a_face_is_written_whole_or_not_at_all(run, astronaut, copied, monkeypatch):
+    folder = copied
+    before = (folder / 'metadata.json').read_bytes()
+
+    def broken(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(asset, '_metadata', broken)
+    with pytest.raises(OSError, match='No space'):
+        run(astronaut)
+    assert (folder / 'metadata.json').read_bytes() == before
+    assert [path.name for path in folder.parent.iterdir()] == ['astronaut']
+
+
+@pytest.mark.parametrize('wrong', ['missing', 'pickle', 'shape', 'nan', 'map'])
+def test_a_folder_that_is_no_face_is_named(wrong, copied):
+    folder = copied / 'nowhere' if wrong == 'missing' else copied
+    if wrong != 'missing':
+        with np.load(folder / 'parameters.npz') as kept:
+            arrays = dict(kept)
+        if wrong == 'pickle':
+            arrays['light'] = np.array([{}], object)
+        elif wrong == 'shape':
+            arrays['light'] = arrays['light'][:, :2]
+        elif wrong == 'nan':
+            arrays['expression'] = arrays['expression'] * np.nan
+        else:
+            (folder / 'diffuse.png').write_text('edited')
+        np.savez(folder / 'parameters.npz', **arrays)
+    with pytest.raises(UserError, match=str(folder)):
+        asset.read(folder)
+
+
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (['nowhere.jpg'], 'no such file'),
+        (['--focal=-3', 'x.jpg'], 'focal'),
+        (['--box=1,2,3', 'x.jpg'], 'X,Y,W,H'),
+    ],
+)
+def test_wrong_arguments(arguments, words, network, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(predict, 'load', lambda _: (network, None, 0))
+    with pytest.raises((UserError, SystemExit)) as caught:
+        reconstruct.main([*arguments, f'--out={tmp_path}', '--checkpoint=none'])
+    assert words in str(caught.value) + capsys.readouterr().err
+
+
+def test_without_network_and_landmarks_the_remedy_is_named(monkeypatch, astronaut, tmp_path):
+    monkeypatch.setattr(reconstruct.align, 'installed', lambda: False)
+    with pytest.raises(UserError, match='--landmarks=FILE'):
+        reconstruct.main([str(astronaut), f'--out={tmp_path}'])
