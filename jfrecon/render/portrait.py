@@ -62,11 +62,15 @@ def photo(
 
 
 def _arriving(portrait: Portrait, face: faces.Surface, light: jax.Array, seen: Fragments) -> jax.Array:
-    """Share of the irradiance that reaches the vertices of seen triangles, [B, V, 3] in 0..1; 1 at the others.
+    """Share of the irradiance that reaches the skin's vertices of seen triangles, [B, V, 3] in 0..1; 1 at the others.
 
-    Both irradiances are sums over the same even directions, each of which every vertex sees or does not.
+    What is behind lids and lips has its shade in its colours (`jfrecon.morphable.head.SHADE`). Both irradiances are
+    sums over the same even directions, each of which every vertex sees or does not.
     """
-    triangles = jnp.asarray(portrait.model.topology.triangles)
+    topology = portrait.model.topology
+    triangles = jnp.asarray(topology.triangles)
+    mapped = jnp.asarray(topology.uv)[jnp.asarray(topology.uv_triangles), 0] <= 1
+    skin = jnp.zeros(len(portrait.model.mean), bool).at[triangles].max(mapped)
     directions = jnp.asarray(sphere.fibonacci(DIRECTIONS), jnp.float32)
 
     def one(image):
@@ -77,7 +81,7 @@ def _arriving(portrait: Portrait, face: faces.Surface, light: jax.Array, seen: F
         start = vertices + raytrace.LIFT * jnp.ptp(vertices, axis=0).max() * normals
         every = (*cosine.shape, 3)
         flat = lambda x: jnp.broadcast_to(x, every).reshape(1, -1, 3)
-        tried = (cosine > raytrace.HORIZON) & shown[:, None]
+        tried = (cosine > raytrace.HORIZON) & (shown & skin)[:, None]
         blocked = trace.occluded(bvh, flat(start[:, None]), flat(directions), tried.reshape(1, -1))
         radiance = sh.evaluate(light, directions)
         cosine = jnp.maximum(cosine, 0)

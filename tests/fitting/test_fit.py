@@ -23,7 +23,9 @@ SIZE, TEXTURE, IMAGES = 32, 16, 2
 @pytest.fixture(scope='module')
 def fitter():
     pair = (linear.truncate(load(), 3, 8, 2) for load in (morphable.load, morphable.load_portrait))
-    return dataclasses.replace(Fitter.of(*pair, bands=3, texture=TEXTURE), steps=(150, 1, 1, 60))
+    # blotches are anything but symmetric and smooth
+    weights = {**fits.WEIGHTS, 'symmetry': 0.1, 'smoothness': 0.01, 'consistency_diffuse': 0.01}
+    return dataclasses.replace(Fitter.of(*pair, bands=3, texture=TEXTURE), steps=(150, 1, 1, 60), weights=weights)
 
 
 @pytest.fixture(scope='module')

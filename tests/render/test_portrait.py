@@ -21,8 +21,8 @@ CAMERA = Pinhole(jnp.full(1, 4.5 * SIZE), jnp.full((1, 2), SIZE / 2))
 
 @pytest.fixture(scope='module')
 def head():
-    """Without gloss, whose two lobes differ."""
-    model = linear.truncate(morphable.load_portrait(), 1, 1, 1)
+    """Without gloss, whose two lobes differ, and without what has its shade in its colours: eyes and teeth."""
+    model = linear.truncate(morphable.load(), 1, 1, 1)
     matte = {name: jnp.zeros_like(getattr(model, name)) for name in ('specular_mean', 'specular_basis')}
     model = dataclasses.replace(model, **matte)
     return Portrait(model, tree.order(np.asarray(model.mean), np.asarray(model.topology.triangles)), 0.4)
