@@ -151,6 +151,11 @@ def test_several_faces_and_equal_names_get_folders_of_their_own(run, astronaut, 
     assert code == 0 and '3 faces of 2 photographs' in said.out, said
     out = tmp_path / 'out'
     assert {path.name for path in out.iterdir()} == {'astronaut', 'astronaut-2_0', 'astronaut-2_1'}
+    for k in (0, 1):  # an unknown camera looks at the middle of the crop, 4.5 times its width away
+        with np.load(out / f'astronaut-2_{k}' / 'parameters.npz') as kept:
+            x, y, side = kept['box']
+            assert kept['focal'] == pytest.approx(4.5 * side, rel=1e-5)
+            np.testing.assert_allclose(kept['principal'], [x + side / 2, y + side / 2], atol=1e-2)
     centres = [np.load(out / f'astronaut-2_{k}' / 'parameters.npz')['landmarks2d'].mean(0) for k in (0, 1)]
     assert abs(abs(centres[0][0] - centres[1][0]) - 512) < 20
 

@@ -100,11 +100,14 @@ def test_maps_take_what_the_morphable_model_lacks(fitter, person):
     np.testing.assert_allclose(np.linalg.norm(mesh.relief(increments.normal), axis=-1), 1, atol=1e-5)
 
 
-def test_only_the_pixels_that_count_are_kept(fitter, person):
+def test_only_the_pixels_that_count_are_kept(fitter, person, monkeypatch):
+    monkeypatch.setattr(fits, 'ROW', 32)
+    monkeypatch.setattr(fits, 'ROWS', 1)
     batch, chi, _ = person
     mask = batch.mask.copy()
     mask[0, : SIZE // 2] = 0
     sight = fitter._sight(chi, dataclasses.replace(batch, mask=mask))
+    assert sight.weight.shape[1] < SIZE * SIZE // 32, 'there are fewer places than pixels'
     linear_image = np.asarray(colour.srgb_to_linear(jnp.asarray(batch.image)))
     for k in range(IMAGES):
         kept = np.asarray(sight.weight[k]) > 0
