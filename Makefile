@@ -45,7 +45,7 @@ types: install
 	$(BIN)/mypy
 
 suite: install
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=10
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 viewer:
 	npm install --no-save --prefix runs/npm $(THREE) esbuild@0.28.2

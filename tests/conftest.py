@@ -26,6 +26,19 @@ os.environ['XLA_FLAGS'] = ' '.join([
 assert 'jax' not in sys.modules, 'JAX was imported before it could be told'
 
 
+# Files that take longest go first: what is left for the end must keep both workers busy until it. By itself xdist would
+# begin with those that have most tests (`--no-loadscope-reorder` in the Makefile).
+LONGEST = (
+    'test_loop', 'test_s2f2', 'test_synthetic', 'test_dib21', 'test_raytrace', 'test_main', 'test_reconstruct',
+    'test_peers', 'test_raster', 'test_fit', 'test_portrait', 'test_prepare', 'test_trace', 'test_tfds_sources',
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list) -> None:
+    place = {name: k for k, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
 def pytest_unconfigure() -> None:
     # Orbax drops the other reads of a damaged checkpoint half-way; what they say at exit helps nobody.
     warnings.filterwarnings('ignore', 'Exception ignored in: <coroutine object _read_array_index')
