@@ -120,6 +120,19 @@ def test_noise_has_unit_variance_and_no_jumps():
     np.testing.assert_allclose(np.std(people, axis=0), 1, atol=0.05)
 
 
+@pytest.mark.parametrize('field', ['lattice', 'spots'])
+def test_everybody_has_noise_of_their_own_under_vmap(field):
+    """As alone. Cells along an axis of arrays, and so many points: person k had the lattice of person k mod 2."""
+    points = np.random.default_rng(0).uniform(-3, 3, (13_500, 3)).astype(np.float32)
+    seeds = jax.random.bits(jax.random.key(0), (8, 3), jnp.uint32)
+    more = (jnp.full(13_500, 0.5),) if field == 'spots' else ()
+    alone = lambda seed: getattr(skin_noise, field)(points, 0.2, *more, seed)
+    together = jax.jit(jax.vmap(alone))(seeds)
+    for seed, found in zip(seeds, together):
+        np.testing.assert_allclose(found, alone(seed), atol=1e-5)
+    assert np.corrcoef(together)[np.triu_indices(8, 1)].max() < 0.2
+
+
 @pytest.mark.parametrize('share', [0.1, 0.5])
 def test_spots_cover_what_their_mean_says(share):
     points = np.random.default_rng(0).uniform(-3, 3, (40000, 3)).astype(np.float32)

@@ -1,6 +1,6 @@
 """Painted skins: a texture of the face region and the colours of the other vertices, painted once and worn by many.
 
-Painting costs more than taking a picture, so a set of pictures shares its skins: person i wears skin i mod P, under
+Painting costs as much as taking a picture, so a set of pictures shares its skins: person i wears skin i mod P, under
 the light and on the skull of the picture.
 """
 
