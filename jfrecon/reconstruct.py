@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
@@ -32,9 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f"writing faces needs {' and '.join(missing)}: pip install 'jfrecon[export]'")
     from jfrecon.export import asset
 
-    settings = _settings(options)
+    settings, default_focal = _settings(options), photograph.FOCAL
     known = None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
     network = None if options.checkpoint is None else predict.load(options.checkpoint)[0]
+    if network is not None:  # which knows crops as it was trained with
+        settings, default_focal = dataclasses.replace(settings, scale=network.crop_scale), network.focal
     make = photograph.reconstructor(network, options.refine)
     paths = _listed(options.inputs)
     names = _named(paths)
@@ -43,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             image, focal = images.read(path)
             photo = Sample(image, focal=options.focal or focal, name=path.name)
-            found = photograph.find(photo, _given(path, known, options.box), settings)
+            found = photograph.find(photo, _given(path, known, options.box), settings, default_focal)
         except Unreadable as error:
             failed.append(f'{path}: {error}')
             continue

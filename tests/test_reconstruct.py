@@ -174,7 +174,16 @@ def test_a_face_is_written_whole_or_not_at_all(run, astronaut, copied, monkeypat
     assert [path.name for path in folder.parent.iterdir()] == ['astronaut']
 
 
-@pytest.mark.parametrize('wrong', ['missing', 'pickle', 'shape', 'nan', 'map'])
+def test_what_is_no_face_is_not_written_over(run, astronaut, tmp_path):
+    mine = tmp_path / 'out' / 'astronaut' / 'mine.txt'
+    mine.parent.mkdir(parents=True)
+    mine.write_text('mine')
+    with pytest.raises(UserError, match='choose another'):
+        run(astronaut)
+    assert mine.read_text() == 'mine' and [path.name for path in mine.parent.iterdir()] == ['mine.txt']
+
+
+@pytest.mark.parametrize('wrong', ['missing', 'pickle', 'shape', 'box', 'nan', 'map'])
 def test_a_folder_that_is_no_face_is_named(wrong, copied):
     folder = copied / 'nowhere' if wrong == 'missing' else copied
     if wrong != 'missing':
@@ -184,6 +193,8 @@ def test_a_folder_that_is_no_face_is_named(wrong, copied):
             arrays['light'] = np.array([{}], object)
         elif wrong == 'shape':
             arrays['light'] = arrays['light'][:, :2]
+        elif wrong == 'box':
+            arrays['box'] = arrays['box'][:2]
         elif wrong == 'nan':
             arrays['expression'] = arrays['expression'] * np.nan
         else:

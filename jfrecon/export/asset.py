@@ -45,10 +45,10 @@ from jfrecon.types import Batch, FaceParameters, Maps, MorphableModel, Pinhole
 PANEL = 256  # pixels of a picture in it
 COEFFICIENTS = ('identity', 'expression', 'albedo', 'rotation', 'translation', 'light')
 PLACED = ('vertices', 'landmarks2d', 'focal', 'principal', 'size', 'box')
-# Of what is read, beyond the first axis.
+EXACT = {'focal': (), 'principal': (2,), 'size': (2,), 'box': (3,)}  # shapes of what is read
+# Of the others, beyond the first axis.
 SHAPES: dict[str, tuple[int, ...]] = {
     **{name: () for name in ('identity', 'expression', 'albedo', 'rotation', 'translation')},
-    **{name: () for name in ('principal', 'size', 'box')},
     **{'light': (3,), 'vertices': (3,), 'landmarks2d': (2,), 'behind': (3,)},
 }
 
@@ -62,7 +62,7 @@ def write(
     crop: Batch,
     facts: Mapping[str, Any],
 ) -> None:
-    """Write a face's folder: whole, or not at all. One that is there already gives way to it.
+    """Write a face's folder: whole, or not at all. A face of that name gives way, anything else does not.
 
     Args:
       folder: to be made.
@@ -71,7 +71,12 @@ def write(
       atlas: of the maps.
       crop: of the photograph, a batch of one, for the panel.
       facts: to stand in metadata.json.
+
+    Raises:
+      UserError: there is something else of that name.
     """
+    if folder.exists() and not ((folder / 'metadata.json').is_file() and (folder / 'face.glb').is_file()):
+        raise UserError(f'{folder} is there and is no reconstructed face: choose another --out')
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.with_name(f'.{folder.name}.{os.getpid()}.unfinished')
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -139,8 +144,9 @@ def read(folder: Path) -> tuple[Reconstruction, dict[str, Any]]:
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f'{folder} is no reconstructed face, or a broken one ({error})') from error
     whole = found | behind
-    wrong = [name for name, values in whole.items() if values.shape[1:] != SHAPES.get(name, ())]
-    wrong += [name for name, values in whole.items() if not np.isfinite(values).all()]
+    wrong = [name for name, shape in EXACT.items() if whole[name].shape != shape]
+    wrong += [name for name, shape in SHAPES.items() if name in whole and whole[name].shape[1:] != shape]
+    wrong += [name for name, values in whole.items() if values.dtype.kind not in 'fiu' or not np.isfinite(values).all()]
     if wrong or not isinstance(about, dict):
         raise UserError(f'{folder}: {wrong[0] if wrong else "metadata.json"} is not what a reconstruction leaves')
     diffuse, specular, normal = (_picture(folder / f'{name}.png') for name in ('diffuse', 'specular', 'normal'))

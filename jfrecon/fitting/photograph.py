@@ -45,8 +45,11 @@ class Face(NamedTuple):
         return pipeline.stack([pipeline.Cut(0, self.box, self.sample.image.shape[:2], made)], 1)
 
 
-def find(photo: Sample, given: faces.Given, settings: faces.Settings) -> list[Face]:
-    """The faces in a photograph, see `jfrecon.data.prepare.faces.find`; raises ``Unreadable`` where there is none."""
+def find(photo: Sample, given: faces.Given, settings: faces.Settings, focal: float = FOCAL) -> list[Face]:
+    """The faces in a photograph, see `jfrecon.data.prepare.faces.find`; raises ``Unreadable`` where there is none.
+
+    focal: of a photograph that does not know its own, in sides of the crop.
+    """
     found = []
     for landmarks, box in faces.find(photo.image, given, settings):
         box = crop.box_from_landmarks(landmarks, settings.scale) if box is None else box
@@ -55,7 +58,7 @@ def find(photo: Sample, given: faces.Given, settings: faces.Settings) -> list[Fa
         if not np.isfinite(sample.focal):
             # The same camera for crops of any size.
             centre = np.array([box.x + box.side / 2, box.y + box.side / 2], np.float32)
-            sample = sample.replace(focal=FOCAL * box.side, principal=centre)
+            sample = sample.replace(focal=focal * box.side, principal=centre)
         found.append(Face(sample, box))
     if not found:
         raise Unreadable('no face found')
