@@ -35,4 +35,4 @@ def test_each_step_has_its_own_key():
     )
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3
-    assert len(np.unique(np.abs(first))) > 1, 'with one draw for all steps, all leaves go the same way'
+    assert np.ptp(np.abs(first)) > 1e-2, 'with one draw for all steps, all leaves go the same way'
