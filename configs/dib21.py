@@ -20,8 +20,11 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 SIZES = ('paper', 'cpu', 'quicktest')
-# The weights of eq. 3, which the paper gives for a photometric term of weight 1.
-EQUATION_3 = ('symmetry', 'consistency_diffuse', 'consistency_specular', 'smoothness', 'albedo_box')
+# The weights of eq. 3, which the paper gives for a photometric term of weight 1, and s2f2's of the relief.
+MAP_TERMS = (
+    'symmetry', 'consistency_diffuse', 'consistency_specular', 'smoothness', 'albedo_box',
+    'smoothness_normal', 'symmetry_normal', 'consistency_normal',
+)  # fmt: skip
 CHANGES = {
     'base': 'stage I alone, without decoders',
     'bands3': 'three bands of spherical harmonics', 'bands7': 'seven', 'bands9': 'nine, as the paper',
@@ -75,9 +78,9 @@ def taken_apart(variant: str, file: str, known: Mapping[str, str]) -> tuple[str,
 
 
 def in_proportion(config: ConfigDict, factor: float) -> None:
-    """Scales the weights of eq. 3, in all stages, as the photometric term's is scaled."""
+    """Scales the weights of maps, in all stages, as the photometric term's is scaled."""
     for part in (config, *config.stage.values()):
-        for name in EQUATION_3:
+        for name in MAP_TERMS:
             if name in part.get('loss', {}):
                 part.loss[name] *= factor
 

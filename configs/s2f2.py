@@ -43,7 +43,9 @@ def get_config(variant: str = 'paper') -> ConfigDict:
                 fine.loss.update(symmetry=0.0, consistency_diffuse=0.0, consistency_specular=0.0)
         elif change == 'regularised_normals':
             with fine.unlocked():
-                fine.loss.update(symmetry_normal=0.2, consistency_normal=0.05)
+                fine.loss.update(
+                    symmetry_normal=0.2 * config.loss.photo, consistency_normal=0.05 * config.loss.photo
+                )
         elif change == 'specular_detail':
             config.network.specular_detail = True
         else:
@@ -61,7 +63,9 @@ def _sized(size: str) -> ConfigDict:
         config.network.detail = 'vgg16'  # backbone of the U-nets
         config.network.detail_weights = placeholder(str)  # torchvision's vgg16_bn, .pth or .safetensors
         config.network.specular_detail = False
-        config.loss.smoothness_normal = 0.01  # [P] not given
+        # [P] not given; as in `jfrecon.fitting.fit`, where it was looked at on photographs. From texel to texel the same
+        # relief changes more the fewer there are.
+        config.loss.smoothness_normal = config.loss.photo * (config.network.texture / 256) ** 2
         config.loss.symmetry_normal = 0.0
         config.loss.consistency_normal = 0.0
         del config.stage

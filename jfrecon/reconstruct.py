@@ -6,7 +6,9 @@ import argparse
 import dataclasses
 import importlib.util
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -17,22 +19,32 @@ from jfrecon.data.prepare import align, faces
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.errors import UserError
 from jfrecon.evaluation import predict
+from jfrecon.evaluation.predict import Reconstruction
 from jfrecon.fitting import photograph
+from jfrecon.fitting.fit import FREEZABLE, Fitter
+from jfrecon.fitting.photograph import Face, Reconstructor
 
 EXPORTERS = ('pygltflib', 'OpenImageIO')
+
+
+class Found(NamedTuple):
+    """A face, the photograph that it was found in, and the name of its folder."""
+
+    name: str
+    path: Path
+    face: Face
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Reconstruct every face in photographs: for each a folder with meshes, textures, light and a page to look at.
 
     Without a checkpoint the mean face is fitted to each photograph, which needs landmarks. With one its network
-    predicts the face, and --refine fits from there.
+    predicts the face, and --refine fits from there. --start goes on from a face that was reconstructed before.
     """
     options = _parse(arguments)
-    if missing := [name for name in EXPORTERS if importlib.util.find_spec(name) is None]:
-        raise UserError(f"writing faces needs {' and '.join(missing)}: pip install 'jfrecon[export]'")
-    from jfrecon.export import asset
-
+    require_exporters()
+    if options.start is not None:
+        return _go_on(options)
     settings, default_focal = _settings(options), photograph.FOCAL
     known = None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
     network = None if options.checkpoint is None else predict.load(options.checkpoint)[0]
@@ -40,32 +52,93 @@ def main(arguments: list[str] | None = None) -> int:
         settings, default_focal = dataclasses.replace(settings, scale=network.crop_scale), network.focal
     make = photograph.reconstructor(network, options.refine)
     paths = _listed(options.inputs)
-    names = _named(paths)
-    done, failed = 0, []
-    for path in tqdm(paths, desc='photographs', unit='photo', disable=None):
+    failed: list[str] = []
+
+    def seen(path: Path) -> list[Face]:
+        image, focal = images.read(path)
+        photo = Sample(image, focal=options.focal or focal, name=path.name)
+        return photograph.find(photo, _given(path, known, options.box), settings, default_focal)
+
+    done = 0
+    for person in _people(paths, seen, options.same_person, failed):
+        label = person[0].name if len(person) == 1 else f'{len(person)} photographs'
         try:
-            image, focal = images.read(path)
-            photo = Sample(image, focal=options.focal or focal, name=path.name)
-            found = photograph.find(photo, _given(path, known, options.box), settings, default_focal)
-        except Unreadable as error:
-            failed.append(f'{path}: {error}')
-            continue
-        for k, face in enumerate(found):
-            name = names[path] if len(found) == 1 else f'{names[path]}_{k}'
-            try:
-                with tqdm(total=make.fitter.total if make.fitter else 0, desc=name, leave=False, disable=None) as bar:
-                    result = make(face, bar.update)
-                cut = face.cut(asset.PANEL)
-                asset.write(
-                    options.out / name, make.model, make.portrait, result, make.atlas, cut, {'photograph': path.name}
-                )
+            with tqdm(total=make.fitter.total if make.fitter else 0, desc=label, leave=False, disable=None) as bar:
+                made = make([found.face for found in person], bar.update)
+            for found, result in zip(person, made):
+                _write(options.out, found, make, result, [other.path.name for other in person])
                 done += 1
-            except Unreadable as error:
-                failed.append(f'{path}, face {k}: {error}')
+        except Unreadable as error:
+            failed.append(f'{label}: {error}')
     for line in failed:
         print(f'failed: {line}', file=sys.stderr)
     print(f'{done} faces of {len(paths)} photographs: {options.out}')
     return 2 if not done else 1 if failed else 0
+
+
+def require_exporters() -> None:
+    """Raises `UserError` where faces cannot be written."""
+    if missing := [name for name in EXPORTERS if importlib.util.find_spec(name) is None]:
+        raise UserError(f"writing faces needs {' and '.join(missing)}: pip install 'jfrecon[export]'")
+
+
+def _people(
+    paths: list[Path], seen: Callable[[Path], list[Face]], same_person: bool, failed: list[str]
+) -> Iterator[list[Found]]:
+    """Each face by itself, one photograph after another; or one face of each photograph, all together."""
+    names = _named(paths)
+    together: list[Found] = []
+    for path in tqdm(paths, desc='photographs', unit='photo', disable=None):
+        try:
+            found = seen(path)
+        except Unreadable as error:
+            failed.append(f'{path}: {error}')
+            continue
+        if same_person:
+            largest = max(found, key=lambda face: face.box.side)
+            together.append(Found(names[path], path, largest))
+            continue
+        for k, face in enumerate(found):
+            yield [Found(names[path] if len(found) == 1 else f'{names[path]}_{k}', path, face)]
+    if together:
+        yield together
+
+
+def _write(out: Path, found: Found, make: Reconstructor, result: Reconstruction, person: list[str]) -> None:
+    from jfrecon.export import asset
+
+    square = np.round(found.face.cut(asset.PHOTOGRAPH).image[0] * 255).astype(np.uint8)
+    facts = {'photograph': found.path.name, **({'person': person} if len(person) > 1 else {})}
+    asset.write(out / found.name, make.model, make.portrait, result, make.atlas, square, facts)
+
+
+def _go_on(options: argparse.Namespace) -> int:
+    """Fits a face that was reconstructed before, and perhaps edited, on to its photograph."""
+    from jfrecon.export import asset
+
+    if len(options.inputs) != 1 or not options.inputs[0].is_file():
+        raise UserError('--start goes on with one face: name its photograph')
+    path = options.inputs[0]
+    before, about = asset.read(options.start)
+    maps = before.parameters.maps
+    assert maps is not None
+    model, portrait = asset.models(before, about, options.model_path)
+    bands = round(len(before.parameters.light) ** 0.5)
+    fitter = Fitter.of(model, portrait.model, bands, len(maps.diffuse))
+    fitter = dataclasses.replace(fitter, frozen=tuple(options.freeze))
+    try:
+        photo = Sample(images.read(path)[0], name=path.name)
+    except Unreadable as error:
+        raise UserError(f'{path}: {error}') from error
+    if photo.image.shape[:2] != before.size:
+        raise UserError(f'{path} has another size than the photograph of {options.start}: is it another one?')
+    make = Reconstructor(model, fitter.portrait, fitter.atlas, None, fitter)
+    face = Face.again(photo, before)
+    with tqdm(total=fitter.steps[-1], desc=path.name, disable=None) as bar:
+        result = make.go_on(face, before, bar.update)
+    _write(options.out, Found(options.start.resolve().name, path, face), make, result, [path.name])
+    print(f'1 face of 1 photograph: {options.out}')
+    return 0
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -79,6 +152,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--checkpoint', type=Path, help='working directory of a training')
     parser.add_argument('--refine', action='store_true', help="fit from the network's prediction")
     parser.add_argument(
+        '--same-person',
+        action='store_true',
+        help='all photographs show one person: identity, albedo and maps are shared (of each the largest face)',
+    )
+    parser.add_argument(
         '--landmarks',
         type=Path,
         help='npz with filename and landmarks (N, 68, 2); several rows with one name are several faces. Default: by '
@@ -87,11 +165,25 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--landmarks_key', default='landmarks', help='name of the landmarks in the npz')
     parser.add_argument('--box', type=_box, metavar='X,Y,W,H', help='the face in every photograph, not detected')
     parser.add_argument('--focal', type=float, help='pixels; default: by EXIF, else 4.5 times the width of the face')
+    parser.add_argument('--start', type=Path, metavar='FACE', help='a folder that this command left: fit on from there')
+    parser.add_argument(
+        '--freeze',
+        type=lambda text: text.split(','),
+        default=[],
+        help=f'with --start: what stays as it is, with commas between: {", ".join(FREEZABLE)}',
+    )
+    parser.add_argument('--model-path', type=Path, help='with --start: of a morphable model that is not embedded')
     options = parser.parse_args(arguments)
     if options.focal is not None and not options.focal > 0:
         raise UserError(f'--focal={options.focal} is not a focal length')
     if options.refine and options.checkpoint is None:
         raise UserError('--refine goes on from a network: give --checkpoint=DIR')
+    if unknown := set(options.freeze) - set(FREEZABLE):
+        raise UserError(f'--freeze={",".join(sorted(unknown))}: there are {", ".join(FREEZABLE)}')
+    if options.start is None and (options.freeze or options.model_path):
+        raise UserError('--freeze and --model-path go with --start=FACE')
+    if options.start is not None and (options.checkpoint or options.landmarks or options.box or options.same_person):
+        raise UserError('--start knows where the face is: leave --checkpoint, --landmarks, --box, --same-person out')
     return options
 
 

@@ -103,7 +103,7 @@ def continued(method, first: ConfigDict, start: Path, quick: bool) -> ConfigDict
     config.network.update(decoders)
     # The photometric weight is what the photographs were weighed with.
     dib21.in_proportion(config, first.loss.vertex / config.loss.photo)
-    config.loss.update({name: value for name, value in first.loss.items() if name not in dib21.EQUATION_3})
+    config.loss.update({name: value for name, value in first.loss.items() if name not in dib21.MAP_TERMS})
     config.loss.photo = first.loss.vertex
     config.light_bands = first.light_bands
     config.start_from = str(start)

@@ -4,7 +4,8 @@
     diffuse.png       albedo, sRGB; specular.png: weight of the specular lobe, sRGB; normal.png: tangent space, y up
     light.exr, .hdr   see `jfrecon.export.light`
     parameters.npz    vertices, faces, landmarks, camera, coefficients; layers.npz: pictures as large as the photo
-    panel.png         photograph and layers side by side; report.html: the same, and a face that can be relit
+    photograph.png    the square of the photograph that the face is in
+    panel.png         it and layers side by side; report.html: the same, and a face that can be relit
     metadata.json     what they are of, in which units, and whose morphable model it is
 """
 
@@ -19,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from jfrecon import files
+from jfrecon import files, morphable
 from jfrecon.data import images
 from jfrecon.data.crop import Box
 from jfrecon.data.sample import Unreadable
@@ -35,14 +36,18 @@ from jfrecon.errors import UserError
 from jfrecon.evaluation import predict
 from jfrecon.evaluation.predict import Reconstruction
 from jfrecon.export import gltf, light, report, viewer
+from jfrecon.geometry import camera as cameras
 from jfrecon.geometry import uv
+from jfrecon.morphable import model as linear
 from jfrecon.render import face as faces
-from jfrecon.render import panel
+from jfrecon.render import panel, tree
 from jfrecon.render.portrait import Portrait
 from jfrecon.shading import colour
-from jfrecon.types import Batch, FaceParameters, Maps, MorphableModel, Pinhole
+from jfrecon.types import FaceParameters, Maps, MorphableModel, Pinhole
 
-PANEL = 256  # pixels of a picture in it
+PHOTOGRAPH = 512  # pixels of its side
+PANEL = 256  # of a picture in the panel
+ROUGHNESS = 0.4  # of a face that does not say
 COEFFICIENTS = ('identity', 'expression', 'albedo', 'rotation', 'translation', 'light')
 PLACED = ('vertices', 'landmarks2d', 'focal', 'principal', 'size', 'box')
 EXACT = {'focal': (), 'principal': (2,), 'size': (2,), 'box': (3,)}  # shapes of what is read
@@ -59,7 +64,7 @@ def write(
     portrait: Portrait,
     face: Reconstruction,
     atlas: uv.Atlas,
-    crop: Batch,
+    photograph: np.ndarray,
     facts: Mapping[str, Any],
 ) -> None:
     """Write a face's folder: whole, or not at all. A face of that name gives way, anything else does not.
@@ -69,7 +74,7 @@ def write(
       model: of the face; ``portrait``: the same with eyes and teeth.
       face: with or without maps.
       atlas: of the maps.
-      crop: of the photograph, a batch of one, for the panel.
+      photograph: [S, S, 3] uint8, the face's square of it.
       facts: to stand in metadata.json.
 
     Raises:
@@ -82,7 +87,7 @@ def write(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
-        _fill(unfinished, model, portrait, face, atlas, crop, facts)
+        _fill(unfinished, model, portrait, face, atlas, photograph, facts)
         if folder.exists():
             shutil.rmtree(folder)
         unfinished.rename(folder)
@@ -90,7 +95,7 @@ def write(
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _fill(folder, model, portrait, face, atlas, crop, facts) -> None:
+def _fill(folder, model, portrait, face, atlas, photograph, facts) -> None:
     chi = face.parameters
     chi = chi.replace(maps=_maps(model, atlas, chi))
     pictures = encoded(chi.maps, atlas)
@@ -117,8 +122,10 @@ def _fill(folder, model, portrait, face, atlas, crop, facts) -> None:
         **({} if chi.maps.behind is None else {'behind': chi.maps.behind}),
     )
     np.savez_compressed(folder / 'layers.npz', allow_pickle=False, **predict.layers(portrait, face))
-    one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], chi)
-    row = panel.rows(portrait, one, crop.image, crop.camera, panel.LAYERS)
+    files.write_bytes(folder / 'photograph.png', images.encode(photograph))
+    one, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (chi, square(face, PANEL)))
+    small = np.asarray(Image.fromarray(photograph).resize((PANEL, PANEL), Image.Resampling.LANCZOS))
+    row = panel.rows(portrait, one, jnp.asarray(small[None] / np.float32(255)), camera, panel.LAYERS)
     Image.fromarray(row[0]).save(folder / 'panel.png')
     about = _metadata(portrait, face, facts)
     files.write_json(folder / 'metadata.json', about)
@@ -174,6 +181,31 @@ def _picture(path: Path) -> np.ndarray:
     if values.shape[0] != values.shape[1]:
         raise UserError(f'{path} has {values.shape[1]} x {values.shape[0]} pixels; a map is square')
     return values.astype(np.float32) / 255
+
+
+def models(face: Reconstruction, about: Mapping[str, Any], path: Path | None) -> tuple[MorphableModel, Portrait]:
+    """The morphable model of a face that was read, with as many modes as it has, and how pictures of it are made.
+
+    path: of a model that is not embedded.
+
+    Raises:
+      UserError: the model is not there, or is another.
+    """
+    name, roughness = about.get('model', {}).get('name'), about.get('roughness', ROUGHNESS)
+    chi = face.parameters
+    modes = tuple(len(coefficients) for coefficients in (chi.identity, chi.expression, chi.albedo))
+    model, filled = (linear.truncate(load(name, path), *modes) for load in (morphable.load, morphable.load_portrait))
+    have = tuple(len(basis) for basis in (model.identity_basis, model.expression_basis, model.diffuse_basis))
+    if have != modes or len(model.mean) != len(face.vertices):
+        raise UserError(f'the face has {modes} coefficients and {len(face.vertices)} vertices, {name} has others')
+    leaves = tree.order(np.asarray(filled.mean), np.asarray(filled.topology.triangles))
+    return model, Portrait(filled, leaves, float(roughness))
+
+
+def square(face: Reconstruction, size: int) -> Pinhole:
+    """The camera of the square of the photograph that the face is in, at so many pixels; unbatched."""
+    origin, scale = jnp.asarray(face.box[:2], jnp.float32), jnp.float32(size / face.box.side)
+    return cast(Pinhole, cameras.crop(face.camera, origin, scale))
 
 
 def encoded(maps: Maps, atlas: uv.Atlas) -> dict[str, bytes]:

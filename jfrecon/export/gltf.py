@@ -49,7 +49,7 @@ def binary(
     made = _Builder()
     neutral = np.asarray(linear.shape(model, jnp.asarray(face.identity), jnp.zeros_like(face.expression)))
     topology = model.topology
-    mapped = (np.asarray(topology.uv)[np.asarray(topology.uv_triangles), 0] <= 1).all(-1)
+    mapped = np.asarray(faces.mapped(topology))
     diffuse = linear.albedo(model, jnp.asarray(face.albedo))[0]
     colours = np.asarray(faces.coloured(diffuse, None if face.maps is None else face.maps.behind))
     normals = np.asarray(_normals(neutral, topology.triangles))

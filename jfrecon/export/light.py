@@ -11,13 +11,15 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from jfrecon.errors import UserError
-from jfrecon.shading import environment, sh
+from jfrecon.shading import environment
 
 SUFFIXES = ('.exr', '.hdr')
 HEIGHT = 64
 MAX_PIXELS = 2**25  # of a file that is read
+HIGHEST = 256  # rows of a map that is made of it
 
 
 def picture(light: np.ndarray) -> np.ndarray:
@@ -39,8 +41,10 @@ def write(path: Path, radiance: np.ndarray) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def read(path: Path, bands: int) -> np.ndarray:
-    """Coefficients [L², 3] of the light in a file.
+def read(path: Path) -> np.ndarray:
+    """The light in a file as an environment map [H, 2 H, 3] of `jfrecon.shading.environment`, float32.
+
+    Maps that are higher than `HIGHEST` are reduced to it, each texel the mean of those that it takes the place of.
 
     Raises:
       UserError: it is not an equirectangular picture of radiance, or too large.
@@ -68,8 +72,11 @@ def read(path: Path, bands: int) -> np.ndarray:
     radiance = radiance[..., :3]
     if not np.isfinite(radiance).all():
         raise UserError(f'{path} has pixels that are not numbers')
-    own = np.roll(radiance, -(spec.width // 4), axis=1)
-    return np.asarray(sh.project(jnp.asarray(own), bands))
+    own = np.roll(radiance, -(spec.width // 4), axis=1).astype(np.float32)
+    if spec.height <= HIGHEST:
+        return own
+    small = lambda channel: Image.fromarray(channel).resize((2 * HIGHEST, HIGHEST), Image.Resampling.BOX)
+    return np.stack([np.asarray(small(channel)) for channel in np.moveaxis(own, -1, 0)], -1)
 
 
 def _first_line(text: str) -> str:

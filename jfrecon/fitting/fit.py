@@ -6,7 +6,8 @@
                   of dib21's eq. 3 and s2f2's eq. 6
 
 In the last stage shape and pose are fixed, and with them what each pixel sees and which share of the light reaches it
-(`render.portrait`): its steps need neither rays nor a rasteriser.
+(`render.portrait`): its steps need neither rays nor a rasteriser. Pixels at the rim that show something else than the
+face (`outsiders`) no longer count then: what they hide is symmetry's and smoothness' to fill.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from flax import struct
 
 from jfrecon.evaluation import baseline
+from jfrecon.fitting import outsiders
 from jfrecon.fitting.descent import Descent
 from jfrecon.geometry import mesh, uv
 from jfrecon.losses import face as energies
@@ -42,12 +44,15 @@ ROUGHNESS = 0.4  # of skin, as in `configs/dib21.py`
 ROW, ROWS = 128, 32  # pixels that count come in multiples of so many
 
 # The image counts as in dib21's eq. 2, a mean over pixels. The regularisers of maps are as strong as they may be before
-# skin, rather than eyes and the rim, is what the picture lacks most; looked at on three training portraits.
+# skin, rather than eyes and the rim, is what the picture lacks most; looked at on three training portraits. Eq. 3's
+# consistency of chromaticity says nothing of one channel: the specular albedo's distance from its prior has a weight of
+# its own, or one picture under one light paints gloss wherever it is bright. The relief is smooth enough for a low sun.
 WEIGHTS: Mapping[str, float] = {
     'photo': 1.0, 'vertex': 1.0, 'landmarks': 5.0,
     'identity': 5e-4, 'albedo': 1e-4, 'expression': 2e-4, 'box': 1.0, 'light': 1e-5, 'exposure': 0.05,
     'symmetry': 2.0, 'consistency_diffuse': 0.5, 'consistency_specular': 0.5, 'smoothness': 0.1, 'albedo_box': 1.0,
-    'smoothness_normal': 0.1, 'symmetry_normal': 0.0, 'consistency_normal': 0.05, 'behind': 0.01,
+    'smoothness_normal': 1.0, 'symmetry_normal': 0.0, 'consistency_normal': 0.05,
+    'specular': 0.3, 'behind': 0.01,
 }  # fmt: skip
 
 LANDMARK_RATES = FaceParameters(
@@ -57,6 +62,8 @@ RATES = FaceParameters(
     identity=0.03, expression=0.01, albedo=0.05, rotation=0.003, translation=0.5, light=0.02
 )
 MAP_RATES = (Maps(diffuse=0.01, specular=0.005, normal=0.02, behind=0.01), 0.01)
+MAPS = ('diffuse', 'specular', 'normal', 'behind')
+FREEZABLE = ('diffuse', 'specular', 'normal', 'light')
 
 
 @struct.dataclass
@@ -89,6 +96,7 @@ class Fitter:
       bands: of the light.
       steps: of the stages.
       weights: of the terms.
+      frozen: what the last stage leaves as it is, of `FREEZABLE`.
     """
 
     model: MorphableModel
@@ -99,6 +107,7 @@ class Fitter:
     bands: int
     steps: tuple[int, int, int, int] = (200, 150, 40, 120)
     weights: Mapping[str, float] = dataclasses.field(default_factory=lambda: WEIGHTS)
+    frozen: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, model: MorphableModel, filled: MorphableModel, bands: int = 9, texture: int = TEXTURE) -> Fitter:
@@ -130,8 +139,31 @@ class Fitter:
         chi = self._landmarks(start, batch, keys[0], progress)
         chi = self._coefficients(chi, batch, keys[1], progress)
         chi = self._ray_traced(chi, batch, keys[2], progress)
+        return self._detailed(chi, batch, self._nothing(), keys[3], progress)
+
+    def go_on(self, batch: Batch, start: FaceParameters, progress: Progress | None = None) -> FaceParameters:
+        """The last stage again, from a face with maps of the atlas' size; what is `frozen` stays as it is.
+
+        start: identity, albedo and maps have leaves [1, ...], what differs from image to image [B, ...].
+        """
+        maps = start.maps
+        assert maps is not None
+        prior, nothing = faces.prior_maps(self.model, self.atlas.texels, jnp.asarray(start.albedo)), self._nothing()
+        everybody = self._everybody(start)
+        increments = Maps(
+            maps.diffuse - prior.diffuse,
+            maps.specular - prior.specular,
+            nothing.normal if maps.normal is None else mesh.raw_relief(jnp.asarray(maps.normal)),
+            nothing.behind if maps.behind is None else maps.behind - everybody,
+        )
+        return self._detailed(start, batch, increments, jax.random.key(0), progress)
+
+    def _detailed(
+        self, chi: FaceParameters, batch: Batch, increments: Maps, key: jax.Array, progress: Progress | None
+    ) -> FaceParameters:
+        chi = dataclasses.replace(chi, maps=None)
         known = chi, batch, self._sight(_each(chi, batch), batch)
-        increments, light = self._maps((self._nothing(), chi.light), known, keys[3], progress)
+        increments, light = self._maps((increments, chi.light), known, key, progress)
         return _each(self._with(chi, increments, light), batch)
 
     def _nothing(self) -> Maps:
@@ -172,6 +204,8 @@ class Fitter:
 
     @functools.cached_property
     def _maps(self) -> Descent:
+        on_chart = jnp.asarray(self.atlas.texels.coverage)
+
         def energy(unknowns: tuple[Maps, jax.Array], known, _: jax.Array) -> jax.Array:
             chi, batch, sight = known
             chi = _each(self._with(chi, *unknowns), batch)
@@ -185,15 +219,22 @@ class Fitter:
                 **energies.albedo_terms(own, prior, self.atlas.texels, self.atlas.mirror),
                 **energies.relief_terms(own.normal, self.atlas.texels, self.atlas.mirror),
                 **{name: term for name, term in energies.priors(chi).items() if name in ('light', 'exposure')},
+                'specular': terms.masked_mean(jnp.abs(own.specular - prior.specular)[..., 0], on_chart, axis=(-2, -1)),
                 'behind': jnp.mean(jnp.sum(jnp.square(jnp.asarray(unknowns[0].behind)), -1), -1),
             }
             return self._weighed(costs)
 
-        return Descent(energy, MAP_RATES, self.steps[3])
+        still = lambda name, rate: 0.0 if name in self.frozen else rate
+        increments, light = MAP_RATES
+        rates = Maps(**{name: still(name, getattr(increments, name)) for name in MAPS}), still('light', light)
+        return Descent(energy, rates, self.steps[3])
 
     def _sight(self, chi: FaceParameters, batch: Batch) -> Sight:
-        face, fragments, arriving = self._seen(chi, batch)
-        counted = np.asarray((fragments.triangle >= 0) & (batch.mask > 0)).reshape(len(batch.image), -1)
+        face, fragments, arriving, drawn, forehead = self._seen(chi, batch)
+        shown = np.asarray((fragments.triangle >= 0) & (batch.mask > 0))
+        pictures = (np.asarray(x) for x in (drawn, batch.image, shown, forehead))
+        counted = shown & ~np.stack([outsiders.find(*picture) for picture in zip(*pictures)])
+        counted = counted.reshape(len(batch.image), -1)
         # as many rows as hold the fullest image: few shapes to compile for
         room = ROW * ROWS * max(1, -(-int(counted.sum(-1).max()) // (ROW * ROWS)))
         places = np.argsort(~counted, axis=-1, kind='stable')[:, :room]
@@ -212,18 +253,28 @@ class Fitter:
 
     @functools.cached_property
     def _seen(self):
-        def seen(chi: FaceParameters, batch: Batch) -> tuple[faces.Surface, Fragments, jax.Array]:
+        model = self.portrait.model
+        brows = linear.landmarks(self.model, jnp.asarray(self.model.mean))[17:27, 1]
+        above = jnp.asarray(model.mean)[:, 1] > brows.mean()
+
+        def seen(chi: FaceParameters, batch: Batch) -> tuple[faces.Surface, Fragments, jax.Array, jax.Array, jax.Array]:
             size = batch.image.shape[1:3]
             face, drawn = portraits.draw(self.portrait, chi, batch.camera, size)
-            return face, faces.fragments(self.portrait.model, face, size), drawn.arriving
+            fragments = faces.fragments(model, face, size)
+            forehead = above[jnp.asarray(model.topology.triangles)].all(-1)[fragments.triangle]
+            return face, fragments, drawn.arriving, colour.linear_to_srgb(drawn.radiance), forehead
 
         return jax.jit(seen)
+
+    def _everybody(self, chi: FaceParameters) -> jax.Array:
+        """The albedo of eyes and teeth as the morphable model has it, [1, W, 3]."""
+        return linear.albedo(self.portrait.model, jnp.asarray(chi.albedo))[0][:, len(self.model.mean) :]
 
     def _with(self, chi: FaceParameters, increments: Maps, light: jax.Array) -> FaceParameters:
         """chi with maps, leaves [1, ...]: the morphable model's albedo and the increments, and the relief."""
         prior = faces.prior_maps(self.model, self.atlas.texels, chi.albedo)
         assert increments.normal is not None and increments.behind is not None
-        everybody = linear.albedo(self.portrait.model, chi.albedo)[0][:, len(self.model.mean) :]
+        everybody = self._everybody(chi)
         maps = Maps(
             prior.diffuse + increments.diffuse,
             prior.specular + increments.specular,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -41,8 +41,21 @@ class Face(NamedTuple):
 
     def cut(self, size: int) -> Batch:
         """The square at so many pixels, as a batch of one."""
-        made = crop.crop(self.sample, self.box, size, FOCAL, FOREHEAD)
-        return pipeline.stack([pipeline.Cut(0, self.box, self.sample.image.shape[:2], made)], 1)
+        return cut([self], size)
+
+    @classmethod
+    def again(cls, photo: Sample, found: Reconstruction) -> Face:
+        """The face that was found in a photograph, where it was found and with the camera of then."""
+        camera = found.camera
+        sample = photo.replace(landmarks=found.landmarks2d, focal=float(camera.focal), principal=camera.principal)
+        return cls(sample, found.box)
+
+
+def cut(faces: Sequence[Face], size: int) -> Batch:
+    """The squares of faces, of so many pixels, as a batch."""
+    made = [crop.crop(face.sample, face.box, size, FOCAL, FOREHEAD) for face in faces]
+    cuts = [pipeline.Cut(k, face.box, face.sample.image.shape[:2], made[k]) for k, face in enumerate(faces)]
+    return pipeline.stack(cuts, len(cuts))
 
 
 def find(photo: Sample, given: faces.Given, settings: faces.Settings, focal: float = FOCAL) -> list[Face]:
@@ -82,46 +95,73 @@ class Reconstructor:
     network: Predictor | None = None
     fitter: Fitter | None = None
 
-    def __call__(self, face: Face, progress: Callable[[], None] | None = None) -> Reconstruction:
-        """Reconstructs a face.
+    def __call__(self, faces: Sequence[Face], progress: Callable[[], None] | None = None) -> list[Reconstruction]:
+        """Reconstructs one person from a photograph or several: identity, albedo and maps are the same in all.
 
         Raises:
-          Unreadable: its landmarks are unknown and there is no network.
+          Unreadable: landmarks are unknown and there is no network.
         """
-        if self.network is not None:
-            batch = face.cut(self.network.size)
-            chi = self.network.infer(batch.image, batch.camera)
-            found = self._placed(face, chi, batch)
-            if self.fitter is None:
-                return found
-            if not np.isfinite(face.sample.landmarks).all():
-                face = face._replace(sample=face.sample.replace(landmarks=found.landmarks2d))
-            batch = face.cut(SIZE)
-            more = max(0, self.fitter.bands**2 - chi.light.shape[-2])
-            chi = dataclasses.replace(chi, light=jnp.pad(chi.light, ((0, 0), (0, more), (0, 0))))
-        else:
+        if self.network is None:
             assert self.fitter is not None
-            batch = face.cut(SIZE)
+            batch = cut(faces, SIZE)
             if not batch.landmark_weight.all():
                 raise Unreadable('its landmarks are not known, from which a fit starts without a network')
-            chi = self.fitter.upright(batch)
-        return self._placed(face, self.fitter(batch, chi, progress), batch)
+            return self._placed(faces, self.fitter(batch, self.fitter.upright(batch), progress), batch)
 
-    def _placed(self, face: Face, chi: FaceParameters, batch: Batch) -> Reconstruction:
-        boxes = np.array([face.box], np.float32)
+        batch = cut(faces, self.network.size)
+        chi = _of_one_person(self.network.infer(batch.image, batch.camera))
+        found = self._placed(faces, chi, batch)
+        if self.fitter is None:
+            return found
+        faces = [
+            face if np.isfinite(face.sample.landmarks).all()
+            else face._replace(sample=face.sample.replace(landmarks=first.landmarks2d))
+            for face, first in zip(faces, found)
+        ]  # fmt: skip
+        batch = cut(faces, SIZE)
+        more = max(0, self.fitter.bands**2 - chi.light.shape[-2])
+        light = jnp.pad(jnp.asarray(chi.light), ((0, 0), (0, more), (0, 0)))
+        chi = dataclasses.replace(chi, light=light, maps=None)
+        return self._placed(faces, self.fitter(batch, chi, progress), batch)
+
+    def go_on(
+        self, face: Face, found: Reconstruction, progress: Callable[[], None] | None = None
+    ) -> Reconstruction:
+        """What was found of a face, and perhaps edited since, fitted on to its photograph; shape and pose stay."""
+        assert self.fitter is not None
+        batch = face.cut(SIZE)
+        chi = jax.tree.map(lambda leaf: np.asarray(leaf)[None], found.parameters)
+        return self._placed([face], self.fitter.go_on(batch, chi, progress), batch)[0]
+
+    def _placed(self, faces: Sequence[Face], chi: FaceParameters, batch: Batch) -> list[Reconstruction]:
+        boxes = np.array([face.box for face in faces], np.float32)
+        chi = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(faces), *leaf.shape[1:])), chi)
         made = chi, *predict.placed(self.model, chi, batch.camera, boxes, batch.image.shape[-2])
-        chi, vertices, landmarks, camera = jax.tree.map(lambda leaf: np.asarray(leaf)[0], made)
-        height, width = face.sample.image.shape[:2]
-        return Reconstruction(chi, vertices, landmarks, camera, face.box, (height, width))
+        made = jax.tree.map(np.asarray, made)
+        placed = []
+        for k, face in enumerate(faces):
+            chi_k, vertices, landmarks, camera = jax.tree.map(lambda leaf, k=k: leaf[k], made)
+            height, width = face.sample.image.shape[:2]
+            placed.append(Reconstruction(chi_k, vertices, landmarks, camera, face.box, (height, width)))
+        return placed
 
 
-def reconstructor(network: Predictor | None, refine: bool) -> Reconstructor:
-    """By a network, by a fit, or by both. Without a network the model is the embedded one."""
+def _of_one_person(chi: FaceParameters) -> FaceParameters:
+    """Means over the images, leaves [1, ...], of what a person keeps."""
+    mean = lambda leaves: jax.tree.map(lambda leaf: jnp.mean(leaf, 0, keepdims=True), leaves)
+    return dataclasses.replace(chi, identity=mean(chi.identity), albedo=mean(chi.albedo), maps=mean(chi.maps))
+
+
+def reconstructor(network: Predictor | None, refine: bool, frozen: tuple[str, ...] = ()) -> Reconstructor:
+    """By a network, by a fit, or by both. Without a network the model is the embedded one.
+
+    frozen: what a fit that goes on leaves as it is, see `Fitter`.
+    """
     if network is None:
         model, filled = morphable.load(), morphable.load_portrait()
     else:
         model, filled = network.model, network.portrait.model
     if refine or network is None:
-        fitter = Fitter.of(model, filled, BANDS)
+        fitter = dataclasses.replace(Fitter.of(model, filled, BANDS), frozen=frozen)
         return Reconstructor(model, fitter.portrait, fitter.atlas, network, fitter)
     return Reconstructor(model, network.portrait, uv.atlas(model.topology, np.asarray(model.mean), TEXTURE), network)

@@ -93,6 +93,11 @@ def relief(raw: jax.Array) -> jax.Array:
     return bump * jax.lax.rsqrt(jnp.sum(jnp.square(bump), -1, keepdims=True) + 1e-12)
 
 
+def raw_relief(normal: jax.Array) -> jax.Array:
+    """Values [..., 3] of which `relief` makes these unit normals, those without dz; normals look outwards."""
+    return normal / jnp.maximum(normal[..., 2:], 0.1) - jnp.array([0.0, 0.0, 1.0])
+
+
 def _gather_to_vertices(values: jax.Array, triangles: Array, count: int) -> jax.Array:
     """Sums [..., T, C] of triangles into [..., V, C] of their corners."""
     total = jnp.zeros((*values.shape[:-2], count, values.shape[-1]), values.dtype)

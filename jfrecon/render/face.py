@@ -14,7 +14,7 @@ from jfrecon.geometry import mesh, rotations, uv, vectors
 from jfrecon.morphable import model as morphable
 from jfrecon.render import fragments as hits
 from jfrecon.render import raster, vertex
-from jfrecon.types import Array, Camera, FaceParameters, Fragments, Maps, MorphableModel
+from jfrecon.types import Array, Camera, FaceParameters, Fragments, Maps, MorphableModel, Topology
 
 
 @struct.dataclass
@@ -152,6 +152,11 @@ def layers(model: MorphableModel, face: Surface, chi: FaceParameters, seen: Frag
     radiance = vertex.shade(n, v, c, s, chi.light, roughness)
     radiance = radiance.reshape(point.shape) * coverage[..., None]
     return Layers(normal, diffuse, specular, radiance, _everywhere(coverage), coverage)
+
+
+def mapped(topology: Topology) -> jax.Array:
+    """[T] bool: the triangles that have a place in the maps; eyes and teeth of a portrait have u > 1."""
+    return (jnp.asarray(topology.uv)[jnp.asarray(topology.uv_triangles), 0] <= 1).all(-1)
 
 
 def coloured(diffuse: jax.Array, behind: jax.Array | None) -> jax.Array:

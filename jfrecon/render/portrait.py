@@ -69,8 +69,7 @@ def _arriving(portrait: Portrait, face: faces.Surface, light: jax.Array, seen: F
     """
     topology = portrait.model.topology
     triangles = jnp.asarray(topology.triangles)
-    mapped = jnp.asarray(topology.uv)[jnp.asarray(topology.uv_triangles), 0] <= 1
-    skin = jnp.zeros(len(portrait.model.mean), bool).at[triangles].max(mapped)
+    skin = jnp.zeros(len(portrait.model.mean), bool).at[triangles].max(faces.mapped(topology)[:, None])
     directions = jnp.asarray(sphere.fibonacci(DIRECTIONS), jnp.float32)
 
     def one(image):

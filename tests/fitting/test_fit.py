@@ -104,6 +104,7 @@ def test_only_the_pixels_that_count_are_kept(fitter, person, monkeypatch):
     monkeypatch.setattr(fits, 'ROW', 32)
     monkeypatch.setattr(fits, 'ROWS', 1)
     batch, chi, _ = person
+    monkeypatch.setattr(fits.outsiders, 'find', lambda drawn, photo, face, forehead: face & False)
     mask = batch.mask.copy()
     mask[0, : SIZE // 2] = 0
     sight = fitter._sight(chi, dataclasses.replace(batch, mask=mask))
@@ -115,3 +116,19 @@ def test_only_the_pixels_that_count_are_kept(fitter, person, monkeypatch):
         assert kept.sum() == counted.sum()
         np.testing.assert_allclose(np.asarray(sight.wanted[k])[kept], linear_image[k][counted], rtol=1e-6)
     assert isinstance(fitter._nothing(), Maps)
+
+
+def test_an_edited_albedo_stays_as_it_is_where_it_is_frozen(fitter, person):
+    """Half of the light is taken away and the fit goes on: what is not frozen takes it up."""
+    batch, chi, whole = person
+    edited = dataclasses.replace(
+        whole, identity=chi.identity[:1], albedo=chi.albedo[:1], light=np.asarray(chi.light) * 0.5
+    )
+    frozen = dataclasses.replace(fitter, frozen=('diffuse', 'normal'))
+    found = frozen.go_on(batch, edited)
+    for name in frozen.frozen:
+        before = np.asarray(getattr(whole.maps, name))
+        after = np.asarray(getattr(found.maps, name))
+        np.testing.assert_allclose(after, np.broadcast_to(before, after.shape), atol=1e-5)
+    assert np.asarray(found.light)[:, 0].mean() > 1.15 * edited.light[:, 0].mean()  # as far as 60 steps reach
+    np.testing.assert_array_equal(found.rotation, chi.rotation)

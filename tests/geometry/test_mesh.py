@@ -223,3 +223,11 @@ def test_bent_normals_on_a_plane_are_the_bumps_themselves():
     bumps = np.array([[0.6, 0, 0.8], [0, -0.6, 0.8], [0.36, 0.48, 0.8], [0, 0, 2]], np.float32)
     found = mesh.bend(bumps, tangent, bitangent, normals)
     np.testing.assert_allclose(found, [[0.6, 0, 0.8], [0, -0.6, 0.8], [0.36, 0.48, 0.8], [0, 0, 1]], atol=1e-6)
+
+
+def test_relief_goes_back_to_what_it_was_made_of():
+    raw = np.random.default_rng(0).normal(scale=0.5, size=(50, 3)).astype(np.float32)
+    raw[:, 2] *= 0.3
+    normal = mesh.relief(jnp.asarray(raw))
+    np.testing.assert_allclose(mesh.relief(mesh.raw_relief(normal)), normal, atol=1e-6)
+    np.testing.assert_allclose(mesh.raw_relief(jnp.array([0.0, 0.0, 1.0])), 0)

@@ -1,0 +1,280 @@
+"""python -m jfrecon.relight FACE --out=DIR: a reconstructed face in other light, edited, or with parts of another."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from jfrecon import commands
+from jfrecon.data import images
+from jfrecon.data.sample import Unreadable
+from jfrecon.errors import UserError
+from jfrecon.evaluation.predict import Reconstruction
+from jfrecon.export import light as lights
+from jfrecon.export import report
+from jfrecon.geometry import uv, vectors
+from jfrecon.reconstruct import require_exporters
+from jfrecon.render import face as faces
+from jfrecon.render import portrait as portraits
+from jfrecon.render import raytrace
+from jfrecon.render.portrait import Portrait
+from jfrecon.shading import colour, environment, sh
+from jfrecon.types import FaceParameters, Pinhole
+
+PARTS = ('normal', 'diffuse', 'specular', 'light', 'expression')
+OWN = 'own'  # name of the photograph's light
+ROWS = 64  # of the environment map of a light in spherical harmonics
+BANDS = 9  # of a map's light for what is shaded in closed form
+SAMPLES = 16  # directions of light for each pixel of a picture
+STILL, MOVING = 16, 4  # pictures, each through another point of the pixels, that a still and a frame are the mean of
+DARKEST = 0.15  # share of the light that a shadow leaves, at least, where shadows are removed
+FRAMES, SECONDS = 36, 3.0  # of a turn of the light
+BACKGROUND = 0.13  # of a film, sRGB
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Show a reconstructed face under other lights, without its shadows, or with another's skin, light or expression.
+
+    FACE is a folder that jfrecon.reconstruct left; its textures may have been edited since. DIR gets the face again as
+    such a folder, a picture under its own light and under each --light, films in which the light turns once around
+    the face, and the photograph without the shadows that the face throws on itself.
+    """
+    options = _parse(arguments)
+    require_exporters()
+    from jfrecon.export import asset
+
+    face, about = asset.read(options.face)
+    model, portrait = asset.models(face, about, options.model_path)
+    photo = _photograph(options.face)
+    known = {OWN: _map(face.parameters.light)}
+    for path in options.light:
+        name = path.stem if path.stem not in known else f'{path.parent.name}_{path.stem}'
+        known[name] = _map(asset.read(path)[0].parameters.light) if path.is_dir() else lights.read(path)
+    if options.transfer:
+        other, its = asset.read(options.source)
+        if its.get('model') != about.get('model'):
+            raise UserError(f'{options.source} and {options.face} are not faces of the same morphable model')
+        face = transferred(face, other, options.transfer)
+        known[OWN] = _map(face.parameters.light)
+        vertices, points = _shaped(portrait, face, len(model.mean))
+        face = dataclasses.replace(face, vertices=vertices, landmarks2d=points)
+
+    maps = face.parameters.maps
+    assert maps is not None
+    atlas = uv.atlas(model.topology, np.asarray(model.mean), len(maps.diffuse))
+    facts: dict[str, Any] = {key: about[key] for key in ('photograph', 'person') if key in about}
+    asset.write(options.out / 'face', model, portrait, face, atlas, photo, facts)
+
+    camera = asset.square(face, options.size)
+    studio = Studio(portrait, face.parameters, camera, options.size)
+    row, names = [Image.fromarray(photo).resize((options.size, options.size), Image.Resampling.LANCZOS)], ['photograph']
+    shadowless = unshadowed(portrait, face.parameters, asset.square(face, len(photo)), photo)
+    Image.fromarray(shadowless).save(options.out / 'unshadowed.png')
+    row.append(Image.fromarray(shadowless).resize((options.size, options.size), Image.Resampling.LANCZOS))
+    names.append('without shadows')
+    for name, radiance in tqdm(known.items(), desc='lights', unit='light', disable=None):
+        picture = studio.still(radiance)
+        Image.fromarray(picture).save(options.out / f'{name}.png')
+        row.append(Image.fromarray(_on_dark(picture)))
+        names.append(name)
+        if options.frames:
+            film(options.out / name, studio.turn(radiance, options.frames, name))
+    pictures = np.concatenate([np.asarray(picture) for picture in row], 1)
+    report.page(options.out / 'report.html', options.face.resolve().name, [], [report.figure(pictures[None], names)])
+    print(f'{len(known)} lights: {options.out}')
+
+
+@dataclasses.dataclass(frozen=True)
+class Studio:
+    """A face in front of a camera, to be lit.
+
+    Attributes:
+      portrait: how pictures are made.
+      chi: the face, unbatched, with maps.
+      camera: unbatched; ``size``: pixels of the side of its pictures.
+    """
+
+    portrait: Portrait
+    chi: FaceParameters
+    camera: Pinhole
+    size: int
+
+    def still(self, radiance: np.ndarray) -> np.ndarray:
+        """uint8 [S, S, 4], sRGB, transparent where no face is, under an environment map [H, W, 3]."""
+        return _encoded(self._mean(radiance, STILL))
+
+    def turn(self, radiance: np.ndarray, frames: int, name: str) -> Iterator[np.ndarray]:
+        """The face while the light turns once around it, frame by frame; uint8 [S, S, 3] on a dark ground."""
+        for number in tqdm(range(frames), desc=f'{name} turning', unit='frame', leave=False, disable=None):
+            turned = np.roll(radiance, round(number / frames * radiance.shape[1]), axis=1)
+            yield _on_dark(_encoded(self._mean(turned, MOVING)))
+
+    def _mean(self, radiance: np.ndarray, count: int) -> np.ndarray:
+        """[S, S, 4] linear, premultiplied by the share of the pixel that the face covers, which comes last."""
+        chi, light = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (self.chi, radiance))
+        places = (np.arange(count)[:, None] * np.array([0.7549, 0.5698]) % 1).astype(np.float32)  # R2, Roberts 2018
+        total = np.zeros((self.size, self.size, 4), np.float32)
+        for number, place in enumerate(places):
+            camera = self.camera.replace(principal=jnp.asarray(self.camera.principal) + 0.5 - place)
+            camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], camera)
+            total += np.asarray(_shot(self.portrait, chi, camera, light, jax.random.key(number), self.size))
+        return total / count
+
+
+@functools.partial(jax.jit, static_argnames='size')
+def _shot(
+    portrait: Portrait, chi: FaceParameters, camera: Pinhole, radiance: jax.Array, key: jax.Array, size: int
+) -> jax.Array:
+    """Skin by the ray tracer; eyes and teeth, which have no place in the maps, in closed form."""
+    shape, maps, model = (size, size), chi.maps, portrait.model
+    assert maps is not None and portrait.leaves is not None
+    face = faces.surface(model, chi, camera)
+    seen = faces.fragments(model, face, shape)
+    drawn = faces.layers(
+        model, face, dataclasses.replace(chi, light=sh.project(radiance, BANDS)), seen, portrait.roughness
+    )
+    skin = raytrace.render(
+        face.vertices, model.topology, portrait.leaves, maps.diffuse, maps.specular, radiance, camera, shape, key,
+        samples=SAMPLES, roughness=portrait.roughness, normal_map=maps.normal,
+    )  # fmt: skip
+    mapped = faces.mapped(model.topology)[seen.triangle]
+    image = jnp.where(mapped[..., None], skin.image, drawn.radiance)
+    return jnp.concatenate([image, skin.coverage[..., None]], -1)[0]
+
+
+def unshadowed(portrait: Portrait, chi: FaceParameters, camera: Pinhole, photo: np.ndarray) -> np.ndarray:
+    """A photograph [S, S, 3] divided by the share of the light that its face keeps from itself; uint8, sRGB."""
+    chi, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (chi, camera))
+    drawn = portraits.draw(portrait, chi, camera, photo.shape[:2])[1]
+    arriving = jnp.where(drawn.coverage[..., None] > 0, jnp.maximum(drawn.arriving, DARKEST), 1)[0]
+    lit = colour.srgb_to_linear(jnp.asarray(photo) / 255) / arriving
+    return np.asarray(jnp.round(255 * jnp.clip(colour.linear_to_srgb(lit), 0, 1)).astype(jnp.uint8))
+
+
+def transferred(face: Reconstruction, other: Reconstruction, parts: list[str]) -> Reconstruction:
+    """The face with parts (`PARTS`) of another of the same morphable model; its vertices are as they were."""
+    mine, its = face.parameters.maps, other.parameters.maps
+    assert mine is not None and its is not None
+    size = len(mine.diffuse)
+
+    def fitting(values):
+        return np.asarray(jax.image.resize(jnp.asarray(values), (size, size, values.shape[-1]), 'linear'))
+
+    given = {name: fitting(getattr(its, name)) for name in ('diffuse', 'specular', 'normal') if name in parts}
+    if 'normal' in given:
+        given['normal'] = np.asarray(vectors.normalise(jnp.asarray(given['normal'])))
+    chi = dataclasses.replace(face.parameters, maps=dataclasses.replace(mine, **given))
+    if 'light' in parts:
+        chi = dataclasses.replace(chi, light=other.parameters.light)
+    if 'expression' in parts:
+        chi = dataclasses.replace(chi, expression=other.parameters.expression)
+    return dataclasses.replace(face, parameters=chi)
+
+
+def film(path: Path, frames: Iterator[np.ndarray]) -> None:
+    """Write PATH.gif and, where PyAV is installed, PATH.mp4 of pictures uint8 [H, W, 3] with even sides."""
+    pictures = list(frames)
+    each = SECONDS / len(pictures)
+    still = [Image.fromarray(picture).quantize(128) for picture in pictures]
+    still[0].save(path.with_suffix('.gif'), save_all=True, append_images=still[1:], duration=1000 * each, loop=0)
+    try:
+        import av
+    except ImportError:
+        return
+    unfinished = path.with_suffix('.unfinished.mp4')
+    try:
+        with av.open(str(unfinished), 'w') as container:
+            stream = container.add_stream('libx264', Fraction(len(pictures), round(SECONDS)))
+            stream.height, stream.width = pictures[0].shape[:2]
+            stream.pix_fmt = 'yuv420p'  # what every player plays
+            stream.options = {'crf': '16'}
+            for picture in pictures:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, 'rgb24')))
+            container.mux(stream.encode())
+        unfinished.replace(path.with_suffix('.mp4'))
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _shaped(portrait: Portrait, face: Reconstruction, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [count, 3] and landmarks [68, 2] of a face whose parameters have changed."""
+    chi, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (face.parameters, face.camera))
+    surface = faces.surface(portrait.model, chi, camera)
+    vertices, pixels = np.asarray(surface.vertices[0]), np.asarray(surface.pixels[0])
+    return vertices[:count], pixels[np.asarray(portrait.model.landmark_ids)]
+
+
+def _map(light: np.ndarray) -> np.ndarray:
+    """Coefficients [L², 3] as an environment map; what is negative is black."""
+    return np.maximum(np.asarray(environment.from_sh(jnp.asarray(light), ROWS, 2 * ROWS)), 0)
+
+
+def _photograph(folder: Path) -> np.ndarray:
+    path = folder / 'photograph.png'
+    try:
+        photo = images.read(path)[0]
+    except Unreadable as error:
+        raise UserError(f'{path}: {error}') from error
+    if photo.shape[0] != photo.shape[1]:
+        raise UserError(f'{path} is not square')
+    return photo
+
+
+def _encoded(picture: np.ndarray) -> np.ndarray:
+    """Premultiplied linear [S, S, 4] as straight uint8 sRGB."""
+    cover = np.clip(picture[..., 3:], 0, 1)
+    straight = np.asarray(colour.linear_to_srgb(jnp.asarray(picture[..., :3] / np.maximum(cover, 1e-3))))
+    return np.round(255 * np.concatenate([np.clip(straight, 0, 1) * (cover > 0), cover], -1)).astype(np.uint8)
+
+
+def _on_dark(picture: np.ndarray) -> np.ndarray:
+    """uint8 [S, S, 4] over a dark ground."""
+    cover = picture[..., 3:] / 255
+    return np.round(picture[..., :3] * cover + 255 * BACKGROUND * (1 - cover)).astype(np.uint8)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='python -m jfrecon.relight',
+        description=main.__doc__,
+        epilog='example: python -m jfrecon.relight faces/ME --out=relit --light sunset.hdr faces/YOU',
+    )
+    parser.add_argument('face', type=Path, metavar='FACE', help='a folder that jfrecon.reconstruct left')
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for everything')
+    parser.add_argument(
+        '--light', type=Path, nargs='+', default=[], metavar='LIGHT', help='.exr, .hdr, or a face whose light it is'
+    )
+    parser.add_argument(
+        '--transfer', type=lambda text: text.split(','), default=[], metavar='PARTS',
+        help=f'what the face gets from another, with commas between: {", ".join(PARTS)}',
+    )  # fmt: skip
+    parser.add_argument('--from', dest='source', type=Path, metavar='FACE', help='the other face of --transfer')
+    parser.add_argument('--size', type=int, default=512, help='pixels of the side of a picture')
+    parser.add_argument('--frames', type=int, default=FRAMES, help='of a turn of the light; 0: no films')
+    parser.add_argument('--model-path', type=Path, help='of a morphable model that is not embedded')
+    options = parser.parse_args(arguments)
+    if unknown := set(options.transfer) - set(PARTS):
+        raise UserError(f'--transfer={",".join(sorted(unknown))}: there are {", ".join(PARTS)}')
+    if bool(options.transfer) != (options.source is not None):
+        raise UserError('--transfer=PARTS and --from=FACE go together')
+    if options.size < 16 or options.size % 2 or options.frames < 0:
+        raise UserError('--size is even and at least 16, --frames at least 0')
+    for path in options.light:
+        if not path.exists():
+            raise UserError(f'no such file or folder: {path}')
+    return options
+
+
+if __name__ == '__main__':
+    commands.run(main)

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from jfrecon import morphable, relight
+from jfrecon.data.crop import Box
+from jfrecon.errors import UserError
+from jfrecon.evaluation.predict import Reconstruction
+from jfrecon.export import asset
+from jfrecon.export import light as lights
+from jfrecon.geometry import uv
+from jfrecon.morphable import model as linear
+from jfrecon.render import face as faces
+from jfrecon.render import portrait as portraits
+from jfrecon.render.portrait import Portrait
+from jfrecon.shading import sh
+from jfrecon.types import FaceParameters, Maps, Pinhole
+
+SIZE, TEXTURE = 48, 16
+MODES = (2, 52, 2)
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """Folders of two faces of one morphable model, in photographs of 48 pixels: lit from the left, from the right."""
+    out = tmp_path_factory.mktemp('faces')
+    model, filled = (linear.truncate(load(), *MODES) for load in (morphable.load, morphable.load_portrait))
+    portrait = Portrait(filled, None, 0.4)
+    atlas = uv.atlas(model.topology, np.asarray(model.mean), TEXTURE)
+    draws = np.random.default_rng(0)
+    for name, side in (('left', -1), ('right', 1)):
+        light = np.zeros((16, 3), np.float32)
+        light[0], light[3] = sh.GREY, 1.2 * side
+        expression = np.zeros(52, np.float32)
+        expression[model.expression_names.index('jawOpen')] = 0.5 if side > 0 else 0.0
+        prior = faces.prior_maps(model, atlas.texels, jnp.zeros((1, 2)))
+        maps = Maps(
+            np.asarray(prior.diffuse[0]) * (0.8 if side < 0 else 1.1),
+            np.asarray(prior.specular[0]) + 0.05 * (side > 0),
+            np.zeros((TEXTURE, TEXTURE, 3), np.float32) + np.array([0, 0, 1], np.float32),
+        )
+        chi = FaceParameters(
+            draws.normal(size=2).astype(np.float32), expression, np.zeros(2, np.float32), np.zeros(3, np.float32),
+            np.array([0, 0, -900], np.float32), light, maps,
+        )  # fmt: skip
+        camera = Pinhole(np.float32(4 * SIZE), np.full(2, SIZE / 2, np.float32))
+        one, pinhole = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (chi, camera))
+        surface = faces.surface(model, one, pinhole)
+        image, _ = portraits.photo(portrait, one, pinhole, (SIZE, SIZE))
+        face = Reconstruction(
+            chi, np.asarray(surface.vertices[0]), np.asarray(linear.landmarks(model, surface.pixels)[0]), camera,
+            Box(0.0, 0.0, float(SIZE)), (SIZE, SIZE),
+        )  # fmt: skip
+        photo = np.round(np.asarray(image[0]) * 255).astype(np.uint8)
+        asset.write(out / name, model, portrait, face, atlas, photo, {'photograph': f'{name}.png'})
+    return out
+
+
+@pytest.fixture(scope='module')
+def relit(made):
+    """The left face under its own light, a lamp straight above, and the other's light."""
+    lamp = np.full((32, 64, 3), 0.05, np.float32)
+    lamp[:3] = 20
+    lights.write(made / 'above.exr', lamp)
+    out = made / 'relit'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relight, 'STILL', 4)
+        patch.setattr(relight, 'MOVING', 1)
+        given = [str(made / 'above.exr'), str(made / 'right')]
+        relight.main(
+            [str(made / 'left'), f'--out={out}', '--light', *given, f'--size={SIZE}', '--frames=4']
+        )
+    return out
+
+
+def brightness(picture: Path) -> np.ndarray:
+    """Left, right, upper and lower half of a face on a transparent ground."""
+    values = np.asarray(Image.open(picture).convert('RGBA')).astype(float)
+    grey, cover = values[..., :3].mean(-1), values[..., 3] > 128
+    half = SIZE // 2
+    places = np.s_[:, :half], np.s_[:, half:], np.s_[:half], np.s_[half:]
+    return np.array([grey[place][cover[place]].mean() for place in places])
+
+
+def test_a_face_is_lit_from_where_the_light_is(relit):
+    own, other, above = (brightness(relit / f'{name}.png') for name in ('own', 'right', 'above'))
+    assert own[0] > 1.15 * own[1] and other[1] > 1.15 * other[0]
+    assert above[2] > 1.1 * above[3]
+
+
+def test_its_own_light_gives_the_picture_back(made, relit):
+    """By the ray tracer, where the photograph was drawn in closed form and without shadows."""
+    drawn = np.asarray(Image.open(relit / 'own.png')).astype(float)
+    photo = np.asarray(Image.open(made / 'left' / 'photograph.png')).astype(float)
+    inside = drawn[..., 3] == 255
+    difference = np.abs(drawn[..., :3] - photo)[inside]
+    assert inside.mean() > 0.1 and np.median(difference) < 8, np.median(difference)
+
+
+def test_the_light_turns_once_around_the_face(relit):
+    import av
+
+    film = Image.open(relit / 'own.gif')
+    assert film.n_frames == 4
+    sides = []
+    for number in range(4):
+        film.seek(number)
+        grey = np.asarray(film.convert('L')).astype(float)
+        sides.append(grey[:, : SIZE // 2].mean() - grey[:, SIZE // 2 :].mean())
+    assert sides[0] > 5 and sides[2] < -5, 'half a turn later it comes from the other side'
+    with av.open(str(relit / 'own.mp4')) as container:
+        assert len(list(container.decode(video=0))) == 4
+
+
+def test_shadows_are_removed_and_nothing_else(made):
+    """A photograph that the portrait has drawn with shadows becomes the one that it draws without."""
+    face, about = asset.read(made / 'left')
+    _, portrait = asset.models(face, about, None)
+    chi, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (face.parameters, asset.square(face, SIZE)))
+    pictures = {}
+    for name, kind in (('shadows', portrait), ('none', Portrait(portrait.model, None, portrait.roughness))):
+        image, coverage = portraits.photo(kind, chi, camera, (SIZE, SIZE))
+        pictures[name] = np.round(np.asarray(image[0]) * 255).astype(np.uint8)
+    removed = relight.unshadowed(portrait, face.parameters, asset.square(face, SIZE), pictures['shadows'])
+    skin = np.asarray(coverage[0]) > 0
+    before = np.abs(pictures['shadows'].astype(float) - pictures['none'])[skin].mean()
+    after = np.abs(removed.astype(float) - pictures['none'])[skin].mean()
+    assert before > 1 and after < 0.2 * before, (before, after)
+    np.testing.assert_array_equal(removed[~skin], pictures['shadows'][~skin])
+
+
+def test_parts_of_another_face(made, tmp_path):
+    parts = 'diffuse,specular,light,expression'
+    arguments = [f'--transfer={parts}', f'--from={made / "right"}', '--frames=0', f'--size={SIZE}']
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relight, 'STILL', 1)
+        relight.main([str(made / 'left'), f'--out={tmp_path}', *arguments])
+    mine, other, got = (asset.read(folder)[0] for folder in (made / 'left', made / 'right', tmp_path / 'face'))
+    for name in ('light', 'expression'):
+        np.testing.assert_array_equal(getattr(got.parameters, name), getattr(other.parameters, name))
+    np.testing.assert_allclose(got.parameters.maps.diffuse, other.parameters.maps.diffuse, atol=0.01)
+    np.testing.assert_allclose(got.parameters.maps.normal, mine.parameters.maps.normal, atol=0.01)
+    np.testing.assert_array_equal(got.parameters.identity, mine.parameters.identity)
+    gap = lambda face: face.landmarks2d[66, 1] - face.landmarks2d[62, 1]  # between the lips
+    assert gap(got) > gap(mine) + 1, 'the mouth opens'
+
+
+def test_an_edited_texture_is_what_is_shown(made, tmp_path):
+    folder = Path(shutil.copytree(made / 'left', tmp_path / 'green'))
+    Image.new('RGB', (TEXTURE, TEXTURE), (20, 200, 20)).save(folder / 'diffuse.png')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relight, 'STILL', 1)
+        relight.main([str(folder), f'--out={tmp_path / "out"}', '--frames=0', f'--size={SIZE}'])
+    shown = np.asarray(Image.open(tmp_path / 'out' / 'own.png')).astype(float)
+    red, green, blue = shown[shown[..., 3] == 255][:, :3].mean(0)
+    assert green > 1.5 * max(red, blue)
+
+
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (['--transfer=hair', '--from=x'], 'hair'),
+        (['--transfer=light'], '--from'),
+        (['--light', 'nowhere.hdr'], 'nowhere.hdr'),
+        (['--size=7'], 'even'),
+    ],
+)
+def test_wrong_arguments(arguments, words, made, tmp_path):
+    with pytest.raises(UserError, match=words):
+        relight.main([str(made / 'left'), f'--out={tmp_path}', *arguments])
+
+
+def test_what_is_no_face_is_named(made, tmp_path):
+    with pytest.raises(UserError, match='no reconstructed face'):
+        relight.main([str(tmp_path), f'--out={tmp_path / "out"}'])
+    assert not (tmp_path / 'out').exists()
+    folder = Path(shutil.copytree(made / 'left', tmp_path / 'other'))
+    about = (folder / 'metadata.json').read_text().replace('"makehuman"', '"ict"')
+    (folder / 'metadata.json').write_text(about)
+    with pytest.raises(UserError, match='needs a path'):
+        relight.main([str(folder), f'--out={tmp_path / "out"}'])
