@@ -13,7 +13,7 @@ def test_hair_and_background_are_outsiders_but_moles_and_beards_are_not():
     y, x = np.mgrid[:SIZE, :SIZE]
     radius = np.hypot(x - 48, y - 48)
     face, forehead = radius < 36, y < 30
-    skin = np.zeros((SIZE, SIZE, 3)) + [0.7, 0.5, 0.4]
+    skin = np.full((SIZE, SIZE, 3), [0.7, 0.5, 0.4])
     drawn = skin * face[..., None]
     photo = skin + draws.normal(scale=0.02, size=skin.shape)  # and some noise
     fringe, mole, beard = (y < 24) & face, np.hypot(x - 60, y - 50) < 4, (y > 62) & face
