@@ -126,7 +126,7 @@ class Studio:
         places = (np.arange(count)[:, None] * np.array([0.7549, 0.5698]) % 1).astype(np.float32)  # R2, Roberts 2018
         total = np.zeros((self.size, self.size, 4), np.float32)
         for number, place in enumerate(places):
-            camera = self.camera.replace(principal=jnp.asarray(self.camera.principal) + 0.5 - place)
+            camera = dataclasses.replace(self.camera, principal=jnp.asarray(self.camera.principal) + 0.5 - place)
             camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], camera)
             total += np.asarray(_shot(self.portrait, chi, camera, light, jax.random.key(number), self.size))
         return total / count
