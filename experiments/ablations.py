@@ -124,7 +124,7 @@ class Ablation:
         reference, *others = self.variants
         for variant in others:
             _figure(*(options.out / name / '0' / FACES for name in (reference, variant))).save(
-                options.out / f'{variant}.png'
+                options.out / f'{variant}.jpg', quality=90
             )
         seconds = sum(row['seconds'] for rows in scores.values() for row in rows)
         harness.record(options.out, self.name, results, time.time() - seconds)

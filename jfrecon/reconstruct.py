@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,16 +39,24 @@ class Found(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Reconstruct every face in photographs: for each a folder with meshes, textures, light and a page to look at.
 
-    Without a checkpoint the mean face is fitted to each photograph, which needs landmarks. With one its network
-    predicts the face, and --refine fits from there. --start goes on from a face that was reconstructed before.
+    Where landmarks are known, the mean face is fitted to each photograph; where only a box is, the fit begins with what
+    a small network predicts, which comes with jfrecon. With a checkpoint its network predicts the face, and --refine
+    fits from there. --start goes on from a face that was reconstructed before.
     """
     options = _parse(arguments)
     require_exporters()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if not os.access(options.out, os.W_OK):
+        raise UserError(f'{options.out} cannot be written to')
     if options.start is not None:
         return _go_on(options)
     settings, default_focal = _settings(options), photograph.FOCAL
     known = None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
-    network = None if options.checkpoint is None else predict.load(options.checkpoint)[0]
+    network = None
+    if options.checkpoint is not None:
+        network = predict.load(options.checkpoint)[0]
+    elif settings.crop == 'box':
+        network, options.refine = predict.load(photograph.NETWORK)[0], True
     if network is not None:  # which knows crops as it was trained with
         settings, default_focal = dataclasses.replace(settings, scale=network.crop_scale), network.focal
     make = photograph.reconstructor(network, options.refine)
@@ -149,7 +158,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('inputs', type=Path, nargs='+', metavar='INPUT', help='photographs, and folders of them')
     parser.add_argument('--out', type=Path, required=True, help='gets a folder for each face')
-    parser.add_argument('--checkpoint', type=Path, help='working directory of a training')
+    parser.add_argument(
+        '--checkpoint', type=Path, help='of a network: the working directory of a training, or a file of jfrecon.pack'
+    )
     parser.add_argument('--refine', action='store_true', help="fit from the network's prediction")
     parser.add_argument(
         '--same-person',
@@ -177,7 +188,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.focal is not None and not options.focal > 0:
         raise UserError(f'--focal={options.focal} is not a focal length')
     if options.refine and options.checkpoint is None:
-        raise UserError('--refine goes on from a network: give --checkpoint=DIR')
+        raise UserError('without --checkpoint every face is fitted: leave --refine out')
     if unknown := set(options.freeze) - set(FREEZABLE):
         raise UserError(f'--freeze={",".join(sorted(unknown))}: there are {", ".join(FREEZABLE)}')
     if options.start is None and (options.freeze or options.model_path):
@@ -199,11 +210,6 @@ def _box(text: str) -> np.ndarray:
 
 def _settings(options: argparse.Namespace) -> faces.Settings:
     given, installed = options.landmarks is not None, align.installed()
-    if options.checkpoint is None and not (given or installed):
-        raise UserError(
-            'a fit starts from landmarks: give --landmarks=FILE.npz, install face-alignment (pip install '
-            "'jfrecon[landmarks]'), or give --checkpoint=DIR, which needs no more than a box"
-        )
     if given and options.box is not None:
         raise UserError('--landmarks and --box both say where the face is: leave one out')
     return faces.Settings(

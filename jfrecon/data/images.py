@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from jfrecon.data.sample import Unreadable
 
 Image.init()  # registers the formats; `formats=` below does not do it by itself
+# `MAX_PIXELS` refuses what PIL would warn of.
+warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 # Formats that decode by themselves: PIL would run external programs for others (Ghostscript for EPS).
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'PPM')

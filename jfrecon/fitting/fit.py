@@ -44,15 +44,13 @@ ROUGHNESS = 0.4  # of skin, as in `configs/dib21.py`
 ROW, ROWS = 128, 32  # pixels that count come in multiples of so many
 
 # The image counts as in dib21's eq. 2, a mean over pixels. The regularisers of maps are as strong as they may be before
-# skin, rather than eyes and the rim, is what the picture lacks most; looked at on three training portraits. Eq. 3's
-# consistency of chromaticity says nothing of one channel: the specular albedo's distance from its prior has a weight of
-# its own, or one picture under one light paints gloss wherever it is bright. The relief is smooth enough for a low sun.
+# skin, rather than eyes and the rim, is what the picture lacks most; looked at on three training portraits. The
+# relief is so smooth that a low sun does not break up on it.
 WEIGHTS: Mapping[str, float] = {
     'photo': 1.0, 'vertex': 1.0, 'landmarks': 5.0,
     'identity': 5e-4, 'albedo': 1e-4, 'expression': 2e-4, 'box': 1.0, 'light': 1e-5, 'exposure': 0.05,
     'symmetry': 2.0, 'consistency_diffuse': 0.5, 'consistency_specular': 0.5, 'smoothness': 0.1, 'albedo_box': 1.0,
-    'smoothness_normal': 1.0, 'symmetry_normal': 0.0, 'consistency_normal': 0.05,
-    'specular': 0.3, 'behind': 0.01,
+    'smoothness_normal': 1.0, 'symmetry_normal': 0.0, 'consistency_normal': 0.05, 'behind': 0.01,
 }  # fmt: skip
 
 LANDMARK_RATES = FaceParameters(
@@ -204,8 +202,6 @@ class Fitter:
 
     @functools.cached_property
     def _maps(self) -> Descent:
-        on_chart = jnp.asarray(self.atlas.texels.coverage)
-
         def energy(unknowns: tuple[Maps, jax.Array], known, _: jax.Array) -> jax.Array:
             chi, batch, sight = known
             chi = _each(self._with(chi, *unknowns), batch)
@@ -219,7 +215,6 @@ class Fitter:
                 **energies.albedo_terms(own, prior, self.atlas.texels, self.atlas.mirror),
                 **energies.relief_terms(own.normal, self.atlas.texels, self.atlas.mirror),
                 **{name: term for name, term in energies.priors(chi).items() if name in ('light', 'exposure')},
-                'specular': terms.masked_mean(jnp.abs(own.specular - prior.specular)[..., 0], on_chart, axis=(-2, -1)),
                 'behind': jnp.mean(jnp.sum(jnp.square(jnp.asarray(unknowns[0].behind)), -1), -1),
             }
             return self._weighed(costs)

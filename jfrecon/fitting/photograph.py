@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from jfrecon.geometry import uv
 from jfrecon.render.portrait import Portrait
 from jfrecon.types import Batch, FaceParameters, MorphableModel
 
+NETWORK = Path(__file__).with_name('network.safetensors')  # see README.md beside it
 SIZE = 256  # pixels of the side of a crop that is fitted to
 SCALE = 1.8  # of that side over the longer side of the landmarks' box
 FOCAL = 4.5  # sides of the crop, for photographs that do not know theirs

@@ -8,6 +8,7 @@ optimiser, random key, counts of skipped steps).
 from __future__ import annotations
 
 import functools
+import json
 import logging as python_logging
 import shutil
 import textwrap
@@ -15,17 +16,24 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
+from safetensors import safe_open
+from safetensors.numpy import save as save_tensors
 
+from jfrecon import files
 from jfrecon.errors import UserError
 from jfrecon.methods.method import ModelState, Params
+from jfrecon.nets import weights
 from jfrecon.training.state import TrainState
 
 FOLDER = 'checkpoints'
+PACKED = '.safetensors'
 
 
 def manager(workdir: str | Path, every: int, keep: int, keep_every: int = 0) -> ocp.CheckpointManager:
@@ -108,11 +116,13 @@ def load(directory: str | Path) -> tuple[dict[str, Any], int, Params, ModelState
 
     Args:
       directory: a run's working directory (of a run in stages: the last stage that has a checkpoint counts), its
-        ``checkpoints``, or one checkpoint in there.
+        ``checkpoints``, one checkpoint in there, or a file that `pack` made.
 
     Raises:
       UserError: there is no checkpoint, or it cannot be read.
     """
+    if Path(directory).suffix == PACKED:
+        return _unpacked(Path(directory))
     path = _last_stage(Path(directory).absolute())
     single = path.name.isdigit() and (path / 'network').is_dir()
     folder = path.parent if single else path / FOLDER if (path / FOLDER).is_dir() else path
@@ -138,6 +148,33 @@ def load(directory: str | Path) -> tuple[dict[str, Any], int, Params, ModelState
     if steps:
         raise UserError(f'{directory}: damaged, no checkpoint in it can be read')
     raise UserError(f'{directory}: no checkpoint here; train one with python -m jfrecon.main')
+
+
+def pack(directory: str | Path, path: Path) -> None:
+    """What `load` finds in a directory as one .safetensors file, half precision, to be given away.
+
+    Raises:
+      UserError: there is no checkpoint, or the file would have another suffix.
+    """
+    if path.suffix != PACKED:
+        raise UserError(f'{path}: a packed network is called *{PACKED}')
+    config, step, params, model_state = load(directory)
+    flat = flatten_dict({'params': params, 'model_state': model_state}, sep='/')
+    about = {'config': json.dumps(config), 'step': str(step)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(path, save_tensors({name: np.asarray(x, np.float16) for name, x in flat.items()}, about))
+
+
+def _unpacked(path: Path) -> tuple[dict[str, Any], int, Params, ModelState]:
+    tensors = weights.read(path)
+    try:
+        with safe_open(path, 'numpy') as file:
+            about = file.metadata() or {}
+        config, step = json.loads(about['config']), int(about['step'])
+        tree = unflatten_dict({tuple(name.split('/')): jnp.asarray(value) for name, value in tensors.items()})
+        return config, step, tree['params'], tree['model_state']
+    except (KeyError, ValueError) as error:
+        raise UserError(f'{path} is not a network that jfrecon.pack has packed') from error
 
 
 def _last_stage(workdir: Path) -> Path:

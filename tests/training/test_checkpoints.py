@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from jfrecon.errors import UserError
 from jfrecon.training import checkpoints, optimiser, state, step
@@ -158,3 +159,26 @@ def test_load_nothing(tmp_path):
         checkpoints.load(tmp_path)
     with pytest.raises(UserError, match='no such folder'):
         checkpoints.load(tmp_path / 'nowhere')
+
+
+def test_a_packed_network_is_the_run_in_half_precision(written, tmp_path):
+    path = tmp_path / 'packed' / 'network.safetensors'
+    checkpoints.pack(written, path)
+    (config, number, params, model_state), whole = checkpoints.load(path), checkpoints.load(written)
+    assert (config, number) == whole[:2] == (CONFIG, 6)
+    assert jax.tree.structure((params, model_state)) == jax.tree.structure(whole[2:])
+    for packed, leaf in zip(jax.tree.leaves((params, model_state)), jax.tree.leaves(whole[2:])):
+        assert packed.dtype == jnp.float32
+        np.testing.assert_allclose(packed, leaf, rtol=2**-11)  # half of the last of eleven bits
+
+
+def test_what_was_not_packed_is_named(written, tmp_path):
+    with pytest.raises(UserError, match=r'\.safetensors'):
+        checkpoints.pack(written, tmp_path / 'network.pth')
+    other = tmp_path / 'other.safetensors'
+    save_file({'fc.weight': np.zeros(3, np.float32)}, other)
+    torn = tmp_path / 'torn.safetensors'
+    torn.write_bytes(other.read_bytes()[:20])
+    for path in (other, torn, tmp_path / 'missing.safetensors'):
+        with pytest.raises(UserError, match=path.name):
+            checkpoints.load(path)
