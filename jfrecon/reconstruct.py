@@ -1,4 +1,4 @@
-"""python -m jfrecon.reconstruct PHOTOS... --out=DIR: photographs in, relightable faces out."""
+"""python -m jfrecon.reconstruct PHOTOS... --out=DIR: photographs and videos in, relightable faces out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -17,15 +17,17 @@ from tqdm import tqdm
 from jfrecon import commands
 from jfrecon.data import folder, images
 from jfrecon.data.prepare import align, faces
+from jfrecon.data.prepare import clips as videos
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.errors import UserError
 from jfrecon.evaluation import predict
 from jfrecon.evaluation.predict import Reconstruction
-from jfrecon.fitting import photograph
+from jfrecon.fitting import photograph, video
 from jfrecon.fitting.fit import FREEZABLE, Fitter
 from jfrecon.fitting.photograph import Face, Reconstructor
 
-EXPORTERS = ('pygltflib', 'OpenImageIO')
+SUFFIXES = images.SUFFIXES + videos.SUFFIXES
+EXPORTERS = {'pygltflib': 'pygltflib', 'OpenImageIO': 'OpenImageIO', 'av': 'PyAV'}
 
 
 class Found(NamedTuple):
@@ -59,43 +61,66 @@ def main(arguments: list[str] | None = None) -> int:
         network, options.refine = predict.load(photograph.NETWORK)[0], True
     if network is not None:  # which knows crops as it was trained with
         settings, default_focal = dataclasses.replace(settings, scale=network.crop_scale), network.focal
-    make = photograph.reconstructor(network, options.refine)
     paths = _listed(options.inputs)
+    names = _named(paths)
+    clips = [path for path in paths if path.suffix.lower() in videos.SUFFIXES]
+    photos = [path for path in paths if path not in clips]
     failed: list[str] = []
+    done = 0
 
     def seen(path: Path) -> list[Face]:
         image, focal = images.read(path)
         photo = Sample(image, focal=options.focal or focal, name=path.name)
         return photograph.find(photo, _given(path, known, options.box), settings, default_focal)
 
-    done = 0
-    for person in _people(paths, seen, options.same_person, failed):
-        label = person[0].name if len(person) == 1 else f'{len(person)} photographs'
-        try:
-            with tqdm(total=make.fitter.total if make.fitter else 0, desc=label, leave=False, disable=None) as bar:
-                made = make([found.face for found in person], bar.update)
-            for found, result in zip(person, made):
-                _write(options.out, found, make, result, [other.path.name for other in person])
+    if photos:
+        make = photograph.reconstructor(network, options.refine)
+        for person in _people(photos, names, seen, options.same_person, failed):
+            label = person[0].name if len(person) == 1 else f'{len(person)} photographs'
+            try:
+                with _bar(make, label) as bar:
+                    made = make([found.face for found in person], bar.update)
+                for found, result in zip(person, made):
+                    _write(options.out, found, make, result, [other.path.name for other in person])
+                    done += 1
+            except Unreadable as error:
+                failed.append(f'{label}: {error}')
+    if clips:
+        videos.require()
+        if network is None:
+            network, options.refine = predict.load(photograph.NETWORK)[0], True
+        make = photograph.reconstructor(network, options.refine)
+        for path in tqdm(clips, desc='videos', unit='video', disable=None):
+            try:
+                _video(path, names[path], make, options)
                 done += 1
-        except Unreadable as error:
-            failed.append(f'{label}: {error}')
+            except Unreadable as error:
+                failed.append(f'{path}: {error}')
     for line in failed:
         print(f'failed: {line}', file=sys.stderr)
-    print(f'{done} faces of {len(paths)} photographs: {options.out}')
+    what = 'photographs and videos' if clips else 'photographs'
+    print(f'{done} faces of {len(paths)} {what}: {options.out}')
     return 2 if not done else 1 if failed else 0
 
 
 def require_exporters() -> None:
     """Raises `UserError` where faces cannot be written."""
-    if missing := [name for name in EXPORTERS if importlib.util.find_spec(name) is None]:
+    if missing := [name for module, name in EXPORTERS.items() if importlib.util.find_spec(module) is None]:
         raise UserError(f"writing faces needs {' and '.join(missing)}: pip install 'jfrecon[export]'")
 
 
+def _bar(make: Reconstructor, label: str) -> tqdm:
+    return tqdm(total=make.fitter.total if make.fitter else 0, desc=label, leave=False, disable=None)
+
+
 def _people(
-    paths: list[Path], seen: Callable[[Path], list[Face]], same_person: bool, failed: list[str]
+    paths: list[Path],
+    names: dict[Path, str],
+    seen: Callable[[Path], list[Face]],
+    same_person: bool,
+    failed: list[str],
 ) -> Iterator[list[Found]]:
     """Each face by itself, one photograph after another; or one face of each photograph, all together."""
-    names = _named(paths)
     together: list[Found] = []
     for path in tqdm(paths, desc='photographs', unit='photo', disable=None):
         try:
@@ -113,12 +138,27 @@ def _people(
         yield together
 
 
-def _write(out: Path, found: Found, make: Reconstructor, result: Reconstruction, person: list[str]) -> None:
+def _write(
+    out: Path, found: Found, make: Reconstructor, result: Reconstruction, person: list[str], moving: Any = None
+) -> None:
     from jfrecon.export import asset
 
     square = np.round(found.face.cut(asset.PHOTOGRAPH).image[0] * 255).astype(np.uint8)
     facts = {'photograph': found.path.name, **({'person': person} if len(person) > 1 else {})}
-    asset.write(out / found.name, make.model, make.portrait, result, make.atlas, square, facts)
+    asset.write(out / found.name, make.model, make.portrait, result, make.atlas, square, facts, moving)
+
+
+def _video(path: Path, name: str, make: Reconstructor, options: argparse.Namespace) -> None:
+    from jfrecon.export import asset
+
+    rate = videos.rate(path) / options.every
+    box = None if options.box is None else faces.square(options.box[0])
+    with _bar(make, name) as bar:
+        clip = video.reconstruct(
+            lambda: videos.frames(path, options.every), make, rate, box, options.focal or float('nan'), bar.update
+        )
+    moving = asset.Video(clip.motion, clip.numbers, rate, clip.pictures)
+    _write(options.out, Found(name, path, clip.face), make, clip.result, [path.name], moving)
 
 
 def _go_on(options: argparse.Namespace) -> int:
@@ -156,7 +196,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         description=main.__doc__,
         epilog='example: python -m jfrecon.reconstruct ME.jpg --out=faces --landmarks=ME.npz',
     )
-    parser.add_argument('inputs', type=Path, nargs='+', metavar='INPUT', help='photographs, and folders of them')
+    parser.add_argument('inputs', type=Path, nargs='+', metavar='INPUT', help='photographs, videos, folders of them')
     parser.add_argument('--out', type=Path, required=True, help='gets a folder for each face')
     parser.add_argument(
         '--checkpoint', type=Path, help='of a network: the working directory of a training, or a file of jfrecon.pack'
@@ -176,6 +216,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--landmarks_key', default='landmarks', help='name of the landmarks in the npz')
     parser.add_argument('--box', type=_box, metavar='X,Y,W,H', help='the face in every photograph, not detected')
     parser.add_argument('--focal', type=float, help='pixels; default: by EXIF, else 4.5 times the width of the face')
+    parser.add_argument('--every', type=int, default=1, help='every so many frames of a video')
     parser.add_argument('--start', type=Path, metavar='FACE', help='a folder that this command left: fit on from there')
     parser.add_argument(
         '--freeze',
@@ -187,6 +228,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.focal is not None and not options.focal > 0:
         raise UserError(f'--focal={options.focal} is not a focal length')
+    if options.every < 1:
+        raise UserError('--every is at least 1')
     if options.refine and options.checkpoint is None:
         raise UserError('without --checkpoint every face is fitted: leave --refine out')
     if unknown := set(options.freeze) - set(FREEZABLE):
@@ -225,18 +268,18 @@ def _given(path: Path, known: folder.LandmarkFile | None, box: np.ndarray | None
 
 
 def _listed(paths: list[Path]) -> list[Path]:
-    """The photographs among files and folders, those of a folder by name."""
+    """The photographs and videos among files and folders, those of a folder by name."""
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in images.SUFFIXES and p.is_file())
+            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES and p.is_file())
             found |= dict.fromkeys(inside)
         elif path.exists():
             found[path] = None
         else:
             raise UserError(f'no such file or folder: {path}')
     if not found:
-        raise UserError(f'there are no photographs in {", ".join(map(str, paths[:3]))}')
+        raise UserError(f'there are no photographs and no videos in {", ".join(map(str, paths[:3]))}')
     return list(found)
 
 

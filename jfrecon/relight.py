@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import functools
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from jfrecon import commands
+from jfrecon import commands, files
 from jfrecon.data import images
 from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
 from jfrecon.evaluation.predict import Reconstruction
+from jfrecon.export import film, report
 from jfrecon.export import light as lights
-from jfrecon.export import report
 from jfrecon.geometry import uv, vectors
 from jfrecon.reconstruct import require_exporters
 from jfrecon.render import face as faces
@@ -80,16 +79,18 @@ def main(arguments: list[str] | None = None) -> None:
     studio = Studio(portrait, face.parameters, camera, options.size)
     row, names = [Image.fromarray(photo).resize((options.size, options.size), Image.Resampling.LANCZOS)], ['photograph']
     shadowless = unshadowed(portrait, face.parameters, asset.square(face, len(photo)), photo)
-    Image.fromarray(shadowless).save(options.out / 'unshadowed.png')
+    files.write_bytes(options.out / 'unshadowed.png', images.encode(shadowless))
     row.append(Image.fromarray(shadowless).resize((options.size, options.size), Image.Resampling.LANCZOS))
     names.append('without shadows')
     for name, radiance in tqdm(known.items(), desc='lights', unit='light', disable=None):
         picture = studio.still(radiance)
-        Image.fromarray(picture).save(options.out / f'{name}.png')
+        files.write_bytes(options.out / f'{name}.png', images.encode(picture))
         row.append(Image.fromarray(_on_dark(picture)))
         names.append(name)
         if options.frames:
-            film(options.out / name, studio.turn(radiance, options.frames, name))
+            turn = list(studio.turn(radiance, options.frames, name))
+            for suffix, encode in (('.gif', film.gif), ('.mp4', film.mp4)):
+                files.write_bytes(options.out / f'{name}{suffix}', encode(turn, options.frames / SECONDS))
     pictures = np.concatenate([np.asarray(picture) for picture in row], 1)
     report.page(options.out / 'report.html', options.face.resolve().name, [], [report.figure(pictures[None], names)])
     print(f'{len(known)} lights: {options.out}')
@@ -180,31 +181,6 @@ def transferred(face: Reconstruction, other: Reconstruction, parts: list[str]) -
     if 'expression' in parts:
         chi = dataclasses.replace(chi, expression=other.parameters.expression)
     return dataclasses.replace(face, parameters=chi)
-
-
-def film(path: Path, frames: Iterator[np.ndarray]) -> None:
-    """Write PATH.gif and, where PyAV is installed, PATH.mp4 of pictures uint8 [H, W, 3] with even sides."""
-    pictures = list(frames)
-    each = SECONDS / len(pictures)
-    still = [Image.fromarray(picture).quantize(128) for picture in pictures]
-    still[0].save(path.with_suffix('.gif'), save_all=True, append_images=still[1:], duration=1000 * each, loop=0)
-    try:
-        import av
-    except ImportError:
-        return
-    unfinished = path.with_suffix('.unfinished.mp4')
-    try:
-        with av.open(str(unfinished), 'w') as container:
-            stream = container.add_stream('libx264', Fraction(len(pictures), round(SECONDS)))
-            stream.height, stream.width = pictures[0].shape[:2]
-            stream.pix_fmt = 'yuv420p'  # what every player plays
-            stream.options = {'crf': '16'}
-            for picture in pictures:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, 'rgb24')))
-            container.mux(stream.encode())
-        unfinished.replace(path.with_suffix('.mp4'))
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _shaped(portrait: Portrait, face: Reconstruction, count: int) -> tuple[np.ndarray, np.ndarray]:

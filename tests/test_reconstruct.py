@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,12 +13,12 @@ import trimesh
 from PIL import Image
 
 from jfrecon import morphable, reconstruct
+from jfrecon.data.prepare import clips
 from jfrecon.errors import UserError
 from jfrecon.evaluation import baseline, predict
 from jfrecon.evaluation.predict import Predictor
-from jfrecon.export import asset
-from jfrecon.fitting import photograph
-from jfrecon.fitting.fit import Fitter
+from jfrecon.export import asset, film
+from jfrecon.fitting import photograph, video
 from jfrecon.morphable import model as linear
 from jfrecon.render.portrait import Portrait
 from jfrecon.training import checkpoints
@@ -162,19 +163,42 @@ def test_photographs_of_one_person_share_what_a_person_keeps(run, astronaut, tmp
     assert np.abs(first[0].landmarks2d - second[0].landmarks2d).max() > 10, 'each where it is'
 
 
-def test_an_edited_face_is_fitted_on(copied, astronaut, tmp_path, monkeypatch, capsys):
-    """From a face whose cheeks were painted green: the paint stays where it is frozen, the picture comes closer."""
-    monkeypatch.setattr(photograph, 'SIZE', 32)
-    monkeypatch.setattr(Fitter, 'steps', (0, 0, 0, 20))
+def test_a_video_becomes_a_face_that_moves(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(video, 'PICTURE', 32)
+    picture = skimage.data.astronaut()
+    frames = [np.roll(picture, 4 * k, axis=1) for k in range(4)]
+    (tmp_path / 'clip.mp4').write_bytes(film.mp4(frames, 12.5))
+    (tmp_path / 'broken.mp4').write_bytes(b'no video')
+    code, said = run(tmp_path / 'clip.mp4', tmp_path / 'broken.mp4', '--every=2')
+    assert code == 1 and '1 faces of 2 photographs and videos' in said.out
+    assert 'broken.mp4' in said.err and 'not a readable video' in said.err
+    folder = tmp_path / 'out' / 'clip'
+    assert {path.name for path in folder.iterdir()} == FILES | {'frames.npz', 'video.mp4'}
+    with np.load(folder / 'frames.npz') as kept:
+        assert kept['numbers'].tolist() == [0, 2] and kept['rate'] == 6.25
+        assert kept['translation'].shape == (2, 3) and kept['light'].shape == (2, 4, 3)
+    assert len(list(clips.frames(folder / 'video.mp4', 1))) == 2
+
+
+def test_an_edited_face_is_fitted_on(copied, astronaut, tmp_path, monkeypatch):
+    """How it goes on is `test_fit`'s; here, from what, to which photograph and with what frozen."""
     paint = np.full((16, 16, 3), [120, 160, 90], np.uint8)
     Image.fromarray(paint).save(copied / 'diffuse.png')
+    asked = {}
+
+    def go_on(make, face, found, progress):
+        asked.update(frozen=make.fitter.frozen, box=face.box, focal=face.sample.focal, texture=make.atlas.mirror.shape)
+        return dataclasses.replace(found, parameters=found.parameters.replace(light=2 * found.parameters.light))
+
+    monkeypatch.setattr(photograph.Reconstructor, 'go_on', go_on)
     out = tmp_path / 'on'
-    arguments = [str(astronaut), f'--start={copied}', '--freeze=diffuse', f'--out={out}']
+    arguments = [str(astronaut), f'--start={copied}', '--freeze=diffuse,normal', f'--out={out}']
     assert reconstruct.main(arguments) == 0
     before, after = (asset.read(folder)[0] for folder in (copied, out / 'astronaut'))
-    np.testing.assert_allclose(after.parameters.maps.diffuse, before.parameters.maps.diffuse, atol=0.01)
-    np.testing.assert_array_equal(after.parameters.rotation, before.parameters.rotation)
-    assert np.abs(after.parameters.light - before.parameters.light).max() > 0.05
+    assert asked['frozen'] == ('diffuse', 'normal') and asked['box'] == before.box
+    assert asked['focal'] == pytest.approx(700, rel=1e-4) and asked['texture'][:2] == (16, 16)
+    np.testing.assert_array_equal(np.asarray(Image.open(out / 'astronaut' / 'diffuse.png')), paint)
+    np.testing.assert_allclose(after.parameters.light, 2 * before.parameters.light)
     smaller = tmp_path / 'smaller.png'
     Image.open(astronaut).resize((300, 300)).save(smaller)
     with pytest.raises(UserError, match='another size'):

@@ -6,6 +6,7 @@
     parameters.npz    vertices, faces, landmarks, camera, coefficients; layers.npz: pictures as large as the photo
     photograph.png    the square of the photograph that the face is in
     panel.png         it and layers side by side; report.html: the same, and a face that can be relit
+    frames.npz        of a video: pose, expression and light of each frame; video.mp4: it, and the face over it
     metadata.json     what they are of, in which units, and whose morphable model it is
 """
 
@@ -35,7 +36,7 @@ from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
 from jfrecon.evaluation import predict
 from jfrecon.evaluation.predict import Reconstruction
-from jfrecon.export import gltf, light, report, viewer
+from jfrecon.export import film, gltf, light, report, viewer
 from jfrecon.geometry import camera as cameras
 from jfrecon.geometry import uv
 from jfrecon.morphable import model as linear
@@ -49,6 +50,7 @@ PHOTOGRAPH = 512  # pixels of its side
 PANEL = 256  # of a picture in the panel
 ROUGHNESS = 0.4  # of a face that does not say
 COEFFICIENTS = ('identity', 'expression', 'albedo', 'rotation', 'translation', 'light')
+MOVING = ('expression', 'rotation', 'translation', 'light')
 PLACED = ('vertices', 'landmarks2d', 'focal', 'principal', 'size', 'box')
 EXACT = {'focal': (), 'principal': (2,), 'size': (2,), 'box': (3,)}  # shapes of what is read
 # Of the others, beyond the first axis.
@@ -56,6 +58,23 @@ SHAPES: dict[str, tuple[int, ...]] = {
     **{name: () for name in ('identity', 'expression', 'albedo', 'rotation', 'translation')},
     **{'light': (3,), 'vertices': (3,), 'landmarks2d': (2,), 'behind': (3,)},
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """A face in the frames of a video.
+
+    Attributes:
+      motion: its parameters, leaves [F, ...].
+      numbers: [F] of the frames.
+      rate: so many of these frames are a second.
+      pictures: [F, H, W, 3] uint8, to be looked at.
+    """
+
+    motion: FaceParameters
+    numbers: np.ndarray
+    rate: float
+    pictures: np.ndarray
 
 
 def write(
@@ -66,6 +85,7 @@ def write(
     atlas: uv.Atlas,
     photograph: np.ndarray,
     facts: Mapping[str, Any],
+    video: Video | None = None,
 ) -> None:
     """Write a face's folder: whole, or not at all. A face of that name gives way, anything else does not.
 
@@ -76,6 +96,7 @@ def write(
       atlas: of the maps.
       photograph: [S, S, 3] uint8, the face's square of it.
       facts: to stand in metadata.json.
+      video: where the photograph is a frame of one.
 
     Raises:
       UserError: there is something else of that name.
@@ -87,7 +108,7 @@ def write(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     try:
-        _fill(unfinished, model, portrait, face, atlas, photograph, facts)
+        _fill(unfinished, model, portrait, face, atlas, photograph, facts, video)
         if folder.exists():
             shutil.rmtree(folder)
         unfinished.rename(folder)
@@ -95,14 +116,19 @@ def write(
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _fill(folder, model, portrait, face, atlas, photograph, facts) -> None:
+def _fill(folder, model, portrait, face, atlas, photograph, facts, video) -> None:
     chi = face.parameters
     chi = chi.replace(maps=_maps(model, atlas, chi))
     pictures = encoded(chi.maps, atlas)
     for name, content in pictures.items():
         files.write_bytes(folder / f'{name}.png', content)
-    glb = gltf.binary(portrait.model, chi, face.camera, face.size, pictures, roughness=portrait.roughness)
+    moving = {} if video is None else {'motion': video.motion, 'rate': video.rate}
+    glb = gltf.binary(portrait.model, chi, face.camera, face.size, pictures, roughness=portrait.roughness, **moving)
     files.write_bytes(folder / 'face.glb', glb)
+    if video is not None:
+        each = {name: getattr(video.motion, name) for name in MOVING}
+        np.savez_compressed(folder / 'frames.npz', numbers=video.numbers, rate=video.rate, **each)
+        files.write_bytes(folder / 'video.mp4', film.mp4(video.pictures, video.rate))
     _write_obj(folder, model, face.vertices)
 
     radiance = light.picture(chi.light)

@@ -35,6 +35,8 @@ def binary(
     textures: Mapping[str, bytes],
     *,
     roughness: float,
+    motion: FaceParameters | None = None,
+    rate: float = 0.0,
 ) -> bytes:
     """The bytes of a .glb file.
 
@@ -45,6 +47,8 @@ def binary(
       textures: PNG files: ``diffuse`` in sRGB, ``normal`` in tangent space, ``specular``, the weight of the
         specular lobe, in sRGB.
       roughness: of the specular lobe.
+      motion: the face in each frame of a video, leaves [F, ...], of ``rate`` frames a second: an animation of pose and
+        expressions.
     """
     made = _Builder()
     neutral = np.asarray(linear.shape(model, jnp.asarray(face.identity), jnp.zeros_like(face.expression)))
@@ -90,6 +94,16 @@ def binary(
         gltf.Node(name='face', mesh=0, rotation=turn.tolist(), translation=place.tolist()),
         gltf.Node(name='camera', camera=0),
     ]
+    if motion is not None:
+        frames = len(motion.expression)
+        made.animate(
+            np.arange(frames) / rate,
+            {
+                'rotation': Rotation.from_rotvec(np.asarray(motion.rotation, np.float64)).as_quat(),
+                'translation': np.asarray(motion.translation, np.float64) / METRE,
+                'weights': np.asarray(motion.expression).reshape(-1),
+            },
+        )
     made.file.scenes.append(gltf.Scene(nodes=[0, 1]))
     made.file.scene = 0
     made.file.extensionsUsed = [SPECULAR]
@@ -201,6 +215,17 @@ class _Builder:
             targets=targets,
         )
 
+    def animate(self, seconds: np.ndarray, paths: Mapping[str, np.ndarray]) -> None:
+        """The first node's properties at these times [F], linear in between."""
+        times = self._accessor(seconds.astype(np.float32), None, bounded=True)
+        moving = gltf.Animation(name='video')
+        for number, (path, values) in enumerate(paths.items()):
+            output = self._accessor(np.ascontiguousarray(values, np.float32), None)
+            moving.samplers.append(gltf.AnimationSampler(input=times, output=output, interpolation=gltf.ANIM_LINEAR))
+            target = gltf.AnimationChannelTarget(node=0, path=path)
+            moving.channels.append(gltf.AnimationChannel(sampler=number, target=target))
+        self.file.animations.append(moving)
+
     def finish(self) -> bytes:
         self.file.buffers.append(gltf.Buffer(byteLength=len(self._data)))
         self.file.set_binary_blob(bytes(self._data))
@@ -214,7 +239,7 @@ class _Builder:
         self._data += content
         return len(self.file.bufferViews) - 1
 
-    def _accessor(self, values: np.ndarray, target: int, bounded: bool = False) -> int:
+    def _accessor(self, values: np.ndarray, target: int | None, bounded: bool = False) -> int:
         kind = gltf.UNSIGNED_INT if values.dtype == np.uint32 else gltf.FLOAT
         shape = gltf.SCALAR if values.ndim == 1 else f'VEC{values.shape[-1]}'
         made = gltf.Accessor(
@@ -239,6 +264,6 @@ class _Builder:
 
     def _add(self, made: gltf.Accessor, values: np.ndarray | None) -> int:
         if values is not None:
-            made.min, made.max = values.min(0).tolist(), values.max(0).tolist()
+            made.min, made.max = (np.atleast_1d(x).tolist() for x in (values.min(0), values.max(0)))
         self.file.accessors.append(made)
         return len(self.file.accessors) - 1

@@ -108,11 +108,11 @@ class Reconstructor:
             batch = cut(faces, SIZE)
             if not batch.landmark_weight.all():
                 raise Unreadable('its landmarks are not known, from which a fit starts without a network')
-            return self._placed(faces, self.fitter(batch, self.fitter.upright(batch), progress), batch)
+            return self.placed(faces, self.fitter(batch, self.fitter.upright(batch), progress), batch)
 
         batch = cut(faces, self.network.size)
         chi = _of_one_person(self.network.infer(batch.image, batch.camera))
-        found = self._placed(faces, chi, batch)
+        found = self.placed(faces, chi, batch)
         if self.fitter is None:
             return found
         faces = [
@@ -124,7 +124,7 @@ class Reconstructor:
         more = max(0, self.fitter.bands**2 - chi.light.shape[-2])
         light = jnp.pad(jnp.asarray(chi.light), ((0, 0), (0, more), (0, 0)))
         chi = dataclasses.replace(chi, light=light, maps=None)
-        return self._placed(faces, self.fitter(batch, chi, progress), batch)
+        return self.placed(faces, self.fitter(batch, chi, progress), batch)
 
     def go_on(
         self, face: Face, found: Reconstruction, progress: Callable[[], None] | None = None
@@ -133,9 +133,10 @@ class Reconstructor:
         assert self.fitter is not None
         batch = face.cut(SIZE)
         chi = jax.tree.map(lambda leaf: np.asarray(leaf)[None], found.parameters)
-        return self._placed([face], self.fitter.go_on(batch, chi, progress), batch)[0]
+        return self.placed([face], self.fitter.go_on(batch, chi, progress), batch)[0]
 
-    def _placed(self, faces: Sequence[Face], chi: FaceParameters, batch: Batch) -> list[Reconstruction]:
+    def placed(self, faces: Sequence[Face], chi: FaceParameters, batch: Batch) -> list[Reconstruction]:
+        """Faces of parameters, leaves [B, ...] or [1, ...], in their photographs; batch: of their squares."""
         boxes = np.array([face.box for face in faces], np.float32)
         chi = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(faces), *leaf.shape[1:])), chi)
         made = chi, *predict.placed(self.model, chi, batch.camera, boxes, batch.image.shape[-2])

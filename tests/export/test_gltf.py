@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import shutil
@@ -51,7 +52,21 @@ TEXTURES = {'diffuse': png(200), 'specular': png(60), 'normal': png(128)}
 
 @pytest.fixture(scope='module')
 def glb(model, face):
-    return gltf.binary(model, face, Pinhole(900.0, np.array([160.0, 120.0])), (240, 320), TEXTURES, roughness=0.4)
+    camera = Pinhole(900.0, np.array([160.0, 120.0]))
+    return gltf.binary(
+        model, face, camera, (240, 320), TEXTURES, roughness=0.4, motion=moving(face), rate=12.5
+    )
+
+
+def moving(face):
+    """Three frames in which the head nods, comes closer and the first expression goes."""
+    steps = np.arange(3, dtype=np.float32)[:, None]
+    return dataclasses.replace(
+        face,
+        rotation=face.rotation + steps * np.array([0.1, 0, 0], np.float32),
+        translation=face.translation + steps * np.array([0, 0, 50], np.float32),
+        expression=face.expression * (1 - 0.5 * steps * (np.arange(6) == 0)),
+    )
 
 
 def arrays(glb):
@@ -175,3 +190,19 @@ def test_khronos_validator_finds_nothing(glb, tmp_path):
     run = subprocess.run(['node', 'validate.js'], cwd=tmp_path, check=True, capture_output=True, timeout=120)
     issues = json.loads(run.stdout)
     assert (issues['numErrors'], issues['numWarnings']) == (0, 0), issues['messages']
+
+
+def test_a_video_moves_the_face(glb, face):
+    """The properties of the animated node at each time are the pose that our own rotation gives."""
+    file, read = arrays(glb)
+    (animation,) = file.animations
+    samplers = animation.samplers
+    found = {it.target.path: (samplers[it.sampler], it.target.node) for it in animation.channels}
+    assert {node for _, node in found.values()} == {0} and file.nodes[0].mesh == 0
+    values = {path: read(sampler.output) for path, (sampler, _) in found.items()}
+    np.testing.assert_allclose(read(found['weights'][0].input)[:, 0], [0, 0.08, 0.16])
+    motion = moving(face)
+    np.testing.assert_allclose(values['translation'], motion.translation / 1000, atol=1e-6)
+    np.testing.assert_allclose(values['weights'].reshape(3, 6), motion.expression, atol=1e-6)
+    turns = scipy.spatial.transform.Rotation.from_quat(values['rotation']).as_matrix()
+    np.testing.assert_allclose(turns, np.asarray(rotations.matrix(jnp.asarray(motion.rotation))), atol=1e-5)

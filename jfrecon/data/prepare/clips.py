@@ -23,6 +23,18 @@ def require() -> None:
         raise UserError("videos need PyAV: pip install 'jfrecon[prepare]'")
 
 
+def rate(path: Path) -> float:
+    """Frames a second, 25 where the video does not say. Raises ``Unreadable``."""
+    import av
+
+    try:
+        with av.open(str(path), container_options={'format_whitelist': DEMUXERS}) as container:
+            found = container.streams.video[0].average_rate if container.streams.video else None
+    except (av.FFmpegError, ValueError, MemoryError) as error:
+        raise _unreadable(error) from error
+    return float(found) if found else 25.0
+
+
 def frames(path: Path, every: int) -> Iterator[tuple[int, np.ndarray]]:
     """(number, image [H, W, 3] uint8, upright) of each ``every``-th frame from the first on.
 
@@ -44,5 +56,9 @@ def frames(path: Path, every: int) -> Iterator[tuple[int, np.ndarray]]:
                     turns = round(frame.rotation / 90)  # counterclockwise, as a telephone was held
                     yield number, np.ascontiguousarray(np.rot90(frame.to_ndarray(format='rgb24'), turns))
     except (av.FFmpegError, ValueError, MemoryError) as error:
-        text = getattr(error, 'strerror', None) or type(error).__name__
-        raise Unreadable(f'not a readable video ({text})') from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> Unreadable:
+    text = getattr(error, 'strerror', None) or type(error).__name__
+    return Unreadable(f'not a readable video ({text})')

@@ -127,7 +127,7 @@ def find(image: np.ndarray, given: Given, settings: Settings) -> Iterator[tuple[
     """(landmarks [68, 2], box) of each face in an image; landmarks that nobody knows are NaN, no box: they have it."""
     unknown = np.full((68, 2), np.nan)
     if settings.crop == 'box':
-        for box in detect.faces(image) if given.boxes is None else map(_square, given.boxes):
+        for box in detect.faces(image) if given.boxes is None else map(square, given.boxes):
             yield unknown, box_from_detection(box, settings.scale)
         return
     landmarks = given.landmarks
@@ -140,7 +140,7 @@ def find(image: np.ndarray, given: Given, settings: Settings) -> Iterator[tuple[
         yield from ((points, whole_image(image)) for points in known)
 
 
-def _square(box: np.ndarray) -> Box:
+def square(box: np.ndarray) -> Box:
     """The square about the centre of (x, y, w, h) whose side is the longer one."""
     x, y, width, height = (float(value) for value in box)
     side = max(width, height)
