@@ -111,6 +111,7 @@ def _sized(size: str) -> ConfigDict:
 
     config.energy = 'base'  # base: eq. 2, albedo: eq. 3 by the decoders alone, joint: the sum of both
     config.renderer = 'raytrace'  # vertex, raytrace or both: their sum
+    config.domain = 'linear'  # [P] in which the photometric terms compare colours: linear or srgb
     config.samples = 8  # directions of light for each pixel of the ray tracer
     config.roughness = 0.4  # [P] the constant roughness's value is not given
     config.light_bands = 9

@@ -25,6 +25,7 @@ class DataTerm:
       renderer: one of `RENDERERS`.
       samples: directions of light that the ray tracer draws for each pixel.
       roughness: of the specular lobe.
+      domain: in which colours are compared, see `jfrecon.losses.face.vertex_photometric`.
     """
 
     model: MorphableModel
@@ -33,6 +34,7 @@ class DataTerm:
     renderer: str
     samples: int
     roughness: float
+    domain: str = 'linear'
 
     def __call__(
         self, face: faces.Surface, light: jax.Array, batch: Batch, key: jax.Array, maps: Maps | None = None
@@ -50,10 +52,10 @@ class DataTerm:
                 size, key, samples=self.samples, roughness=self.roughness,
                 normal_map=None if maps is None else maps.normal,
             )  # fmt: skip
-            terms['photo'] = energies.pixel_photometric(picture.image, picture.coverage, batch)
+            terms['photo'] = energies.pixel_photometric(picture.image, picture.coverage, batch, self.domain)
         if self.renderer != 'raytrace':
             drawn = face if maps is None else faces.textured(self.model, face, maps, self.places)
             visible = faces.visible(self.model, face, size)
             radiance = faces.colours(drawn, light, self.roughness)
-            terms['vertex'] = energies.vertex_photometric(radiance, face.pixels, visible, batch)
+            terms['vertex'] = energies.vertex_photometric(radiance, face.pixels, visible, batch, self.domain)
         return terms

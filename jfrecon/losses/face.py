@@ -20,25 +20,39 @@ from jfrecon.render import vertex
 from jfrecon.shading import colour, sh
 from jfrecon.types import Array, Batch, FaceParameters, Maps
 
+DOMAINS = ('linear', 'srgb')
 
-def vertex_photometric(colours: jax.Array, pixels: jax.Array, visible: jax.Array, batch: Batch) -> jax.Array:
+
+def vertex_photometric(
+    colours: jax.Array, pixels: jax.Array, visible: jax.Array, batch: Batch, domain: str = 'linear'
+) -> jax.Array:
     """E_ph as dib21's appendix B, eq. 7, and s2f2's eq. 4 have it, averaged over the vertices that are seen on skin.
 
-    colours: [B, V, 3] linear; pixels: [B, V, 2]; visible: [B, V]. The mask is read at the projections without
+    colours: [B, V, 3] linear; pixels: [B, V, 2]; visible: [B, V]; domain: in which colours are compared, of `DOMAINS`:
+    in sRGB, as by eyes, dark skin counts for more than in linear light. The mask is read at the projections without
     gradient, or a face would slide to where fewer of its vertices count. Returns [B].
     """
     mask = sample_image(batch.mask[..., None], jax.lax.stop_gradient(pixels))[..., 0]
-    residual = vertex.photometric(colours, colour.srgb_to_linear(batch.image), pixels, visible)
+    residual = vertex.photometric(*_compared(colours, batch, domain), pixels, visible)
     return terms.masked_mean(residual, mask * visible, axis=-1)
 
 
-def pixel_photometric(rendered: jax.Array, coverage: jax.Array, batch: Batch) -> jax.Array:
+def pixel_photometric(
+    rendered: jax.Array, coverage: jax.Array, batch: Batch, domain: str = 'linear'
+) -> jax.Array:
     """E_ph as the ray tracer has it, dib21 eq. 2 and s2f2 eq. 3, averaged over the pixels where it shows skin; [B].
 
-    rendered: [B, H, W, 3] linear; coverage: [B, H, W]. Mask and coverage have no gradient.
+    rendered: [B, H, W, 3] linear; coverage: [B, H, W]; domain: as above. Mask and coverage have no gradient.
     """
-    residual = terms.photometric(rendered, colour.srgb_to_linear(batch.image))
+    residual = terms.photometric(*_compared(rendered, batch, domain))
     return terms.masked_mean(residual, jax.lax.stop_gradient(batch.mask * coverage), axis=(-2, -1))
+
+
+def _compared(radiance: jax.Array, batch: Batch, domain: str) -> tuple[jax.Array, jax.Array]:
+    """Radiance and the photograph, both in a domain."""
+    if domain == 'linear':
+        return radiance, colour.srgb_to_linear(batch.image)
+    return colour.linear_to_srgb(radiance), jnp.asarray(batch.image)
 
 
 def landmark_distance(projected: jax.Array, batch: Batch) -> jax.Array:

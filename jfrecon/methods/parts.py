@@ -10,6 +10,7 @@ from jfrecon import morphable
 from jfrecon.errors import UserError
 from jfrecon.geometry import uv
 from jfrecon.losses.data_term import RENDERERS, DataTerm
+from jfrecon.losses.face import DOMAINS
 from jfrecon.morphable import model as linear
 from jfrecon.nets.regressor import Regressor
 from jfrecon.render import tree
@@ -64,6 +65,7 @@ def data_term(config: ConfigDict, model: MorphableModel) -> DataTerm:
         renderer=choice(config, 'renderer', RENDERERS),
         samples=config.samples,
         roughness=config.roughness,
+        domain=choice(config, 'domain', DOMAINS) if 'domain' in config else 'linear',  # older ones do not say
     )
 
 

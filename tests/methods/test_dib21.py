@@ -149,6 +149,23 @@ def test_data_term_of_both_renderers_has_the_terms_of_either(method):
     assert (terms(1.5 * chi.light)[1] > 1.5 * traced).all() and (terms(0.5 * chi.light)[1] > 1.5 * traced).all()
 
 
+def test_colours_are_compared_in_the_domain_that_the_config_names(batch):
+    """Radiance 0.2 beside a photograph of 0.5 in sRGB, which is 0.2140 in linear light; 0.2 is 0.4845 in sRGB."""
+    grey = batch.replace(image=np.full_like(batch.image, 0.5), mask=np.ones_like(batch.mask))
+    image, ones = jnp.full(batch.image.shape, 0.2), jnp.ones(batch.mask.shape)
+    colours, pixels = jnp.full((FACES, 5, 3), 0.2), jnp.full((FACES, 5, 2), SIZE / 2.0)
+    for domain, expected in (('linear', 0.0140), ('srgb', 0.0155)):
+        by_pixel = energies.pixel_photometric(image, ones, grey, domain)
+        by_vertex = energies.vertex_photometric(colours, pixels, jnp.ones((FACES, 5)), grey, domain)
+        np.testing.assert_allclose(by_pixel, 3 * expected, atol=3e-4)
+        np.testing.assert_allclose(by_vertex, 3 * expected, atol=3e-4)
+    config = configs.get_config('quicktest+base')
+    assert methods.build(config).data.domain == 'linear'
+    config.domain = 'lab'
+    with pytest.raises(UserError, match='linear, srgb'):
+        methods.build(config)
+
+
 def test_mask_pulls_no_vertex(batch):
     ramp = np.broadcast_to(np.linspace(0, 1, SIZE, dtype=np.float32), batch.mask.shape)
     # residuals that differ from vertex to vertex, or their weighted mean would not feel the weights
