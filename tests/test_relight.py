@@ -27,6 +27,15 @@ SIZE, TEXTURE = 48, 16
 MODES = (2, 52, 2)
 
 
+@pytest.fixture(scope='module', autouse=True)
+def cheap():
+    """Shadows of 64 directions and small panels: without optimisations rays are slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(portraits, 'DIRECTIONS', 64)
+        patch.setattr(asset, 'PANEL', SIZE)
+        yield
+
+
 @pytest.fixture(scope='module')
 def made(tmp_path_factory):
     """Folders of two faces of one morphable model, in photographs of 48 pixels: lit from the left, from the right."""

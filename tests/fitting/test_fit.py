@@ -22,6 +22,12 @@ SIZE, TEXTURE, IMAGES = 32, 16, 2
 
 @pytest.fixture(scope='module')
 def fitter():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(portraits, 'DIRECTIONS', 64)  # without optimisations rays are slow
+        yield made()
+
+
+def made():
     pair = (linear.truncate(load(), 3, 8, 2) for load in (morphable.load, morphable.load_portrait))
     # blotches are anything but symmetric and smooth
     weights = {**fits.WEIGHTS, 'symmetry': 0.1, 'smoothness': 0.01, 'consistency_diffuse': 0.01}
