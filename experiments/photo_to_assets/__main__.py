@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def people(folder: Path) -> list[Sample]:
     """The first portrait of `PEOPLE` people, evenly spread over all."""
-    source = Folder(folder, folder / 'landmarks.npz', KEY)
+    source = Folder(folder / 'images', folder / 'landmarks.npz', KEY)
     first = {group: index for index, group in reversed(list(enumerate(source.groups)))}
     subjects = sorted(first)
     return [source[first[subjects[k * len(subjects) // PEOPLE]]] for k in range(PEOPLE)]
