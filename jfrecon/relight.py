@@ -124,7 +124,7 @@ class Studio:
     def _mean(self, radiance: np.ndarray, count: int) -> np.ndarray:
         """[S, S, 4] linear, premultiplied by the share of the pixel that the face covers, which comes last."""
         chi, light = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (self.chi, radiance))
-        places = (np.arange(count)[:, None] * np.array([0.7549, 0.5698]) % 1).astype(np.float32)  # R2, Roberts 2018
+        places = (np.arange(count)[:, None] * np.array(raytrace.R2) % 1).astype(np.float32)
         total = np.zeros((self.size, self.size, 4), np.float32)
         for number, place in enumerate(places):
             camera = dataclasses.replace(self.camera, principal=jnp.asarray(self.camera.principal) + 0.5 - place)

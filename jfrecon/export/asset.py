@@ -37,6 +37,7 @@ from jfrecon.errors import UserError
 from jfrecon.evaluation import predict
 from jfrecon.evaluation.predict import Reconstruction
 from jfrecon.export import film, gltf, light, report, viewer
+from jfrecon.fitting.video import MOVING
 from jfrecon.geometry import camera as cameras
 from jfrecon.geometry import uv
 from jfrecon.morphable import model as linear
@@ -50,7 +51,6 @@ PHOTOGRAPH = 512  # pixels of its side
 PANEL = 256  # of a picture in the panel
 ROUGHNESS = 0.4  # of a face that does not say
 COEFFICIENTS = ('identity', 'expression', 'albedo', 'rotation', 'translation', 'light')
-MOVING = ('expression', 'rotation', 'translation', 'light')
 PLACED = ('vertices', 'landmarks2d', 'focal', 'principal', 'size', 'box')
 EXACT = {'focal': (), 'principal': (2,), 'size': (2,), 'box': (3,)}  # shapes of what is read
 # Of the others, beyond the first axis.

@@ -45,7 +45,7 @@ ROW, ROWS = 128, 32  # pixels that count come in multiples of so many
 
 # The image counts as in dib21's eq. 2, a mean over pixels. The regularisers of maps are as strong as they may be before
 # skin, rather than eyes and the rim, is what the picture lacks most; looked at on three training portraits. The
-# relief is so smooth that a low sun does not break up on it.
+# relief is so smooth that a low sun does not break up on it; looked at on scikit-image's astronaut.
 WEIGHTS: Mapping[str, float] = {
     'photo': 1.0, 'vertex': 1.0, 'landmarks': 5.0,
     'identity': 5e-4, 'albedo': 1e-4, 'expression': 2e-4, 'box': 1.0, 'light': 1e-5, 'exposure': 0.05,

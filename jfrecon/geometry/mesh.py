@@ -94,8 +94,8 @@ def relief(raw: jax.Array) -> jax.Array:
 
 
 def raw_relief(normal: jax.Array) -> jax.Array:
-    """Values [..., 3] of which `relief` makes these unit normals, those without dz; normals look outwards."""
-    return normal / jnp.maximum(normal[..., 2:], 0.1) - jnp.array([0.0, 0.0, 1.0])
+    """Values [..., 3] of which `relief` makes these unit normals, in tangent space."""
+    return normal - jnp.array([0.0, 0.0, 1.0])
 
 
 def _gather_to_vertices(values: jax.Array, triangles: Array, count: int) -> jax.Array:

@@ -37,7 +37,7 @@ GRAZING = 0.1  # cosine between the view and the face of a triangle
 HORIZON = 1e-3  # cosine between a shadow ray and the triangle that it leaves
 LIFT = 1e-4  # shadow rays start so far above the surface, in sizes of the mesh
 FLOOR = 0.01  # share of the mean radiance with which even black directions are drawn
-_R2 = (0.7548776662466927, 0.5698402909980532)  # 1/g and 1/g² of the plastic number g (Roberts 2018)
+R2 = (0.7548776662466927, 0.5698402909980532)  # 1/g and 1/g² of the plastic number g (Roberts 2018)
 
 
 @struct.dataclass
@@ -156,7 +156,7 @@ def final(
     each = min(max(samples // VIEWS, 1), MOST)
     passes = -(-samples // each)
     start, key = jax.random.split(key)
-    places = jax.random.uniform(start, (2,)) + jnp.arange(passes)[:, None] * jnp.asarray(_R2)
+    places = jax.random.uniform(start, (2,)) + jnp.arange(passes)[:, None] * jnp.asarray(R2)
 
     def add(total, drawn):
         place, key = drawn
