@@ -68,9 +68,10 @@ def get_config(variant: str = 'paper') -> ConfigDict:
 
 
 def taken_apart(variant: str, file: str, known: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Size and changes of a variant of a config file that knows these changes."""
-    size, *changes = variant.split('+')
-    if size not in SIZES or not set(changes) <= known.keys():
+    """Size and changes of a variant of a config file that knows these changes; without a size it is the paper's."""
+    named = variant.split('+')
+    size, changes = (named[0], named[1:]) if named[0] in SIZES else ('paper', named)
+    if not set(changes) <= known.keys():
         raise ValueError(
             f'{file} has the variants {", ".join(SIZES)}, each with any of +{", +".join(known)}; not {variant!r}'
         )

@@ -1,8 +1,9 @@
-"""Variants of a method, trained alike and scored against ground truth that another renderer made.
+"""Variants of a method, trained alike and scored against ground truth.
 
-All are trained on the same synthetic faces, in several seeds, and scored on faces of `experiments.synthetic_benchmark`
-(MakeHuman, rendered by Mitsuba 3), which no variant has seen and nothing is chosen on. Seed by seed, all start from the
-same parameters and see the same faces in the same order, so differences from the reference are taken within a seed.
+All are trained on the same synthetic faces, in several seeds, and scored on faces which no variant has seen and nothing
+is chosen on: by default those of `experiments.synthetic_benchmark` (MakeHuman, rendered by Mitsuba 3). Seed by seed,
+all start from the same parameters and see the same faces in the same order, so differences from the reference are taken
+within a seed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -26,6 +27,7 @@ from experiments.synthetic_benchmark import files, people
 from experiments.synthetic_benchmark.score import panel, score
 from jfrecon.data import build, pipeline
 from jfrecon.evaluation import predict
+from jfrecon.evaluation.predict import Predictor
 from jfrecon.export import report
 from jfrecon.files import write_json, write_text
 from jfrecon.training import loop, stages
@@ -56,6 +58,44 @@ class Size:
 SIZES = {'quick': Size(1, 500, 10, 32), 'cpu': Size(3, 3_000, 40, 32), 'paper': Size(3, 100_000, 200, 256)}
 
 
+class Judge(Protocol):
+    """What scores a trained network."""
+
+    def prepare(self, out: Path, count: int) -> None:
+        """Makes ``count`` faces in the experiment's folder, unless they are there."""
+        ...
+
+    def __call__(
+        self, predictor: Predictor, config: ConfigDict, out: Path, count: int
+    ) -> tuple[list[dict[str, float]], list[np.ndarray]]:
+        """Metrics of each face, and a row of pictures, uint8 [H, W, 3], of each of the first `SHOWN`."""
+        ...
+
+
+class Benchmark:
+    """Faces of `experiments.synthetic_benchmark`, photographed by Mitsuba 3."""
+
+    def prepare(self, out: Path, count: int) -> None:
+        """See `Judge`."""
+        mi = peers.mitsuba()
+        mi.set_log_level(mi.LogLevel.Error)
+        files.make(mi, people.prepare('makehuman', None), out / 'faces', count)
+
+    def __call__(
+        self, predictor: Predictor, config: ConfigDict, out: Path, count: int
+    ) -> tuple[list[dict[str, float]], list[np.ndarray]]:
+        """See `Judge`."""
+        del config
+        truth, rows, pictures = out / 'faces', [], []
+        for index, face in predictor.faces(files.photographs(truth, count), pipeline.whole_box()):
+            known, image = files.truth(truth, index), files.image(truth, index)
+            row, drawn = score(predictor, face, known, image)
+            rows.append(row)
+            if index < SHOWN:
+                pictures.append(panel(image, drawn, known))
+        return rows, pictures
+
+
 @dataclasses.dataclass(frozen=True)
 class Ablation:
     """What one method's variants are, and how they are compared.
@@ -65,9 +105,12 @@ class Ablation:
       method: gives the method's config of a variant's name.
       always: changes that every variant has, as the config file adds them with a plus.
       variants: name -> what the paper says of it, for the table. The first has only `always`, the others are changes.
-      metrics: those of `score` to be reported.
+      metrics: those of the judge to be reported, and 'seconds_a_step'.
+      changes: to the config, as 'data.frames' names them, by the name of a size.
       stage: changes to each stage, by the name of a size; stages without any are left out.
       relaxed: the stage that lasts the paper's five epochs of relaxing weights.
+      frames: pictures of each person in the training data, which need not all be in one batch.
+      judge: scores what was trained.
     """
 
     name: str
@@ -75,23 +118,28 @@ class Ablation:
     always: tuple[str, ...]
     variants: Mapping[str, str]
     metrics: tuple[str, ...]
-    stage: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    relaxed: str
+    changes: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    stage: Mapping[str, Mapping[str, Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
+    relaxed: str = ''
+    frames: int = 1
+    judge: Judge = dataclasses.field(default_factory=Benchmark)
 
     def config(self, variant: str, size: str) -> ConfigDict:
         """Of a variant and a size's name."""
         own = () if variant == next(iter(self.variants)) else (variant,)
         built = self.method('+'.join(('paper' if size == 'paper' else 'cpu', *self.always, *own)))
         built.network.texture = SIZES[size].texture
+        built.update_from_flattened_dict(self.changes.get(size, {}))
         if size != 'paper':
+            built.optimiser.warmup_steps = 20
+            built.panels_every = 0
+            built.checkpoint_every = 10_000
+        if size != 'paper' and built.stages:
             built.stages = tuple(name for name in built.stages if name in self.stage[size])
             for name, changes in self.stage[size].items():
                 with built.stage[name].unlocked():
                     built.stage[name].update(changes)
             built.epoch = built.stage[self.relaxed].steps // 5
-            built.optimiser.warmup_steps = 20
-            built.panels_every = 0
-            built.checkpoint_every = 10_000
         return built
 
     def run(self, arguments: list[str] | None, description: str) -> None:
@@ -103,11 +151,8 @@ class Ablation:
         options.out.mkdir(parents=True, exist_ok=True)
         size = 'quick' if options.quick else options.size
         plan = SIZES[size]
-        mi = peers.mitsuba()
-        mi.set_log_level(mi.LogLevel.Error)
-        share_cores(self.config(next(iter(self.variants)), size).batch_size)
-        truth = options.out / 'faces'
-        files.make(mi, people.prepare('makehuman', None), truth, plan.tested)
+        share_cores(self.config(next(iter(self.variants)), size).batch_size // self.frames)
+        self.judge.prepare(options.out, plan.tested)
 
         scores: dict[str, list[dict[str, float]]] = {variant: [] for variant in self.variants}
         seeds = range(plan.seeds) if options.seed is None else [options.seed]
@@ -115,7 +160,7 @@ class Ablation:
         for seed, variant in tqdm(todo, desc=self.name, unit='run', disable=None):
             built = self.config(variant, size)
             built.seed, built.data.faces = seed, plan.faces
-            scores[variant].append(_score(built, options.out, truth, variant, plan.tested))
+            scores[variant].append(self._score(built, options.out, variant, plan.tested))
         if options.seed is not None:
             return
         results = _spreads(scores, self.metrics)
@@ -131,6 +176,33 @@ class Ablation:
         print(table)
 
 
+    def _score(self, config: ConfigDict, out: Path, variant: str, count: int) -> dict[str, float]:
+        """Mean metrics of one run, and its seconds; trains it first, unless that is done."""
+        folder = out / variant / str(config.seed)
+        if (folder / SCORES).exists():
+            return json.loads((folder / SCORES).read_text(encoding='utf-8'))
+        started = time.time()
+        same = config.copy_and_resolve_references()
+        same.seed = 0  # the same faces for all
+        with same.unlocked():
+            same.data.frames = self.frames
+        faces = build.source(same, out / 'synthetic')
+        trained = _trained(config, out / 'stages', build.batches(config, faces))
+        rows, pictures = self.judge(predict.load(trained)[0], same, out, count)
+        means = {metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}
+        means |= {'seconds_a_step': _seconds_a_step(trained, config.batch_size), 'seconds': time.time() - started}
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(report.montage(np.stack(pictures))).save(folder / FACES)
+        write_json(folder / SCORES, means)
+        return means
+
+
+def _seconds_a_step(run: Path, batch_size: int) -> float:
+    """The median over what a run logged."""
+    lines = (run / 'metrics.jsonl').read_text(encoding='utf-8').splitlines()
+    return float(np.median([batch_size / speed for line in lines if (speed := json.loads(line)['images_per_second'])]))
+
+
 def _spreads(scores: Mapping[str, list[dict[str, float]]], metrics: tuple[str, ...]) -> dict:
     """variant -> metric -> mean, standard deviation and number of the seeds."""
     return {
@@ -144,31 +216,6 @@ def _spreads(scores: Mapping[str, list[dict[str, float]]], metrics: tuple[str, .
         }
         for variant, rows in scores.items()
     }
-
-
-def _score(config: ConfigDict, out: Path, truth: Path, variant: str, count: int) -> dict[str, float]:
-    """Mean metrics of one run over the benchmark's faces, and its seconds; trains it first, unless that is done."""
-    folder = out / variant / str(config.seed)
-    if (folder / SCORES).exists():
-        return json.loads((folder / SCORES).read_text(encoding='utf-8'))
-    started = time.time()
-    same = config.copy_and_resolve_references()
-    same.seed = 0  # the same faces for all
-    faces = build.source(same, out / 'synthetic')
-    predictor = predict.load(_trained(config, out / 'stages', build.batches(config, faces)))[0]
-    folder.mkdir(parents=True, exist_ok=True)
-    rows, pictures = [], []
-    for index, face in predictor.faces(files.photographs(truth, count), pipeline.whole_box()):
-        known, image = files.truth(truth, index), files.image(truth, index)
-        row, drawn = score(predictor, face, known, image)
-        rows.append(row)
-        if index < SHOWN:
-            pictures.append(panel(image, drawn, known))
-    means = {metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}
-    means['seconds'] = time.time() - started
-    Image.fromarray(report.montage(np.stack(pictures))).save(folder / FACES)
-    write_json(folder / SCORES, means)
-    return means
 
 
 def _trained(config: ConfigDict, folder: Path, data: loop.Batches) -> Path:

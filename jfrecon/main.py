@@ -55,7 +55,7 @@ def main() -> int:
     from jfrecon.training.step import share_cores
 
     workdir = WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS['config']))
-    share_cores(CONFIG.value.get('batch_size', 1))
+    share_cores(CONFIG.value.get('batch_size', 1) // CONFIG.value.get('data', {}).get('frames', 1))
     try:
         train(CONFIG.value, workdir)
     except Diverged as error:

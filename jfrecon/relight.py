@@ -142,11 +142,9 @@ def _shot(
     assert maps is not None and portrait.leaves is not None
     face = faces.surface(model, chi, camera)
     seen = faces.fragments(model, face, shape)
-    drawn = faces.layers(
-        model, face, dataclasses.replace(chi, light=sh.project(radiance, BANDS)), seen, portrait.roughness
-    )
+    drawn = faces.layers(model, face, sh.project(radiance, BANDS), maps, seen, portrait.roughness)
     skin = raytrace.render(
-        face.vertices, model.topology, portrait.leaves, maps.diffuse, maps.specular, radiance, camera, shape, key,
+        face.vertices, model.topology, portrait.leaves, maps.diffuse, maps.specular, radiance, face.camera, shape, key,
         samples=SAMPLES, roughness=portrait.roughness, normal_map=maps.normal,
     )  # fmt: skip
     mapped = faces.mapped(model.topology)[seen.triangle]

@@ -117,6 +117,8 @@ class FaceParameters:
       translation: [..., 3] mm, camera space: p_camera = R p_model + t.
       light: [..., L², 3] spherical-harmonics radiance in camera space, real orthonormal basis, index l² + l + m.
       maps: reflectance that takes the place of ``albedo``'s, or None.
+      perspective: False: seen by weak perspective, magnified everywhere as the photograph's pinhole does at the depth
+        of ``translation`` (cest); `jfrecon.render.face.seen_by`.
     """
 
     identity: Array
@@ -126,6 +128,7 @@ class FaceParameters:
     translation: Array
     light: Array
     maps: Maps | None = None
+    perspective: bool = struct.field(pytree_node=False, default=True)
 
 
 @struct.dataclass

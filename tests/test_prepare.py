@@ -182,7 +182,6 @@ def test_ctrl_c_and_on(tmp_path):
     assert code == 0 and said.startswith('4 faces from 4 files, 0 rejected')
 
 
-@pytest.mark.slow
 def test_killed_and_resumed(photos, alone, tmp_path):
     """Four deaths at random moments; `experiments/prepare_survives` is the large one, with photographs."""
     killed = tmp_path / 'killed'

@@ -207,10 +207,10 @@ def unwrapped(make: Reconstructor, result: Reconstruction, photo: Sample) -> tup
     """The photograph [S, S, 3] in UV, linear, as the face lies in it, and [S, S] 1 where the face is seen, else 0."""
     chi, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (result.parameters, result.camera))
     face = surfaces.surface(make.model, chi, camera)
-    visible = surfaces.visible(make.model, face, photo.image.shape[:2])
+    fragments = surfaces.fragments(make.model, face, photo.image.shape[:2])
     image = colour.srgb_to_linear(jnp.asarray(photo.image)[None] / 255)
-    texture, seen = uv.unwrap(image, face.vertices, camera, visible, make.atlas.texels)
-    return np.asarray(texture[0]), np.asarray(seen[0], np.float32)
+    texture, seen = surfaces.unwrapped(make.model, face, fragments, image, make.atlas.texels)
+    return np.asarray(texture[0]), np.asarray(seen[0])
 
 
 def apart(a: np.ndarray, b: np.ndarray, where: np.ndarray, gain: bool = False) -> float:

@@ -36,7 +36,10 @@ def source(config: ConfigDict, cache: Path) -> Source:
 
 
 def synthetic_faces(config: ConfigDict, cache: Path, split: str, count: int) -> Source:
-    """``count`` synthetic faces of a split (`SPLITS`) with the config's head; made in ``cache`` once and reused."""
+    """``count`` synthetic faces of a split (`SPLITS`) with the config's head; made in ``cache`` once and reused.
+
+    Clips have ``config.data.frames`` faces of one person.
+    """
     head = morphable.load_head(config.model.name, config.model.path)
     seed = config.seed * len(SPLITS) + SPLITS.index(split)
     return synthetic.prepare(
@@ -48,6 +51,7 @@ def synthetic_faces(config: ConfigDict, cache: Path, split: str, count: int) -> 
         focal=config.data.focal,
         fill=1 / config.data.crop_scale,
         truth=split != 'train',
+        frames=config.data.get('frames', 1),
     )
 
 
@@ -79,6 +83,7 @@ def batches(config: ConfigDict, faces: Source) -> grain.MapDataset:
         rule=rule(config),
         jitter=crop.Jitter(**jitter) if any(jitter.values()) else None,
         forehead=config.data.forehead,
+        frames=config.data.get('frames', 1),
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )

@@ -147,13 +147,14 @@ def batches(
     boxed = Boxed(source, rule, size)
 
     def load(clip: int, rng: np.random.Generator) -> list[tuple[int, Sample]]:
-        rows = []
+        rows, mirrored = [], None  # a clip is mirrored whole: what a person keeps is the same in all frames
         for index, sample in _readable_frames(boxed, clips, clip, frames, rng):
             box = rule(sample) if jitter is None else jitter_box(rule(sample), jitter, rng)
             cut = crop(sample, box, size, default_focal, forehead)
             if jitter is not None:
                 cut = cut.replace(image=jitter_colour(cut.image, jitter, rng))
-                cut = flip(cut) if rng.random() < jitter.flip else cut
+                mirrored = rng.random() < jitter.flip if mirrored is None else mirrored
+                cut = flip(cut) if mirrored else cut
             rows.append((index, cut))
         return rows
 

@@ -114,7 +114,8 @@ def layers(portrait: Portrait, face: Reconstruction, size: int | None = None) ->
     (height, width), window = face.size, face.size
     start = np.zeros(2, int)
     if max(height, width) > 2 * WINDOW:
-        pixels = np.asarray(cameras.project(face.camera, jnp.asarray(face.vertices))[0])
+        camera = faces.seen_by(face.parameters, face.camera)
+        pixels = np.asarray(cameras.project(camera, jnp.asarray(face.vertices))[0])
         start = np.clip(np.floor(pixels.min(0)), 0, [width - 1, height - 1]).astype(int)
         extent = np.clip(np.ceil(pixels.max(0)), start + 1, [width, height]) - start
         side = WINDOW * int(np.ceil(extent.max() / WINDOW))

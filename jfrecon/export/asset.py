@@ -146,6 +146,7 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video) -> Non
         box=np.array(face.box),
         **{name: getattr(chi, name) for name in COEFFICIENTS},
         **({} if chi.maps.behind is None else {'behind': chi.maps.behind}),
+        **({} if chi.perspective else {'weak_perspective': True}),
     )
     np.savez_compressed(folder / 'layers.npz', allow_pickle=False, **predict.layers(portrait, face))
     files.write_bytes(folder / 'photograph.png', images.encode(photograph))
@@ -172,6 +173,7 @@ def read(folder: Path) -> tuple[Reconstruction, dict[str, Any]]:
         with np.load(folder / 'parameters.npz', allow_pickle=False) as archive:
             found = {name: np.asarray(archive[name]) for name in (*COEFFICIENTS, *PLACED)}
             behind = {'behind': np.asarray(archive['behind'])} if 'behind' in archive else {}
+            perspective = 'weak_perspective' not in archive
     except OSError as error:
         raise UserError(f'{error.filename or folder}: {error.strerror}; {folder} is no reconstructed face') from error
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
@@ -188,7 +190,7 @@ def read(folder: Path) -> tuple[Reconstruction, dict[str, Any]]:
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
     maps = Maps(linear(diffuse), linear(specular)[..., :1], normal.astype(np.float32), **behind)
     face = Reconstruction(
-        FaceParameters(**{name: found[name] for name in COEFFICIENTS}, maps=maps),
+        FaceParameters(**{name: found[name] for name in COEFFICIENTS}, maps=maps, perspective=perspective),
         found['vertices'],
         found['landmarks2d'],
         Pinhole(found['focal'], found['principal']),

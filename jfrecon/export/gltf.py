@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from jfrecon.geometry import mesh
 from jfrecon.morphable import model as linear
 from jfrecon.render import face as faces
-from jfrecon.types import FaceParameters, MorphableModel, Pinhole, Topology
+from jfrecon.types import Camera, FaceParameters, MorphableModel, Pinhole, Topology
 
 Moved = tuple[np.ndarray, np.ndarray]  # of vertices and of normals, [V, 3]
 METRE = 1000.0  # mm
@@ -82,14 +82,7 @@ def binary(
     turn = Rotation.from_rotvec(np.asarray(face.rotation, np.float64)).as_quat()
     place = np.asarray(face.translation, np.float64) / METRE
     height, width = size
-    made.file.cameras.append(
-        gltf.Camera(
-            type='perspective',
-            perspective=gltf.Perspective(
-                yfov=float(2 * np.arctan2(height / 2, float(camera.focal))), aspectRatio=width / height, znear=0.01
-            ),
-        )
-    )
+    made.file.cameras.append(_camera(faces.seen_by(face, camera), height, width, float(-place[2])))
     made.file.nodes += [
         gltf.Node(name='face', mesh=0, rotation=turn.tolist(), translation=place.tolist()),
         gltf.Node(name='camera', camera=0),
@@ -109,6 +102,22 @@ def binary(
     made.file.extensionsUsed = [SPECULAR]
     made.file.asset = gltf.Asset(version='2.0', generator='jfrecon', copyright=model.licence or None)
     return made.finish()
+
+
+def _camera(camera: Camera, height: int, width: int, distance: float) -> gltf.Camera:
+    """distance: of the face, m."""
+    if isinstance(camera, Pinhole):
+        yfov = float(2 * np.arctan2(height / 2, float(camera.focal)))
+        return gltf.Camera(
+            type='perspective', perspective=gltf.Perspective(yfov=yfov, aspectRatio=width / height, znear=0.01)
+        )
+    metres = 1 / (float(camera.scale) * METRE)  # of a pixel
+    return gltf.Camera(
+        type='orthographic',
+        orthographic=gltf.Orthographic(
+            xmag=width / 2 * metres, ymag=height / 2 * metres, znear=0.01, zfar=2 * distance
+        ),
+    )
 
 
 def _corners(topology: Topology, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

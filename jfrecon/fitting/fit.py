@@ -205,7 +205,9 @@ class Fitter:
         def energy(unknowns: tuple[Maps, jax.Array], known, _: jax.Array) -> jax.Array:
             chi, batch, sight = known
             chi = _each(self._with(chi, *unknowns), batch)
-            drawn = faces.layers(self.portrait.model, sight.face, chi, sight.fragments, self.portrait.roughness)
+            drawn = faces.layers(
+                self.portrait.model, sight.face, chi.light, chi.maps, sight.fragments, self.portrait.roughness
+            )
             prior = faces.prior_maps(self.model, self.atlas.texels, chi.albedo[:1])
             own = jax.tree.map(lambda leaf: leaf[:1], chi.maps)
             costs = {

@@ -76,6 +76,11 @@ def crop(camera: Camera, origin: jax.Array, scale: jax.Array) -> Camera:
     return WeakPerspective(scale=camera.scale * scale, principal=principal)
 
 
+def weakened(camera: Pinhole, distance: jax.Array) -> WeakPerspective:
+    """Weak perspective that magnifies everything as the pinhole does what is at a distance [...] mm in front of it."""
+    return WeakPerspective(camera.focal / jnp.maximum(distance, NEAR), camera.principal)
+
+
 def towards(camera: Camera, points: jax.Array) -> jax.Array:
     """Unit vectors from points [..., N, 3] mm to the camera: -p / |p|, or +z for weak perspective."""
     if isinstance(camera, Pinhole):

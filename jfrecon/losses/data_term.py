@@ -1,4 +1,4 @@
-"""The data term: a face against its photograph, by the ray tracer, by the vertex renderer, or by both."""
+"""The data term: a face against its photograph, by one of the renderers or by two."""
 
 from __future__ import annotations
 
@@ -6,23 +6,28 @@ import dataclasses
 
 import jax
 
+from jfrecon.geometry import camera as cameras
 from jfrecon.losses import face as energies
 from jfrecon.render import face as faces
 from jfrecon.render import raytrace
-from jfrecon.types import Array, Batch, Maps, MorphableModel
+from jfrecon.types import Array, Batch, Fragments, Maps, MorphableModel
 
-RENDERERS = ('vertex', 'raytrace', 'both')
+RENDERERS = ('vertex', 'raster', 'raytrace', 'both')
 
 
 @dataclasses.dataclass(frozen=True)
 class DataTerm:
-    """E_ph over pixels (dib21 eq. 2, s2f2 eq. 3) and over vertices (dib21 eq. 7, s2f2 eq. 4).
+    """E_ph over pixels (dib21 eq. 2, s2f2 eq. 3, cest eq. 6) and over vertices (dib21 eq. 7, s2f2 eq. 4).
+
+    Over pixels it is that of the ray tracer or, without shadows, that of the rasteriser: each pixel's surface point,
+    shaded by itself, against the photograph where the point lies. That is the pixel's centre, but the point moves with
+    the face, so the shape has a gradient, if none at the silhouette.
 
     Attributes:
       model: the morphable model.
       leaves: [L, K] order of the ray tracer's tree, see `jfrecon.render.tree`.
       places: [V, 2] texture coordinates of the vertices.
-      renderer: one of `RENDERERS`.
+      renderer: one of `RENDERERS`; 'both' are ray tracer and vertex renderer.
       samples: directions of light that the ray tracer draws for each pixel.
       roughness: of the specular lobe.
       domain: in which colours are compared, see `jfrecon.losses.face.vertex_photometric`.
@@ -37,25 +42,41 @@ class DataTerm:
     domain: str = 'linear'
 
     def __call__(
-        self, face: faces.Surface, light: jax.Array, batch: Batch, key: jax.Array, maps: Maps | None = None
+        self,
+        face: faces.Surface,
+        light: jax.Array,
+        batch: Batch,
+        key: jax.Array,
+        maps: Maps | None = None,
+        seen: Fragments | None = None,
     ) -> dict[str, jax.Array]:
         """'photo' [B], over pixels, and 'vertex' [B], over vertices, as far as the renderer has them.
 
-        The face has the albedo of its vertices, or that, and the normals, of maps.
+        The face has the albedo of its vertices, or that, and the normals, of maps. seen: the face's fragments at the
+        size of the photograph, where somebody has them already.
         """
         size = batch.image.shape[1:3]
         terms = {}
-        if self.renderer != 'vertex':
+        if seen is None and self.renderer != 'raytrace':
+            seen = faces.fragments(self.model, face, size)
+        if self.renderer == 'raster':
+            drawn = faces.layers(self.model, face, light, maps, seen, self.roughness)
+            points, _ = faces.picture(self.model, seen, face.vertices)
+            pixels, _ = cameras.project(face.camera, points.reshape(len(points), -1, 3))
+            terms['photo'] = energies.pixel_photometric(
+                drawn.radiance, drawn.coverage, batch, self.domain, pixels.reshape(*points.shape[:-1], 2)
+            )
+        elif self.renderer != 'vertex':
             albedo = face if maps is None else maps
             picture = raytrace.render(
-                face.vertices, self.model.topology, self.leaves, albedo.diffuse, albedo.specular, light, batch.camera,
+                face.vertices, self.model.topology, self.leaves, albedo.diffuse, albedo.specular, light, face.camera,
                 size, key, samples=self.samples, roughness=self.roughness,
                 normal_map=None if maps is None else maps.normal,
             )  # fmt: skip
             terms['photo'] = energies.pixel_photometric(picture.image, picture.coverage, batch, self.domain)
-        if self.renderer != 'raytrace':
+        if self.renderer in ('vertex', 'both'):
             drawn = face if maps is None else faces.textured(self.model, face, maps, self.places)
-            visible = faces.visible(self.model, face, size)
+            visible = faces.visible(self.model, face, seen)
             radiance = faces.colours(drawn, light, self.roughness)
             terms['vertex'] = energies.vertex_photometric(radiance, face.pixels, visible, batch, self.domain)
         return terms

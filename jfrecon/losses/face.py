@@ -38,13 +38,23 @@ def vertex_photometric(
 
 
 def pixel_photometric(
-    rendered: jax.Array, coverage: jax.Array, batch: Batch, domain: str = 'linear'
+    rendered: jax.Array,
+    coverage: jax.Array,
+    batch: Batch,
+    domain: str = 'linear',
+    pixels: jax.Array | None = None,
 ) -> jax.Array:
-    """E_ph as the ray tracer has it, dib21 eq. 2 and s2f2 eq. 3, averaged over the pixels where it shows skin; [B].
+    """E_ph over pixels, dib21 eq. 2, s2f2 eq. 3 and cest eq. 6, averaged over those where it shows skin; [B].
 
-    rendered: [B, H, W, 3] linear; coverage: [B, H, W]; domain: as above. Mask and coverage have no gradient.
+    rendered: [B, H, W, 3] linear; coverage: [B, H, W]; domain: as above; pixels: [B, H, W, 2], where in the photograph
+    what is rendered lies, its pixel centres by default. Mask and coverage have no gradient.
     """
-    residual = terms.photometric(*_compared(rendered, batch, domain))
+    radiance, photograph = _compared(rendered, batch, domain)
+    if pixels is not None:
+        # where nothing is rendered a point may lie behind the camera
+        pixels = jnp.where(coverage[..., None] > 0, pixels, 0.5)
+        photograph = sample_image(photograph, pixels.reshape(len(pixels), -1, 2)).reshape(radiance.shape)
+    residual = terms.photometric(radiance, photograph)
     return terms.masked_mean(residual, jax.lax.stop_gradient(batch.mask * coverage), axis=(-2, -1))
 
 

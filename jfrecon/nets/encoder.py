@@ -45,12 +45,15 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, 3] sRGB in 0..1 -> [B, latent] float32.
+        """[B, H, W, C] sRGB in 0..1, three channels and perhaps others in the same range -> [B, latent] float32.
 
         With ``train`` the collection 'batch_stats' must be mutable.
         """
         body = _backbone(self, name='body')
-        return body((image - IMAGENET_MEAN) / IMAGENET_STD if isinstance(body, ResNet) else image, train)
+        if not isinstance(body, ResNet):
+            return body(image, train)
+        colours = (image[..., :3] - IMAGENET_MEAN) / IMAGENET_STD
+        return body(jnp.concatenate([colours, (image[..., 3:] - 0.5) / 0.25], -1), train)
 
 
 def _backbone(encoder: Encoder, **kwargs: Any) -> nn.Module:

@@ -38,15 +38,19 @@ class SmallNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-        """[B, H, W, 3] sRGB in 0..1, sides multiples of `THUMBNAIL` -> [B, outputs] float32."""
+        """[B, H, W, C] sRGB in 0..1 and perhaps more in the same range, sides multiples of `THUMBNAIL` -> [B, outputs].
+
+        float32.
+        """
         norm = batch_norm(train, self.axis_name, self.dtype)
         x = (image - 0.5) / 0.25  # about zero mean and unit variance
-        rows, columns = image.shape[1] // 2, image.shape[2] // 2
-        x = x.reshape(-1, rows, 2, columns, 2, 3).swapaxes(2, 3).reshape(-1, rows, columns, 12)
+        rows, columns, channels = image.shape[1] // 2, image.shape[2] // 2, image.shape[3]
+        x = x.reshape(-1, rows, 2, columns, 2, channels).swapaxes(2, 3).reshape(-1, rows, columns, 4 * channels)
         x = nn.relu(norm(name='bn1')(convolution(self.widths[0], 3, 1, 'conv1', self.dtype)(x.astype(self.dtype))))
         for i, width in enumerate(self.widths[1:], start=1):
             x = BasicBlock(width, 2, self.axis_name, self.dtype, name=f'layer{i}_0')(x, train)
         cell = (image.shape[1] // THUMBNAIL, image.shape[2] // THUMBNAIL)
-        thumbnail = 2 * nn.avg_pool(colour.srgb_to_linear(image), cell, cell) - 0.5
+        linear = jnp.concatenate([colour.srgb_to_linear(image[..., :3]), image[..., 3:]], -1)
+        thumbnail = 2 * nn.avg_pool(linear, cell, cell) - 0.5
         x = jnp.concatenate([part.astype(jnp.float32).reshape(len(x), -1) for part in (x, thumbnail)], -1)
         return nn.Dense(self.outputs, name='fc')(x)

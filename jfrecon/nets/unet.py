@@ -37,12 +37,18 @@ class UNet(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, image: jax.Array, seen: jax.Array, train: bool) -> jax.Array:
-        """image [B, S, S, 3] sRGB in 0..1 where seen [B, S, S] is 1, elsewhere mean grey -> [B, S, S, channels]."""
+    def __call__(
+        self, image: jax.Array, seen: jax.Array, train: bool, more: jax.Array | None = None
+    ) -> jax.Array:
+        """image [B, S, S, 3] sRGB in 0..1 where seen [B, S, S] is 1, elsewhere mean grey -> [B, S, S, channels].
+
+        more: [B, S, S, C], further channels, if there are any.
+        """
         if self.backbone not in vgg.STAGES:
             raise ValueError(f'no U-net over {self.backbone!r}; there are {", ".join(vgg.STAGES)}')
         stages = vgg.STAGES[self.backbone]
         x = (image - IMAGENET_MEAN) / IMAGENET_STD * seen[..., None]
+        x = x if more is None else jnp.concatenate([x, more], -1)
         norm = batch_norm(train, self.axis_name, self.dtype)
         x, features = vgg.VGG(stages, self.axis_name, self.dtype, name='body')(x.astype(self.dtype), train)
         for step, (width, skipped) in enumerate(zip(WIDTHS[-len(stages) :], features[::-1], strict=True), start=1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from jfrecon.geometry import mesh, rotations, uv, vectors
 from jfrecon.morphable import model as morphable
 from jfrecon.render import fragments as hits
 from jfrecon.render import raster, vertex
-from jfrecon.types import Array, Camera, FaceParameters, Fragments, Maps, MorphableModel, Topology
+from jfrecon.types import Array, Camera, FaceParameters, Fragments, Maps, MorphableModel, Pinhole, Topology
 
 
 @struct.dataclass
@@ -28,6 +29,7 @@ class Surface:
       specular: [B, V, 1] weight of the specular lobe.
       pixels: [B, V, 2] projections.
       depth: [B, V] mm in front of the camera.
+      camera: that sees it.
     """
 
     vertices: jax.Array
@@ -36,21 +38,31 @@ class Surface:
     specular: jax.Array
     pixels: jax.Array
     depth: jax.Array
+    camera: Camera
 
 
-def surface(model: MorphableModel, chi: FaceParameters, camera: Camera) -> Surface:
-    """Decode geometry and albedo (dib21 3.1), pose them and project them; differentiable in everything."""
+def seen_by(chi: FaceParameters, camera: Pinhole) -> Camera:
+    """The camera that sees a face: the photograph's, or what is left of it in weak perspective."""
+    return camera if chi.perspective else cameras.weakened(camera, -chi.translation[..., 2])
+
+
+def surface(model: MorphableModel, chi: FaceParameters, camera: Pinhole) -> Surface:
+    """Decode geometry and albedo (dib21 3.1), pose them and project them; differentiable in everything.
+
+    camera: of the photograph, see `seen_by`.
+    """
+    camera = seen_by(chi, camera)
     shape = morphable.shape(model, chi.identity, chi.expression)
     vertices = rotations.transform(chi.rotation, chi.translation, shape)
     diffuse, specular = morphable.albedo(model, chi.albedo)
     pixels, depth = cameras.project(camera, vertices)
     normals = mesh.vertex_normals(vertices, model.topology.triangles)
-    return Surface(vertices, normals, diffuse, specular, pixels, depth)
+    return Surface(vertices, normals, diffuse, specular, pixels, depth, camera)
 
 
 def colours(face: Surface, light: jax.Array, roughness: float) -> jax.Array:
-    """Linear radiance [B, V, 3] that each vertex sends to a pinhole at the origin (dib21 appendix B)."""
-    view = vectors.normalise(-face.vertices)
+    """Linear radiance [B, V, 3] that each vertex sends to the camera (dib21 appendix B)."""
+    view = cameras.towards(face.camera, face.vertices)
     return vertex.shade(face.normals, view, face.diffuse, face.specular, light, roughness)
 
 
@@ -74,14 +86,30 @@ def textured(model: MorphableModel, face: Surface, maps: Maps, places: Array) ->
 
 def fragments(model: MorphableModel, face: Surface, size: tuple[int, int]) -> Fragments:
     """What each pixel of an [H, W] image sees of the outside of the face; leaves [B, H, W, ...]. No gradient."""
-    return raster.rasterise_batch(face.pixels, face.depth, model.topology.triangles, size, cull=True)
-
-
-def visible(model: MorphableModel, face: Surface, size: tuple[int, int]) -> jax.Array:
-    """[B, V] bool: vertices that a camera with an [H, W] image sees. No gradient."""
-    return jax.vmap(hits.visible_vertices, in_axes=(0, 0, None, 0))(
-        face.pixels, face.depth, model.topology.triangles, fragments(model, face, size)
+    return raster.rasterise_batch(
+        face.pixels, face.depth, model.topology.triangles, size, cull=True, perspective=_perspective(face)
     )
+
+
+def visible(model: MorphableModel, face: Surface, seen: Fragments) -> jax.Array:
+    """[B, V] bool: vertices that the camera sees, of which ``seen`` is an image. No gradient."""
+    look = functools.partial(hits.visible_vertices, perspective=_perspective(face))
+    return jax.vmap(look, in_axes=(0, 0, None, 0))(face.pixels, face.depth, model.topology.triangles, seen)
+
+
+def unwrapped(
+    model: MorphableModel, face: Surface, seen: Fragments, image: jax.Array, texels: uv.TexelMap
+) -> tuple[jax.Array, jax.Array]:
+    """A photograph [B, H, W, C] in UV, [B, S, S, C], by the face's pose and shape, and [B, S, S] 1 where it shows it.
+
+    seen: of the same size. Differentiable in image and vertices, see `jfrecon.geometry.uv.unwrap`.
+    """
+    texture, shown = uv.unwrap(image, face.vertices, face.camera, visible(model, face, seen), texels)
+    return texture, shown.astype(texture.dtype)
+
+
+def _perspective(face: Surface) -> bool:
+    return isinstance(face.camera, Pinhole)
 
 
 def picture(
@@ -112,23 +140,25 @@ class Layers:
     coverage: jax.Array
 
 
-def layers(model: MorphableModel, face: Surface, chi: FaceParameters, seen: Fragments, roughness: float) -> Layers:
-    """What the camera sees in fragments, with the albedo of the vertices or, where chi has maps, that of the maps.
+def layers(
+    model: MorphableModel, face: Surface, light: jax.Array, maps: Maps | None, seen: Fragments, roughness: float
+) -> Layers:
+    """What the camera sees in fragments, with the albedo of the vertices or, where there are maps, that of the maps.
 
     Without maps the colours of the vertices are interpolated; with them each pixel is shaded by itself, with its albedo
     and its bent normal. Beyond the maps, where u > 1 (eyes and teeth of a portrait), albedo and normal are those of the
     vertices.
     """
-    if chi.maps is None:
-        shaded = colours(face, chi.light, roughness)
+    if maps is None:
+        shaded = colours(face, light, roughness)
         drawn, coverage = picture(
             model, seen, jnp.concatenate([face.normals, face.diffuse, face.specular, shaded], -1)
         )
         normal, diffuse, specular, radiance = jnp.split(drawn, [3, 6, 7], -1)
         return Layers(vectors.normalise(normal), diffuse, specular, radiance, _everywhere(coverage), coverage)
 
-    attributes = [face.vertices, face.normals, coloured(face.diffuse, chi.maps.behind), face.specular]
-    if chi.maps.normal is not None:
+    attributes = [face.vertices, face.normals, coloured(face.diffuse, maps.behind), face.specular]
+    if maps.normal is not None:
         attributes += mesh.tangents(face.vertices, face.normals, model.topology)
     drawn, coverage = picture(model, seen, jnp.concatenate(attributes, -1))
     ends = np.cumsum([values.shape[-1] for values in attributes])[:-1]
@@ -142,14 +172,14 @@ def layers(model: MorphableModel, face: Surface, chi: FaceParameters, seen: Frag
         found = uv.sample(values, place.reshape(len(place), -1, 2)).reshape(other.shape)
         return jnp.where(mapped, found, other)
 
-    diffuse, specular = look_up(chi.maps.diffuse, diffuse), look_up(chi.maps.specular, specular)
-    if chi.maps.normal is not None:
+    diffuse, specular = look_up(maps.diffuse, diffuse), look_up(maps.specular, specular)
+    if maps.normal is not None:
         flat = jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), normal.shape)
         tangent, bitangent = frame
-        normal = mesh.bend(look_up(chi.maps.normal, flat), tangent, bitangent, normal)
+        normal = mesh.bend(look_up(maps.normal, flat), tangent, bitangent, normal)
     in_line = lambda x: x.reshape(len(x), -1, x.shape[-1])
-    n, v, c, s = (in_line(x) for x in (normal, vectors.normalise(-point), diffuse, specular))
-    radiance = vertex.shade(n, v, c, s, chi.light, roughness)
+    n, p, c, s = (in_line(x) for x in (normal, point, diffuse, specular))
+    radiance = vertex.shade(n, cameras.towards(face.camera, p), c, s, light, roughness)
     radiance = radiance.reshape(point.shape) * coverage[..., None]
     return Layers(normal, diffuse, specular, radiance, _everywhere(coverage), coverage)
 

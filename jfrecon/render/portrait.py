@@ -46,7 +46,7 @@ def draw(
     model = portrait.model
     face = faces.surface(model, chi, camera)
     seen = faces.fragments(model, face, size)
-    drawn = faces.layers(model, face, chi, seen, portrait.roughness)
+    drawn = faces.layers(model, face, chi.light, chi.maps, seen, portrait.roughness)
     if portrait.leaves is None:
         return face, drawn
     arriving, _ = faces.picture(model, seen, _arriving(portrait, face, chi.light, seen))

@@ -16,8 +16,10 @@ from PIL import Image
 
 from jfrecon import morphable
 from jfrecon.export import gltf
+from jfrecon.geometry import camera as cameras
 from jfrecon.geometry import rotations
 from jfrecon.morphable import model as linear
+from jfrecon.render import face as faces
 from jfrecon.types import FaceParameters, Pinhole
 
 VALIDATOR = 'gltf-validator@2.0.0-dev.3.10'
@@ -150,6 +152,22 @@ def test_tangents_and_normals_are_an_orthonormal_frame_along_u(glb):
         steep = np.abs(du[:, axis]) > 3 * np.abs(du[:, 1 - axis])
         assert steep.sum() > 100
         assert np.mean(np.sign(np.sum(edge * direction, -1)) == np.sign(du[:, axis]), where=steep) > 0.98
+
+
+def test_weak_perspective_is_an_orthographic_camera(model, face):
+    """glTF's projection (its appendix) and ours put a vertex in the same place."""
+    camera = Pinhole(np.float32(900), np.array([160, 120], np.float32))
+    weak = face.replace(perspective=False)
+    file = pygltflib.GLTF2.load_from_bytes(
+        gltf.binary(model, weak, camera, (240, 320), TEXTURES, roughness=0.4)
+    )
+    assert file.cameras[0].type == 'orthographic'
+    box = file.cameras[0].orthographic
+    points = np.asarray(rotations.transform(weak.rotation, weak.translation, jnp.asarray(model.mean[:50]))) / 1000
+    ours, depth = cameras.project(faces.seen_by(weak, camera), 1000 * points)
+    width, height = 320 * (0.5 + 0.5 * points[:, 0] / box.xmag), 240 * (0.5 - 0.5 * points[:, 1] / box.ymag)
+    np.testing.assert_allclose(np.stack([width, height], -1), ours, atol=1e-3)
+    assert (depth / 1000 > box.znear).all() and (depth / 1000 < box.zfar).all()
 
 
 def test_camera_sees_what_the_photograph_shows(glb):

@@ -32,7 +32,7 @@ def test_maps_of_the_vertices_albedo_draw_the_face_that_the_vertices_draw():
     @jax.jit
     def draw(chi):
         face = faces.surface(model, chi, camera)
-        return faces.layers(model, face, chi, faces.fragments(model, face, size), 0.4)
+        return faces.layers(model, face, chi.light, chi.maps, faces.fragments(model, face, size), 0.4)
 
     plain, textured = draw(chi), draw(chi.replace(maps=maps))
     np.testing.assert_array_equal(plain.coverage, textured.coverage)
@@ -63,7 +63,7 @@ def test_bent_normals_in_the_picture_are_those_at_the_vertices():
         face = faces.surface(model, chi, camera)
         seen = faces.fragments(model, face, size)
         bent = faces.textured(model, face, maps, uv.of_vertices(model.topology, len(model.mean)))
-        drawn = faces.layers(model, face, chi.replace(maps=maps), seen, 0.4)
+        drawn = faces.layers(model, face, chi.light, maps, seen, 0.4)
         return face.normals, bent.normals, faces.picture(model, seen, bent.normals)[0], drawn
 
     before, after, interpolated, drawn = draw(maps)
@@ -105,7 +105,8 @@ def test_a_portrait_has_eyes_where_the_face_has_holes():
     @jax.jit
     def drawn_by(model, chi):
         surface = faces.surface(model, chi, camera)
-        return faces.layers(model, surface, chi, faces.fragments(model, surface, size), 0.4), surface.pixels
+        seen = faces.fragments(model, surface, size)
+        return faces.layers(model, surface, chi.light, chi.maps, seen, 0.4), surface.pixels
 
     draw = lambda model, chi: jax.tree.map(lambda x: np.asarray(x[0]), drawn_by(model, chi))
 

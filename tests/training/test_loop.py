@@ -198,7 +198,6 @@ def wait_for_lines(workdir: Path, count: int, process: subprocess.Popen) -> None
         time.sleep(0.02)
 
 
-@pytest.mark.slow
 def test_sigterm_to_a_process(tmp_path):
     first = start(tmp_path, 100_000, 'checkpoint_every=1000')
     wait_for_lines(tmp_path, 3, first)
@@ -212,7 +211,6 @@ def test_sigterm_to_a_process(tmp_path):
     assert [line['step'] for line in lines(tmp_path)] == list(range(1, reached + 6))
 
 
-@pytest.mark.slow
 def test_kill_at_any_moment(tmp_path):
     """kill -9 within saves that happen all the time; each next run goes on from a state that is whole."""
     draw = random.Random(0)
@@ -237,7 +235,6 @@ def test_kill_at_any_moment(tmp_path):
     assert numbers(tmp_path)[:10] == numbers(clean)
 
 
-@pytest.mark.slow
 def test_two_processes_are_one_run(tmp_path):
     """Two on loopback (gloo) compute what one does, stop together when one is told to, and resume as one."""
     port = free_port()

@@ -80,7 +80,7 @@ class S2F2:
         chi, maps = self._medium(variables, image, camera)
         if self.energy == 'fine':
             face = faces.surface(self.model, chi, camera)
-            detail: Any = self.detail.apply(variables, *self._unwrapped(face, image, camera), train=False)
+            detail: Any = self.detail.apply(variables, *self._unwrapped(face, image), train=False)
             maps = _refined(maps, detail)
         return chi if self.energy == 'coarse' else dataclasses.replace(chi, maps=maps)
 
@@ -95,7 +95,7 @@ class S2F2:
             # E and the decoders are fixed, and so are their batch norms' statistics.
             chi, medium = jax.lax.stop_gradient(self._medium(variables, batch.image, batch.camera))
             face = faces.surface(self.model, chi, batch.camera)
-            unwrapped = self._unwrapped(face, batch.image, batch.camera)
+            unwrapped = self._unwrapped(face, batch.image)
             detail, updated = self.detail.apply(variables, *unwrapped, train=True, mutable=list(model_state))
             maps = _refined(medium, detail)
             terms |= self._albedo_terms(maps, medium)
@@ -123,11 +123,9 @@ class S2F2:
         prior = faces.prior_maps(self.model, self.atlas.texels, chi.albedo)
         return chi, jax.tree.map(jnp.add, prior, increments)
 
-    def _unwrapped(self, face: faces.Surface, image: jax.Array, camera: Pinhole) -> tuple[jax.Array, jax.Array]:
-        """The photograph in UV [B, S, S, 3] by the face's pose and shape, and [B, S, S] 1 where it shows the face."""
-        visible = faces.visible(self.model, face, (image.shape[1], image.shape[2]))
-        texture, seen = uv.unwrap(image, face.vertices, camera, visible, self.atlas.texels)
-        return texture, seen.astype(texture.dtype)
+    def _unwrapped(self, face: faces.Surface, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+        seen = faces.fragments(self.model, face, (image.shape[1], image.shape[2]))
+        return faces.unwrapped(self.model, face, seen, image, self.atlas.texels)
 
     def _albedo_terms(self, maps: Maps, prior: Maps) -> dict[str, jax.Array]:
         return energies.albedo_terms(maps, prior, self.atlas.texels, self.atlas.mirror)

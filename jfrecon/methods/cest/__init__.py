@@ -1,0 +1,204 @@
+"""cest: Wen et al., Self-Supervised 3D Face Reconstruction via Conditional Estimation (ICCV 2021).
+
+image -> factors in sequence (`estimator`, `factors`) -> posed surface and albedo map -> pixels (`losses.data_term`),
+each frame of a clip with the albedo of another one and with a mirrored one -> energy, eq. 9.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jfrecon.errors import UserError
+from jfrecon.geometry import uv
+from jfrecon.losses import face as energies
+from jfrecon.losses import terms
+from jfrecon.losses.data_term import DataTerm
+from jfrecon.methods import parts
+from jfrecon.methods.cest import estimator
+from jfrecon.methods.cest.factors import Groups, Settings
+from jfrecon.morphable import model as linear
+from jfrecon.nets import head
+from jfrecon.render import face as faces
+from jfrecon.render import panel
+from jfrecon.render.portrait import Portrait
+from jfrecon.types import Batch, FaceParameters, Fragments, Maps, MorphableModel, Pinhole
+
+#: Whose albedo a frame is rebuilt with: its own, that of another frame of its clip, one of the two mirrored, or the
+#: albedo of every frame and its mirror image in turn (eq. 7).
+RECONSTRUCTIONS = ('own', 'other', 'mirrored', 'mirrored_other', 'every')
+COLUMNS = ('input', 'overlay', 'final', 'shading', 'normal', 'albedo', 'light')
+
+
+@dataclasses.dataclass(frozen=True)
+class Cest:
+    """Viewpoint, shape, reflectance and light, each estimated with sight of others, trained on clips.
+
+    Attributes:
+      model: the morphable model.
+      portrait: how pictures are made.
+      network: the factors.
+      reconstructions: of each frame, see `RECONSTRUCTIONS`.
+      frames: n, so many rows in a row are frames of one clip.
+      weights: of the terms of eq. 9, by name; see `configs/cest.py`.
+      size: pixels of the square crops it reads.
+      fill: share of the crop's width that the face fills at the start.
+      perspective: whether the camera is the photograph's pinhole, not a weak perspective one.
+      data: the renderer.
+      atlas: of the albedo map.
+    """
+
+    model: MorphableModel
+    portrait: Portrait
+    network: estimator.Estimator
+    reconstructions: tuple[str, ...]
+    frames: int
+    weights: Mapping[str, float]
+    size: int
+    fill: float
+    perspective: bool
+    data: DataTerm
+    atlas: uv.Atlas
+
+    def init(self, key: jax.Array) -> tuple[dict, dict]:
+        """Parameters and batch statistics of networks that have seen no face."""
+        image, texture = (np.zeros((1, side, side, 3), np.float32) for side in (self.size, len(self.atlas.mirror)))
+        empty = estimator.Scene(lambda _: (), lambda *_: (texture, texture[..., 0]))  # nobody has to be posed
+        settings = dataclasses.replace(self.network.settings, axis_name=None)
+        alone = self.network.clone(settings=settings)
+        variables = dict(jax.jit(lambda k: alone.init(k, image, empty, train=False))(key))
+        return variables.pop('params'), variables
+
+    def predict(self, params: dict, model_state: dict, image: jax.Array, camera: Pinhole) -> FaceParameters:
+        """Reconstruct: image [B, H, W, 3] sRGB in 0..1 -> chi with leaves [B, ...]."""
+        groups, _ = self.network.apply({'params': params, **model_state}, image, self._scene(camera), train=False)
+        return self.face(groups, camera)
+
+    def face(self, groups: Groups, camera: Pinhole) -> FaceParameters:
+        """chi of estimated groups [B, ...]: white light, no gloss."""
+        chi = self._posed(groups, camera)
+        light = jnp.broadcast_to(groups['light'][..., None], (*groups['light'].shape, 3))
+        diffuse = groups['diffuse']
+        return chi.replace(light=light, maps=Maps(diffuse, jnp.zeros_like(diffuse[..., :1])))
+
+    def loss(
+        self, params: dict, model_state: dict, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[dict, dict]]:
+        """Eq. 9, mean over the batch: (energy, (new batch statistics, every term by its name))."""
+        if len(batch.image) % self.frames:
+            raise UserError(f'config.batch_size: {len(batch.image)} images a device are not clips of {self.frames}')
+        (groups, (face, seen)), updated = self.network.apply(
+            {'params': params, **model_state}, batch.image, self._scene(batch.camera), train=True,
+            mutable=list(model_state),
+        )  # fmt: skip
+        chi = self.face(groups, batch.camera)
+        costs, weights = dict[str, jax.Array](), dict(self.weights)
+        first, second = jax.random.split(key)
+        for name, albedos in self._albedos(groups['diffuse'], first).items():
+            for k, albedo in enumerate(albedos):
+                maps = chi.maps.replace(diffuse=albedo)
+                data = self.data(face, chi.light, batch, jax.random.fold_in(second, k), maps, seen)
+                for term, cost in data.items():
+                    term_of = f'{term}_{name}'
+                    costs[term_of] = costs.get(term_of, 0.0) + cost
+                    # every frame's albedo and its mirror image count as one other and one mirrored
+                    weights[term_of] = self.weights[term] / (self.frames if name == 'every' else 1)
+        points = linear.landmarks(self.model, face.pixels)
+        distance = terms.landmark_l1(points, batch.landmarks) / batch.image.shape[-2]
+        costs['landmarks'] = terms.masked_mean(distance, batch.landmark_weight, axis=-1)
+        priors = energies.priors(chi)
+        costs |= {name: priors[name] for name in ('identity', 'expression', 'box', 'light', 'exposure')}
+        energy, metrics = energies.weighed(costs, weights)
+        return energy, (dict(updated), {'loss': energy, **metrics})
+
+    def _albedos(self, albedo: jax.Array, key: jax.Array) -> dict[str, list[jax.Array]]:
+        """The albedos [B, S, S, 3] that each frame is rebuilt with, by the name of the reconstruction (eqs. 7, 8)."""
+        clips = albedo.reshape(-1, self.frames, *albedo.shape[1:])
+
+        def of_partner(values: jax.Array) -> jax.Array:
+            # another frame for each, with equal chances; of a single image there is none (METHODS)
+            ahead = jax.random.randint(key, (len(albedo),), 1, max(self.frames, 2))
+            rows = jnp.arange(len(albedo))
+            clip, frame = rows // self.frames, rows % self.frames
+            return values[clip * self.frames + (frame + ahead) % self.frames]
+
+        flip = lambda values: uv.flip(values, self.atlas.mirror)
+        made: dict[str, list[jax.Array]] = {}
+        for name in self.reconstructions:
+            if name == 'every':
+                turns = [jnp.roll(clips, -k, axis=1).reshape(albedo.shape) for k in range(self.frames)]
+                made[name] = [*turns, *map(flip, turns)]
+                continue
+            used = albedo if name in ('own', 'mirrored') else of_partner(albedo)
+            made[name] = [flip(used) if name.startswith('mirrored') else used]
+        return made
+
+    def _posed(self, groups: Groups, camera: Pinhole) -> FaceParameters:
+        """chi without reflectance and light."""
+        width = float(np.ptp(np.asarray(self.model.mean)[:, 0]))
+        translation = head.place(groups['place'], camera, self.size, width, self.fill)
+        nothing = jnp.zeros((*translation.shape[:-1], self.model.diffuse_basis.shape[0]))
+        dark = jnp.zeros((*translation.shape[:-1], 1, 3))
+        return FaceParameters(
+            groups['identity'], groups['expression'], nothing, groups['rotation'], translation, dark,
+            perspective=self.perspective,
+        )  # fmt: skip
+
+    def _scene(self, camera: Pinhole) -> estimator.Scene:
+        def pose(groups: Groups) -> tuple[faces.Surface, Fragments]:
+            face = faces.surface(self.model, self._posed(groups, camera), camera)
+            return face, faces.fragments(self.model, face, (self.size, self.size))
+
+        def unwrap(image: jax.Array, posed: estimator.Posed) -> tuple[jax.Array, jax.Array]:
+            return faces.unwrapped(self.model, *posed, image, self.atlas.texels)
+
+        return estimator.Scene(pose, unwrap)
+
+    @functools.cached_property
+    def _compiled_predict(self):
+        return jax.jit(self.predict)
+
+    def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
+        """uint8 [B, H, 7 W, 3]: a row of pictures per face, see `jfrecon.render.panel`."""
+        chi = self._compiled_predict(params, model_state, batch.image, batch.camera)
+        return panel.rows(self.portrait, chi, batch.image, batch.camera, COLUMNS)
+
+
+def build(config: ConfigDict, axis_name: str | None = None) -> Cest:
+    """Unpack a config (see `configs/cest.py`) into a method."""
+    order = estimator.ordered({name: tuple(others) for name, others in config.factors.items()})
+    for name in config.reconstructions:
+        if name not in RECONSTRUCTIONS:
+            raise UserError(f'config.reconstructions has {name!r}; there are {", ".join(RECONSTRUCTIONS)}')
+    network, (model, portrait) = config.network, parts.models(config)
+    settings = Settings(
+        backbone=network.backbone,
+        unet=network.unet,
+        latent=network.latent,
+        identity=model.identity_basis.shape[0],
+        expression=model.expression_basis.shape[0],
+        bands=config.light_bands,
+        texture=network.texture,
+        scales=tuple(sorted(network.scales.items())),
+        dtype=jnp.dtype(network.dtype),
+        axis_name=axis_name,
+    )
+    return Cest(
+        model=model,
+        portrait=portrait,
+        network=estimator.Estimator(order, settings),
+        reconstructions=tuple(config.reconstructions),
+        frames=config.data.frames,
+        weights=config.loss.to_dict(),
+        size=config.data.size,
+        fill=network.fill,
+        perspective=config.perspective,
+        data=parts.data_term(config, model),
+        atlas=uv.atlas(model.topology, np.asarray(model.mean), network.texture),
+    )

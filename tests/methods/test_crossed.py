@@ -1,0 +1,76 @@
+"""The parts of the papers in combinations that no paper has."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import cest, dib21, s2f2
+from jfrecon import methods
+from jfrecon.losses.data_term import RENDERERS
+from jfrecon.training import stages
+from jfrecon.types import Batch, Pinhole
+
+SHARED = Path(os.environ.get('JFRECON_SHARED', Path(__file__).parents[2].parent / 'shared'))
+SIZE, COUNT = 32, 2
+MODELS = {'makehuman': None, 'ict': SHARED / 'ict_facekit' / 'ict_face.npz'}
+BATCH = Batch(
+    image=np.random.default_rng(0).random((COUNT, SIZE, SIZE, 3), np.float32),
+    landmarks=np.full((COUNT, 68, 2), SIZE / 2, np.float32),
+    landmark_weight=np.ones((COUNT, 68), np.float32),
+    mask=np.ones((COUNT, SIZE, SIZE), np.float32),
+    camera=Pinhole(np.full(COUNT, 4.5 * SIZE, np.float32), np.full((COUNT, 2), SIZE / 2, np.float32)),
+    index=np.arange(COUNT),
+)
+
+
+def built(configs, renderer, model, tmp_path, change=''):
+    """The last stage of a method, with a renderer and a morphable model."""
+    if MODELS[model] is not None and not MODELS[model].exists():
+        pytest.skip('no ICT-FaceKit')
+    config = stages.configs(configs.get_config('quicktest' + change), tmp_path)[-1][1]
+    config.renderer, config.model.name = renderer, model
+    config.model.path = MODELS[model] and str(MODELS[model])
+    config.model.identity = config.model.expression = config.model.albedo = 5
+    config.samples = 2
+    if 'frames' in config.data:
+        config.data.frames = COUNT
+    return methods.build(config)
+
+
+@pytest.mark.parametrize('configs', [cest, dib21, s2f2], ids=lambda configs: configs.__name__)
+@pytest.mark.parametrize('model', MODELS)
+def test_every_method_runs_with_every_renderer_and_every_model(configs, model, tmp_path):
+    method = built(configs, 'both', model, tmp_path)
+    variables = jax.eval_shape(method.init, jax.random.key(0))
+    chi = jax.eval_shape(method.predict, *variables, BATCH.image, BATCH.camera)
+    assert chi.identity.shape == (COUNT, 5)
+    for renderer in RENDERERS:
+        own = dataclasses.replace(method, data=dataclasses.replace(method.data, renderer=renderer))
+        loss, _ = jax.eval_shape(own.loss, *variables, BATCH, jax.random.key(0), jnp.int32(0))
+        assert loss.shape == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'configs, renderer, model, change',
+    [
+        (cest, 'raytrace', 'makehuman', ''),  # cest's order under light with shadows
+        (cest, 'vertex', 'ict', '+light_first+pinhole'),
+        (s2f2, 'raster', 'makehuman', ''),  # relief, seen pixel by pixel
+        (s2f2, 'vertex', 'ict', ''),
+        (dib21, 'raster', 'ict', ''),
+    ],
+)
+def test_unusual_pairs_take_a_step(configs, renderer, model, change, tmp_path):
+    method = built(configs, renderer, model, tmp_path, change)
+    params, state = method.init(jax.random.key(0))
+    step = jax.jit(jax.value_and_grad(method.loss, has_aux=True))
+    (loss, _), gradient = step(params, state, BATCH, jax.random.key(0), jnp.int32(0))
+    assert np.isfinite(loss)
+    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(gradient)]
+    assert all(np.isfinite(leaf).all() for leaf in leaves) and any(leaf.any() for leaf in leaves)
