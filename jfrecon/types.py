@@ -97,12 +97,15 @@ class Maps:
         so everywhere.
       behind: [..., W, 3] linear albedo of the W vertices that a portrait (`jfrecon.morphable.load_portrait`) has beyond
         the model's: eyes, teeth, mouth; None where they have everybody's.
+      light: [..., S, S, L², 3] spherical harmonics that shine on each texel (yang21 4.2.1), camera space; None where
+        the same light shines everywhere.
     """
 
     diffuse: Array
     specular: Array
     normal: Array | None = None
     behind: Array | None = None
+    light: Array | None = None
 
 
 @struct.dataclass

@@ -139,7 +139,7 @@ ABLATION = ablations.Ablation(
     always=(),
     variants=VARIANTS,
     metrics=METRICS,
-    changes={'quick': {'steps': 20, 'batch_size': 8}, 'cpu': {'steps': 800, 'batch_size': 8}},
+    changes={'quick': {'steps': 20, 'batch_size': 8}, 'cpu': {'steps': 600, 'batch_size': 8}},
     frames=FRAMES,
     judge=Clips(),
 )

@@ -152,7 +152,10 @@ class Reconstructor:
 def _of_one_person(chi: FaceParameters) -> FaceParameters:
     """Means over the images, leaves [1, ...], of what a person keeps."""
     mean = lambda leaves: jax.tree.map(lambda leaf: jnp.mean(leaf, 0, keepdims=True), leaves)
-    return dataclasses.replace(chi, identity=mean(chi.identity), albedo=mean(chi.albedo), maps=mean(chi.maps))
+    maps = chi.maps
+    if maps is not None:
+        maps = dataclasses.replace(mean(dataclasses.replace(maps, light=None)), light=maps.light)
+    return dataclasses.replace(chi, identity=mean(chi.identity), albedo=mean(chi.albedo), maps=maps)
 
 
 def reconstructor(network: Predictor | None, refine: bool, frozen: tuple[str, ...] = ()) -> Reconstructor:

@@ -56,27 +56,35 @@ class DataTerm:
         size of the photograph, where somebody has them already.
         """
         size = batch.image.shape[1:3]
-        terms = {}
-        if seen is None and self.renderer != 'raytrace':
-            seen = faces.fragments(self.model, face, size)
+        if self.renderer == 'raytrace':
+            return {'photo': self._ray_traced(face, light, batch, key, maps)}
+        seen = faces.fragments(self.model, face, size) if seen is None else seen
         if self.renderer == 'raster':
-            drawn = faces.layers(self.model, face, light, maps, seen, self.roughness)
-            points, _ = faces.picture(self.model, seen, face.vertices)
-            pixels, _ = cameras.project(face.camera, points.reshape(len(points), -1, 3))
-            terms['photo'] = energies.pixel_photometric(
-                drawn.radiance, drawn.coverage, batch, self.domain, pixels.reshape(*points.shape[:-1], 2)
-            )
-        elif self.renderer != 'vertex':
-            albedo = face if maps is None else maps
-            picture = raytrace.render(
-                face.vertices, self.model.topology, self.leaves, albedo.diffuse, albedo.specular, light, face.camera,
-                size, key, samples=self.samples, roughness=self.roughness,
-                normal_map=None if maps is None else maps.normal,
-            )  # fmt: skip
-            terms['photo'] = energies.pixel_photometric(picture.image, picture.coverage, batch, self.domain)
-        if self.renderer in ('vertex', 'both'):
-            drawn = face if maps is None else faces.textured(self.model, face, maps, self.places)
-            visible = faces.visible(self.model, face, seen)
-            radiance = faces.colours(drawn, light, self.roughness)
-            terms['vertex'] = energies.vertex_photometric(radiance, face.pixels, visible, batch, self.domain)
+            return {'photo': self._rasterised(face, light, batch, maps, seen)}
+        seen_at_vertices = face if maps is None else faces.textured(self.model, face, maps, self.places)
+        visible = faces.visible(self.model, face, seen)
+        radiance = faces.colours(seen_at_vertices, light, self.roughness)
+        terms = {'vertex': energies.vertex_photometric(radiance, face.pixels, visible, batch, self.domain)}
+        if self.renderer == 'both':
+            terms['photo'] = self._ray_traced(face, light, batch, key, maps)
         return terms
+
+    def _ray_traced(
+        self, face: faces.Surface, light: jax.Array, batch: Batch, key: jax.Array, maps: Maps | None
+    ) -> jax.Array:
+        albedo = face if maps is None else maps
+        picture = raytrace.render(
+            face.vertices, self.model.topology, self.leaves, albedo.diffuse, albedo.specular, light, face.camera,
+            batch.image.shape[1:3], key, samples=self.samples, roughness=self.roughness,
+            normal_map=None if maps is None else maps.normal,
+        )  # fmt: skip
+        return energies.pixel_photometric(picture.image, picture.coverage, batch, self.domain)
+
+    def _rasterised(
+        self, face: faces.Surface, light: jax.Array, batch: Batch, maps: Maps | None, seen: Fragments
+    ) -> jax.Array:
+        drawn = faces.layers(self.model, face, light, maps, seen, self.roughness)
+        points, _ = faces.picture(self.model, seen, face.vertices)
+        pixels, _ = cameras.project(face.camera, points.reshape(len(points), -1, 3))
+        pixels = pixels.reshape(*points.shape[:-1], 2)
+        return energies.pixel_photometric(drawn.radiance, drawn.coverage, batch, self.domain, pixels)

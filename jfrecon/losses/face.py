@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jfrecon.geometry import uv
 from jfrecon.geometry.uv import sample_image
 from jfrecon.losses import terms
-from jfrecon.render import vertex
+from jfrecon.render import fragments, vertex
 from jfrecon.shading import colour, sh
 from jfrecon.types import Array, Batch, FaceParameters, Maps
 
@@ -33,7 +33,7 @@ def vertex_photometric(
     gradient, or a face would slide to where fewer of its vertices count. Returns [B].
     """
     mask = sample_image(batch.mask[..., None], jax.lax.stop_gradient(pixels))[..., 0]
-    residual = vertex.photometric(*_compared(colours, batch, domain), pixels, visible)
+    residual = vertex.photometric(*compared(colours, batch, domain), pixels, visible)
     return terms.masked_mean(residual, mask * visible, axis=-1)
 
 
@@ -47,19 +47,22 @@ def pixel_photometric(
     """E_ph over pixels, dib21 eq. 2, s2f2 eq. 3 and cest eq. 6, averaged over those where it shows skin; [B].
 
     rendered: [B, H, W, 3] linear; coverage: [B, H, W]; domain: as above; pixels: [B, H, W, 2], where in the photograph
-    what is rendered lies, its pixel centres by default. Mask and coverage have no gradient.
+    what is rendered lies: the centres of the pixels, but with a gradient, by which what is rendered moves. Mask and
+    coverage have no gradient.
     """
-    radiance, photograph = _compared(rendered, batch, domain)
+    radiance, photograph = compared(rendered, batch, domain)
     if pixels is not None:
-        # where nothing is rendered a point may lie behind the camera
-        pixels = jnp.where(coverage[..., None] > 0, pixels, 0.5)
-        photograph = sample_image(photograph, pixels.reshape(len(pixels), -1, 2)).reshape(radiance.shape)
+        # From its centre each pixel looks as far along the photograph's slope as its point has moved. Where nothing is
+        # rendered a point may lie behind the camera.
+        away = jnp.where(coverage[..., None] > 0, pixels - fragments.centres(*coverage.shape[1:]), 0.0)
+        down, right = (jnp.gradient(photograph, axis=axis) for axis in (1, 2))
+        photograph += away[..., :1] * right + away[..., 1:] * down
     residual = terms.photometric(radiance, photograph)
     return terms.masked_mean(residual, jax.lax.stop_gradient(batch.mask * coverage), axis=(-2, -1))
 
 
-def _compared(radiance: jax.Array, batch: Batch, domain: str) -> tuple[jax.Array, jax.Array]:
-    """Radiance and the photograph, both in a domain."""
+def compared(radiance: jax.Array, batch: Batch, domain: str) -> tuple[jax.Array, jax.Array]:
+    """Radiance and the photograph, both in a domain of `DOMAINS`."""
     if domain == 'linear':
         return radiance, colour.srgb_to_linear(batch.image)
     return colour.linear_to_srgb(radiance), jnp.asarray(batch.image)

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from jfrecon.errors import UserError
-from jfrecon.methods import cest, dib21, s2f2
+from jfrecon.methods import cest, dib21, s2f2, yang21
 from jfrecon.methods.method import Method
 
 _BUILDERS: dict[str, Callable[[ConfigDict, str | None], Method]] = {
     'cest': cest.build,
     'dib21': dib21.build,
     's2f2': s2f2.build,
+    'yang21': yang21.build,
 }
 
 

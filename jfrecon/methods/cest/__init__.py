@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,8 +69,9 @@ class Cest:
 
     def init(self, key: jax.Array) -> tuple[dict, dict]:
         """Parameters and batch statistics of networks that have seen no face."""
-        image, texture = (np.zeros((1, side, side, 3), np.float32) for side in (self.size, len(self.atlas.mirror)))
-        empty = estimator.Scene(lambda _: (), lambda *_: (texture, texture[..., 0]))  # nobody has to be posed
+        image, texture = (jnp.zeros((1, side, side, 3)) for side in (self.size, len(self.atlas.mirror)))
+        nobody: Any = None
+        empty = estimator.Scene(lambda _: (nobody, nobody), lambda *_: (texture, texture[..., 0]))
         settings = dataclasses.replace(self.network.settings, axis_name=None)
         alone = self.network.clone(settings=settings)
         variables = dict(jax.jit(lambda k: alone.init(k, image, empty, train=False))(key))
@@ -85,7 +87,7 @@ class Cest:
         chi = self._posed(groups, camera)
         light = jnp.broadcast_to(groups['light'][..., None], (*groups['light'].shape, 3))
         diffuse = groups['diffuse']
-        return chi.replace(light=light, maps=Maps(diffuse, jnp.zeros_like(diffuse[..., :1])))
+        return dataclasses.replace(chi, light=light, maps=Maps(diffuse, jnp.zeros_like(diffuse[..., :1])))
 
     def loss(
         self, params: dict, model_state: dict, batch: Batch, key: jax.Array, step: jax.Array
@@ -102,7 +104,7 @@ class Cest:
         first, second = jax.random.split(key)
         for name, albedos in self._albedos(groups['diffuse'], first).items():
             for k, albedo in enumerate(albedos):
-                maps = chi.maps.replace(diffuse=albedo)
+                maps = Maps(albedo, jnp.zeros_like(albedo[..., :1]))
                 data = self.data(face, chi.light, batch, jax.random.fold_in(second, k), maps, seen)
                 for term, cost in data.items():
                     term_of = f'{term}_{name}'

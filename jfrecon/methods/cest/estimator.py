@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import graphlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -89,10 +90,10 @@ class Estimator(nn.Module):
             seen = {group: groups[group] for group in factors.given_by(sees)}
             sight = factors.sight(image, seen)
             if seen.keys() >= set(VIEW):
-                sight = sight.replace(aligned=aligned(image, seen['rotation'], seen['place']))
+                sight = dataclasses.replace(sight, aligned=aligned(image, seen['rotation'], seen['place']))
             if posed is not None and seen.keys() >= {*VIEW, *SHAPE}:
                 texture, shown = scene.unwrap(image, posed)
-                sight = sight.replace(texture=texture, shown=shown)
+                sight = dataclasses.replace(sight, texture=texture, shown=shown)
             groups |= FACTORS[name](self.settings, name=name)(sight, train)
             groups |= {group: values for group, values in (given or {}).items() if group in groups}
             if posed is None and groups.keys() >= {*VIEW, *SHAPE}:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -207,7 +207,7 @@ class Light(nn.Module):
         return {'light': light.at[:, 0].add(GREY)}
 
 
-FACTORS: dict[str, type] = {
+FACTORS: dict[str, Any] = {
     'viewpoint': Viewpoint,
     'shape': Shape,
     'identity': Identity,

@@ -1,0 +1,269 @@
+"""yang21: Yang et al., Self-supervised High-fidelity and Re-renderable 3D Facial Reconstruction from a Single Image.
+
+prior   image -> 257 numbers (`nets.regressor`) -> shape, prior albedo A, coarse light L        -> pixels -> energy
+refine  image in UV by that shape, and A -> detailed albedo A', light map L' (`refinement`)     -> pixels -> eq. 18
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from jfrecon.errors import UserError
+from jfrecon.geometry import uv
+from jfrecon.losses import face as energies
+from jfrecon.losses import terms
+from jfrecon.losses.data_term import DataTerm
+from jfrecon.methods import parts
+from jfrecon.methods.yang21 import refinement
+from jfrecon.morphable import model as linear
+from jfrecon.nets import iresnet, regressor
+from jfrecon.render import face as faces
+from jfrecon.render import panel
+from jfrecon.render.portrait import Portrait
+from jfrecon.shading import colour
+from jfrecon.types import Batch, FaceParameters, Fragments, Maps, MorphableModel, Pinhole
+
+STAGES = ('prior', 'refine')
+COLUMNS = ('input', 'overlay', 'final', 'shading', 'normal', 'albedo', 'light')
+SHARPNESS = 80.0  # alpha of eq. 9
+
+#: Photographs [B, H, W, 3], sRGB, and masks [B, H, W] of what counts -> unit codes [B, C] of who they show.
+Identity = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Yang21:
+    """A morphable model's albedo and light, refined in UV.
+
+    Attributes:
+      model: the morphable model, matte.
+      portrait: how pictures are made.
+      network: the prior module's regressor.
+      refiner: the detail refinement module, and ``discriminator`` its adversary.
+      energy: 'prior' trains the regressor, 'refine' the refinement module and its adversary (eq. 18).
+      light: which light the pictures of 'refine' are made with: 'detailed' (OD) or 'coarse' (OC).
+      white_prior: whether the refinement module sees white in place of the prior albedo (5.4).
+      weights: of the terms, by name; see `configs/yang21.py`.
+      epoch: steps after which the L1 to the prior albedo is switched off.
+      size: pixels of the square crops it reads.
+      data: the renderer of the stage 'prior'.
+      atlas: of all maps.
+      who: the identity network of the perceptual terms, None where their weights are zero.
+      published: file of ImageNet weights that the regressor begins with, or None.
+    """
+
+    model: MorphableModel
+    portrait: Portrait
+    network: regressor.Regressor
+    refiner: refinement.Refinement
+    discriminator: refinement.Discriminator
+    energy: str
+    light: str
+    white_prior: bool
+    weights: Mapping[str, float]
+    epoch: int
+    size: int
+    data: DataTerm
+    atlas: uv.Atlas
+    who: Identity | None = None
+    published: str | None = None
+
+    def init(self, key: jax.Array) -> tuple[dict, dict]:
+        """Parameters and batch statistics of networks that have seen no face."""
+        first, second = jax.random.split(key)
+        variables = regressor.fresh(self.network, self.size, first, self.published)
+        params = variables.pop('params')
+        more = refinement.fresh(self.refiner, self.discriminator, len(self.atlas.mirror), second)
+        return params | more, variables
+
+    def predict(self, params: dict, model_state: dict, image: jax.Array, camera: Pinhole) -> FaceParameters:
+        """Reconstruct: image [B, H, W, 3] sRGB in 0..1 -> chi with leaves [B, ...].
+
+        The noise of unseen texels is the same whenever it is asked.
+        """
+        found: Any = self.network.apply({'params': params, **model_state}, image, camera, train=False)
+        chi = found[0]
+        if self.energy == 'prior':
+            return chi
+        face = faces.surface(self.model, chi, camera)
+        seen = faces.fragments(self.model, face, (image.shape[1], image.shape[2]))
+        maps, _ = self._refined(params, chi, face, seen, image, jax.random.key(0))
+        return dataclasses.replace(chi, maps=maps if self.light == 'detailed' else relit(maps, None))
+
+    def loss(
+        self, params: dict, model_state: dict, batch: Batch, key: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[dict, dict]]:
+        """The energy of a stage, mean over the batch: (energy, (new batch statistics, every term by its name)).
+
+        In 'refine' both players move at every step, each by its own term of eqs. 11 and 12: the gradient of one stops
+        before the other.
+        """
+        variables = {'params': params, **model_state}
+        chi, updated = self._prior(variables, batch)
+        face = faces.surface(self.model, chi, batch.camera)
+        seen = faces.fragments(self.model, face, batch.image.shape[1:3])
+        if self.energy == 'prior':
+            costs = self.data(face, chi.light, batch, key, None, seen)
+            costs['landmarks'] = energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
+            priors = energies.priors(chi)
+            costs |= {name: cost for name, cost in priors.items() if name in self.weights}
+            if self.who is not None:
+                drawn = faces.layers(self.model, face, chi.light, None, seen, self.data.roughness)
+                costs['perceptual'] = self._unlike(drawn, batch)
+            energy, metrics = energies.weighed(costs, self.weights)
+            return energy, (updated, {'loss': energy, **metrics})
+
+        maps, prior = self._refined(params, chi, face, seen, batch.image, key)
+        draw = lambda maps: faces.layers(self.model, face, chi.light, maps, seen, self.data.roughness)
+        detailed, coarse = draw(maps), draw(relit(maps, None))
+        light = jnp.asarray(maps.light)
+        costs = self._albedo_terms(params, maps.diffuse, prior)
+        costs['light_map'] = self._away(light, chi.light)
+        mask = jax.lax.stop_gradient(batch.mask * detailed.coverage)  # eq. 14
+        costs['gradient'] = gradient_cost(*energies.compared(coarse.radiance, batch, self.data.domain), mask)
+        shown = detailed if self.light == 'detailed' else coarse
+        residual = terms.photometric_squared(*energies.compared(shown.radiance, batch, self.data.domain))
+        costs['image'] = terms.masked_mean(residual, mask, axis=(-2, -1))
+        if self.who is not None:
+            # the albedo of each face under the light map of the one before it in the batch
+            crossed = draw(relit(maps, jnp.roll(light, 1, axis=0)))
+            costs['cross'] = self._unlike(crossed, batch)
+        weights: dict[str, Any] = {**self.weights, 'prior': self.weights['prior'] * (step < self.epoch)}
+        energy, metrics = energies.weighed(costs, weights)
+        return energy, (updated, {'loss': energy, **metrics})
+
+    def _prior(self, variables: dict, batch: Batch) -> tuple[FaceParameters, dict]:
+        """The regressor's chi; in 'refine' without gradient for it, and its batch statistics stay."""
+        state = {name: values for name, values in variables.items() if name != 'params'}
+        if self.energy == 'prior':
+            found: Any = self.network.apply(
+                variables, batch.image, batch.camera, train=True, mutable=list(state)
+            )  # fmt: skip
+            (chi, _), updated = found
+            return chi, dict(updated)
+        fixed: Any = self.network.apply(variables, batch.image, batch.camera, train=False)
+        return jax.lax.stop_gradient(fixed[0]), state
+
+    def _refined(
+        self, params: dict, chi: FaceParameters, face: faces.Surface, seen: Fragments, image: jax.Array, key: jax.Array
+    ) -> tuple[Maps, jax.Array]:
+        """Detailed albedo and light map, and the albedo that they start from."""
+        prior = faces.prior_maps(self.model, self.atlas.texels, chi.albedo)
+        start = jnp.ones_like(prior.diffuse) if self.white_prior else prior.diffuse
+        texture, shown = faces.unwrapped(self.model, face, seen, image, self.atlas.texels)
+        albedo, light = self.refiner.apply(
+            {'params': params['refinement']}, refinement.filled(texture, shown, key), start
+        )
+        return Maps(start + albedo, prior.specular, light=chi.light[:, None, None] + light), start
+
+    def _away(self, light: jax.Array, coarse: jax.Array) -> jax.Array:
+        """Eq. 4: how far a light map is from the coarse light; [B]."""
+        return self._on_chart(jnp.sum(jnp.square(light - coarse[:, None, None]), (-2, -1)))
+
+    def _albedo_terms(self, params: dict, albedo: jax.Array, prior: jax.Array) -> dict[str, jax.Array]:
+        """Eqs. 7 to 12; [B]."""
+        chart = jnp.asarray(self.atlas.texels.coverage).astype(albedo.dtype)
+        still = jax.lax.stop_gradient(params['discriminator'])
+
+        def judged(params: dict, albedo: jax.Array) -> jax.Array:
+            logits: Any = self.discriminator.apply({'params': params}, albedo * chart[..., None])
+            return logits
+
+        mean = lambda values: jnp.mean(values, (-2, -1))
+        of_its_own = judged(params['discriminator'], jax.lax.stop_gradient(albedo))
+        of_prior = judged(params['discriminator'], jax.lax.stop_gradient(prior))
+        return {
+            'symmetry': self._on_chart(terms.symmetry_squared(albedo, uv.flip(albedo, self.atlas.mirror))),
+            'smoothness': self._on_chart(terms.guided_smoothness(albedo, prior, SHARPNESS, chart)),
+            'prior': self._on_chart(terms.photometric(albedo, prior)),
+            'adversary': mean(jax.nn.softplus(-judged(still, albedo))),
+            'discriminator': mean(jax.nn.softplus(of_its_own)) + mean(jax.nn.softplus(-of_prior)),
+        }
+
+    def _on_chart(self, values: jax.Array) -> jax.Array:
+        return terms.masked_mean(values, jnp.asarray(self.atlas.texels.coverage), axis=(-2, -1))
+
+    def _unlike(self, drawn: faces.Layers, batch: Batch) -> jax.Array:
+        """Eq. 5: how far a rendering is from showing who the photograph shows; [B]. No gradient in the mask."""
+        assert self.who is not None
+        rendered = jnp.clip(colour.linear_to_srgb(drawn.radiance), 0, 1)
+        mask = jax.lax.stop_gradient(batch.mask * drawn.coverage)
+        photograph = jax.lax.stop_gradient(self.who(jnp.asarray(batch.image), mask))
+        return 1 - jnp.sum(self.who(rendered, mask) * photograph, -1)
+
+    @functools.cached_property
+    def _compiled_predict(self):
+        return jax.jit(self.predict)
+
+    def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
+        """uint8 [B, H, 7 W, 3]: a row of pictures per face, see `jfrecon.render.panel`."""
+        chi = self._compiled_predict(params, model_state, batch.image, batch.camera)
+        return panel.rows(self.portrait, chi, batch.image, batch.camera, COLUMNS)
+
+
+def gradient_cost(rendered: jax.Array, photograph: jax.Array, mask: jax.Array) -> jax.Array:
+    """Eq. 15: squared differences of the image gradients along x and y, mean over pairs of pixels in the mask; [B].
+
+    rendered, photograph: [B, H, W, 3]; mask: [B, H, W].
+    """
+    away = rendered - photograph
+
+    def along(after: tuple, before: tuple) -> jax.Array:
+        steps = terms.photometric_squared(away[after], away[before])
+        return terms.masked_mean(steps, mask[after] * mask[before], axis=(-2, -1))
+
+    return along(np.s_[:, :, 1:], np.s_[:, :, :-1]) + along(np.s_[:, 1:], np.s_[:, :-1])
+
+
+def relit(maps: Maps, light: jax.Array | None) -> Maps:
+    """The maps with another light map, or with none."""
+    return dataclasses.replace(maps, light=light)
+
+
+def matte(model: MorphableModel) -> MorphableModel:
+    """The model without gloss: yang21's surfaces are Lambertian (eq. 3)."""
+    nothing = lambda values: np.zeros_like(np.asarray(values))
+    return dataclasses.replace(
+        model, specular_mean=nothing(model.specular_mean), specular_basis=nothing(model.specular_basis)
+    )
+
+
+def build(config: ConfigDict, axis_name: str | None = None) -> Yang21:
+    """Unpack a config (see `configs/yang21.py`) into a method."""
+    network = config.network
+    energy = parts.choice(config, 'energy', STAGES)
+    if network.texture % 16:
+        raise UserError(f'yang21 halves its maps four times: config.network.texture is {network.texture}')
+    model, portrait = parts.models(config)
+    model = matte(model)
+    wanted = 'perceptual' if energy == 'prior' else 'cross'
+    if config.loss[wanted] and config.identity is None:
+        raise UserError(
+            f'config.loss.{wanted} needs the weights of an identity network: --config.identity=FILE, or a weight of 0'
+        )
+    dtype = jnp.dtype(network.dtype)
+    return Yang21(
+        model=model,
+        portrait=dataclasses.replace(portrait, model=matte(portrait.model)),
+        network=dataclasses.replace(parts.regressor(config, model, axis_name), texture=0),
+        refiner=refinement.Refinement(config.light_bands, network.refinement, dtype),
+        discriminator=refinement.Discriminator(network.discriminator, dtype),
+        energy=energy,
+        light=parts.choice(config, 'light', ('detailed', 'coarse')),
+        white_prior=config.white_prior,
+        weights=config.loss.to_dict(),
+        epoch=config.epoch,
+        size=config.data.size,
+        data=parts.data_term(config, model),
+        atlas=uv.atlas(model.topology, np.asarray(model.mean), network.texture),
+        who=iresnet.perceiver(config.identity) if config.loss[wanted] else None,
+        published=network.weights,
+    )

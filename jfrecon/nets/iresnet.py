@@ -1,0 +1,152 @@
+"""ArcFace's residual network (Deng et al. 2019, arXiv 1801.07698, section 3.1): a face to a point on a sphere.
+
+Layer by layer as the public insightface has it, so that its weights can be read: batch norm before each block's first
+convolution and after each convolution, one slope a channel, and a fully connected layer over the whole last map.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+
+from jfrecon import files
+from jfrecon.errors import UserError
+from jfrecon.nets import weights
+from jfrecon.nets.resnet import convolution
+
+#: Blocks of each stage of the published networks.
+BLOCKS = {'r18': (2, 2, 2, 2), 'r34': (3, 4, 6, 3), 'r50': (3, 4, 14, 3), 'r100': (3, 13, 30, 3)}
+
+
+class PRelu(nn.Module):
+    """max(0, x) + a min(0, x) with a slope a for each channel."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., C] -> [..., C]."""
+        slope = self.param('slope', nn.initializers.constant(0.25), (x.shape[-1],))
+        return jnp.maximum(x, 0) + slope * jnp.minimum(x, 0)
+
+
+class Block(nn.Module):
+    """x + bn(conv(prelu(bn(conv(bn(x)))))), the second convolution with a stride."""
+
+    features: int
+    stride: int
+    projects: bool
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
+        norm = batch_norm(train, self.axis_name)
+        y = convolution(self.features, 3, 1, 'conv1', jnp.float32)(norm(name='bn1')(x))
+        y = PRelu(name='prelu')(norm(name='bn2')(y))
+        y = norm(name='bn3')(convolution(self.features, 3, self.stride, 'conv2', jnp.float32)(y))
+        if self.projects:
+            x = convolution(self.features, 1, self.stride, 'downsample_conv', jnp.float32)(x)
+            x = norm(name='downsample_bn')(x)
+        return x + y
+
+
+class IResNet(nn.Module):
+    """Four stages, each of which halves the resolution, and a code.
+
+    Attributes:
+      blocks: of each stage, see `BLOCKS`.
+      width: channels of the first stage, doubled by each of the others; 64 in published ones.
+      code: length of the code, 512 in published ones.
+      axis_name: mesh axis over which batch norm is synchronised, None on one device.
+    """
+
+    blocks: tuple[int, ...] = BLOCKS['r18']
+    width: int = 64
+    code: int = 512
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image: jax.Array, train: bool) -> jax.Array:
+        """[B, H, W, 3] sRGB in 0..1, sides multiples of 16 -> [B, code], of any length."""
+        norm = batch_norm(train, self.axis_name)
+        x = convolution(self.width, 3, 1, 'conv1', jnp.float32)(2 * image - 1)
+        x = PRelu(name='prelu')(norm(name='bn1')(x))
+        for stage, count in enumerate(self.blocks):
+            for k in range(count):
+                features = self.width << stage
+                x = Block(features, 1 if k else 2, not k, self.axis_name, name=f'layer{stage + 1}_{k}')(x, train)
+        x = norm(name='bn2')(x)
+        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # as PyTorch lays it out
+        return norm(name='features')(nn.Dense(self.code, name='fc')(x))
+
+
+def batch_norm(train: bool, axis_name: str | None) -> Callable[..., nn.BatchNorm]:
+    """Batch norm with insightface's constants."""
+    return functools.partial(
+        nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5, axis_name=axis_name
+    )
+
+
+def torch_name(path: tuple[str, ...]) -> str:
+    """insightface's name of the variable at ``path``, e.g. ('params', 'layer1_0', 'prelu', 'slope')."""
+    *modules, leaf = path[1:]
+    name = '.'.join(modules).replace('downsample_conv', 'downsample.0').replace('downsample_bn', 'downsample.1')
+    return re.sub(r'^layer(\d+)_(\d+)', r'layer\1.\2', name) + '.' + {**weights.LEAVES, 'slope': 'weight'}[leaf]
+
+
+def load(path: str | Path) -> tuple[IResNet, dict, int]:
+    """A published network: what it is, its variables, and the side of the pictures that it reads, in pixels.
+
+    path: .pth, .pt or .safetensors with insightface's names.
+
+    Raises:
+      UserError: the file cannot be read, or is no such network.
+    """
+    tensors = weights.read(path)
+    blocks = [{name.split('.')[1] for name in tensors if name.startswith(f'layer{stage}.')} for stage in range(1, 5)]
+    if not {'conv1.weight', 'fc.weight'} <= tensors.keys() or not all(blocks):
+        raise UserError(f'{path}: not the weights of an iresnet')
+    width, (code, flat) = len(tensors['conv1.weight']), tensors['fc.weight'].shape
+    network = IResNet(tuple(map(len, blocks)), width, code)
+    size = 16 * round((flat / (8 * width)) ** 0.5)
+    image = jnp.zeros((1, size, size, 3))
+    variables = jax.eval_shape(lambda: network.init(jax.random.key(0), image, train=False))
+    return network, weights.fill(path, tensors, dict(variables), torch_name), size
+
+
+def write(path: Path, variables: dict) -> None:
+    """Save a network's variables for `load`, half precision."""
+    from safetensors.numpy import save
+
+    def for_torch(value: np.ndarray) -> np.ndarray:
+        return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+
+    flat = flatten_dict({name: variables[name] for name in ('params', 'batch_stats')})
+    tensors = {torch_name(key): for_torch(np.asarray(value, np.float16)) for key, value in flat.items()}
+    files.write_bytes(path, save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
+
+
+def perceiver(path: str | Path) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """What tells whom pictures [B, H, W, 3] show, from the pixels that masks [B, H, W] keep: unit codes [B, code].
+
+    Everything else is grey. Differentiable in the pictures.
+
+    Raises:
+      as `load`.
+    """
+    network, variables, size = load(path)
+
+    def codes(images: jax.Array, masks: jax.Array) -> jax.Array:
+        kept = 0.5 + (images - 0.5) * masks[..., None]
+        code = network.apply(variables, jax.image.resize(kept, (len(kept), size, size, 3), 'linear'), train=False)
+        assert isinstance(code, jax.Array)  # nothing is mutable
+        return code * jax.lax.rsqrt(jnp.sum(jnp.square(code), -1, keepdims=True) + 1e-8)
+
+    return codes

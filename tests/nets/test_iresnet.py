@@ -1,0 +1,108 @@
+"""ArcFace's network against PyTorch's layers, put together as insightface has them."""
+
+import jax
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from jfrecon.errors import UserError
+from jfrecon.nets import iresnet
+
+WIDTH, CODE, SIZE, BLOCKS = 4, 10, 32, (1, 2, 1, 1)
+
+
+class Block(nn.Module):
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.bn1, self.bn2, self.bn3 = nn.BatchNorm2d(inputs), nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride, 1, bias=False)
+        self.prelu = nn.PReLU(outputs)
+        if stride != 1:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x):
+        y = self.bn3(self.conv2(self.prelu(self.bn2(self.conv1(self.bn1(x))))))
+        return y + (self.downsample(x) if hasattr(self, 'downsample') else x)
+
+
+class Torch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, WIDTH, 3, 1, 1, bias=False), nn.BatchNorm2d(WIDTH)
+        self.prelu, inputs = nn.PReLU(WIDTH), WIDTH
+        for stage, count in enumerate(BLOCKS):
+            outputs = WIDTH << stage
+            blocks = [Block(inputs if k == 0 else outputs, outputs, 2 if k == 0 else 1) for k in range(count)]
+            setattr(self, f'layer{stage + 1}', nn.Sequential(*blocks))
+            inputs = outputs
+        self.bn2 = nn.BatchNorm2d(inputs)
+        self.fc = nn.Linear(inputs * (SIZE // 16) ** 2, CODE)
+        self.features = nn.BatchNorm1d(CODE)
+
+    def forward(self, x):
+        x = self.prelu(self.bn1(self.conv1(x)))
+        for stage in range(1, 5):
+            x = getattr(self, f'layer{stage}')(x)
+        return self.features(self.fc(torch.flatten(self.bn2(x), 1)))
+
+
+@pytest.fixture(scope='module')
+def published(tmp_path_factory):
+    torch.manual_seed(0)
+    network = Torch()
+    network.train()
+    for _ in range(3):  # statistics and slopes that are not those of the start
+        network(torch.rand(8, 3, SIZE, SIZE))
+    for module in network.modules():
+        if isinstance(module, nn.PReLU | nn.BatchNorm1d | nn.BatchNorm2d):
+            module.weight.data += 0.1 * torch.randn_like(module.weight)
+    path = tmp_path_factory.mktemp('arcface') / 'backbone.pth'
+    torch.save(network.state_dict(), path)
+    return network.eval(), path
+
+
+def test_published_weights_give_the_same_codes(published):
+    network, path = published
+    image = np.random.default_rng(0).random((3, SIZE, SIZE, 3), np.float32)
+    with torch.no_grad():
+        expected = network(torch.tensor(2 * image - 1).permute(0, 3, 1, 2)).numpy()
+    ours, variables, size = iresnet.load(path)
+    assert size == SIZE and ours.blocks == BLOCKS
+    found = jax.jit(lambda x: ours.apply(variables, x, train=False))(image)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)  # a dozen float32 layers
+
+
+def test_written_weights_are_read(published, tmp_path):
+    network, variables, _ = iresnet.load(published[1])
+    iresnet.write(tmp_path / 'copy.safetensors', variables)
+    again, copied, _ = iresnet.load(tmp_path / 'copy.safetensors')
+    assert again == network
+    worst = jax.tree.map(lambda a, b: float(np.abs(np.asarray(a) - np.asarray(b)).max()), variables, copied)
+    assert max(jax.tree.leaves(worst)) < 2e-3  # half precision
+
+
+def test_codes_are_of_the_masked_face_and_have_a_gradient(published):
+    who = iresnet.perceiver(published[1])
+    rng = np.random.default_rng(1)
+    image = rng.random((2, 48, 48, 3), np.float32)
+    mask = np.zeros((2, 48, 48), np.float32)
+    mask[:, 12:36, 12:36] = 1
+    elsewhere = np.where(mask[..., None] > 0, image, rng.random(image.shape, np.float32))
+    codes, others, gradient = jax.jit(
+        lambda a, b: (who(a, mask), who(b, mask), jax.grad(lambda x: who(x, mask)[0, 0])(a))
+    )(image, elsewhere)
+    np.testing.assert_allclose(np.linalg.norm(codes, axis=-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(codes, others, atol=1e-6)
+    assert np.isfinite(gradient).all() and np.abs(gradient[0][12:36, 12:36]).max() > 0
+    assert not np.asarray(gradient)[:, :8].any()
+
+
+def test_other_files_are_named(tmp_path):
+    path = tmp_path / 'other.pth'
+    torch.save({'conv1.weight': torch.zeros(3)}, path)
+    with pytest.raises(UserError, match='not the weights of an iresnet'):
+        iresnet.load(path)
