@@ -6,9 +6,8 @@ Four factors, each a network that sees what ``config.factors`` says: the paper's
 has no cycle. The paper trained on VoxCeleb1, 32 clips of 4 frames a step, for 50,000 steps; `:single` is its second
 model, on the single images of 300W-LP, for 20,000. CLIPS are what `python -m jfrecon.prepare VIDEOS --out=CLIPS` makes.
 
-Variants: `:cpu` trains to something worth seeing on two CPU cores in about half an hour, on synthetic clips;
-`:quicktest` takes a minute. Changes are added with a plus, as in `:cpu+iest`, or stand alone, as in `:iest`; see
-`CHANGES` and `ORDERS`.
+Variants: `:cpu` is for two CPU cores and synthetic clips; `:quicktest` takes minutes, most of them to compile. Changes
+are added with a plus, as in `:cpu+iest`, or stand alone, as in `:iest`; see `CHANGES` and `ORDERS`.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ its adversary while the regressor stays as it is. The paper trained the first on
 0.01 / 0.02, PSNR 28.90 / 24.88, SSIM 0.93 / 0.89. config.identity is a network of ArcFace's architecture
 (`jfrecon.nets.iresnet`), for the perceptual terms; without one give these terms a weight of 0, as `:cpu` does.
 
-Variants: `:cpu` trains to something worth seeing on two CPU cores in about an hour; `:quicktest` takes a minute. What
-the paper compares is added with a plus, as in `:cpu+no_gradient`, or stands alone; see `CHANGES`.
+Variants: `:cpu` is for two CPU cores; `:quicktest` takes minutes, most of them to compile. What the paper compares is
+added with a plus, as in `:cpu+no_gradient`, or stands alone; see `CHANGES`.
 """
 
 from __future__ import annotations

@@ -92,6 +92,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--masks', type=Path, help='folder of <stem><suffix>.png, bright on the face')
     parser.add_argument('--mask_suffix', default='')
     parser.add_argument(
+        '--parse', action='store_true', help='masks by the embedded network where none are given'
+    )
+    parser.add_argument(
         '--crop',
         choices=CROPS,
         help="around the landmarks, around the detector's box, or the picture as it is; default: landmarks if "
@@ -132,6 +135,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         scale=options.scale,
         size=options.size,
         every=options.every,
+        parse=options.parse,
     )
 
 

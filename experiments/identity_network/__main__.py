@@ -32,6 +32,7 @@ from jfrecon.evaluation import identity
 from jfrecon.evaluation.identity import SIZE, IdentityNet
 from jfrecon.files import write_text
 from jfrecon.methods.method import AXIS, Metrics, ModelState, Params
+from jfrecon.nets.weights import pack
 from jfrecon.training import loop, step
 from jfrecon.types import Batch
 
@@ -101,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     state = loop.train(config, options.out, Recognition(), data)
     weights = options.out / identity.WEIGHTS.name
-    identity.write(weights, *(step.local(x) for x in (state.params, state.model_state['batch_stats'])))
+    pack(weights, step.local({'params': state.params, **state.model_state}))
 
     portraits = Folder(options.data / 'images', options.data / 'landmarks.npz', 'lm68_auto3d')
     results = {}

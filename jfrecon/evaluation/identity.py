@@ -13,10 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors.numpy import save
 
-from jfrecon import files
 from jfrecon.nets import weights
 from jfrecon.nets.small import SmallNet
 
@@ -76,10 +73,4 @@ def _codes(variables: dict, images: jax.Array, masks: jax.Array) -> jax.Array:
 
 @functools.lru_cache(maxsize=1)
 def _variables(path: Path) -> dict:
-    return unflatten_dict({tuple(name.split('/')): value for name, value in weights.read(path).items()})
-
-
-def write(path: Path, params: dict, batch_stats: dict) -> None:
-    """Save the network's variables, half precision."""
-    flat = flatten_dict({'params': params, 'batch_stats': batch_stats}, sep='/')
-    files.write_bytes(path, save({name: np.asarray(value, np.float16) for name, value in flat.items()}))
+    return weights.unpack(path)

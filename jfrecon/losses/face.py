@@ -54,8 +54,9 @@ def pixel_photometric(
     if pixels is not None:
         # From its centre each pixel looks as far along the photograph's slope as its point has moved. Where nothing is
         # rendered a point may lie behind the camera.
-        away = jnp.where(coverage[..., None] > 0, pixels - fragments.centres(*coverage.shape[1:]), 0.0)
-        down, right = (jnp.gradient(photograph, axis=axis) for axis in (1, 2))
+        height, width = coverage.shape[1:]
+        away = jnp.where(coverage[..., None] > 0, pixels - fragments.centres(height, width), 0.0)
+        down, right = jnp.gradient(photograph, axis=(1, 2))
         photograph += away[..., :1] * right + away[..., 1:] * down
     residual = terms.photometric(radiance, photograph)
     return terms.masked_mean(residual, jax.lax.stop_gradient(batch.mask * coverage), axis=(-2, -1))

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jfrecon import files
 from jfrecon.errors import UserError
 from jfrecon.nets.resnet import ResNet
 
@@ -68,6 +69,19 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     if not isinstance(tensors, dict) or not all(isinstance(x, torch.Tensor) for x in tensors.values()):
         raise UserError(f'{path}: holds no flat table of tensors; save model.state_dict()')
     return {name: x.float().numpy() for name, x in tensors.items()}
+
+
+def pack(path: Path, variables: dict) -> None:
+    """Save nested variables under their own names, half precision."""
+    from safetensors.numpy import save
+
+    flat = flatten_dict(variables, sep='/')
+    files.write_bytes(path, save({name: np.asarray(value, np.float16) for name, value in flat.items()}))
+
+
+def unpack(path: str | Path) -> dict:
+    """What `pack` saved, as float32; raises as `read`."""
+    return unflatten_dict({tuple(name.split('/')): value for name, value in read(path).items()})
 
 
 def _first_line(error: Exception) -> str:

@@ -184,6 +184,21 @@ def test_frames_of_a_batch_come_from_one_clip():
     assert seen == set(range(8))  # 'c' has too few, '' is nobody
 
 
+def test_a_clip_is_mirrored_whole():
+    still = dict(OPTIONS, batch_size=6, frames=3)
+    plain = data.batches(Faces(9, groups=['a'] * 3 + ['b'] * 3 + ['c'] * 3), **still)
+    jitter = data.Jitter(scale=0.0, shift=0.0, flip=0.5, colour=0.0)
+    flipped = data.batches(Faces(9, groups=['a'] * 3 + ['b'] * 3 + ['c'] * 3), **still, jitter=jitter)
+    pictures = {i: image for step in range(3) for i, image in zip(plain[step].index, plain[step].image, strict=True)}
+    turned = []
+    for step in range(12):
+        same = [np.allclose(a, pictures[i], atol=0.01) for i, a in zip(flipped[step].index, flipped[step].image)]
+        clips = np.reshape(same, (2, 3))
+        assert (clips == clips[:, :1]).all()
+        turned += clips[:, 0].tolist()
+    assert 4 < sum(turned) < 20
+
+
 def test_a_clip_with_unreadable_frames_gives_way_to_the_next():
     source = Faces(6, broken=(1,), groups=['a', 'a', 'b', 'b', 'b', ''])
     dataset = data.batches(source, **OPTIONS, batch_size=4, frames=2)

@@ -8,6 +8,7 @@ import pytest
 from experiments.identity_network.__main__ import area
 from jfrecon.errors import UserError
 from jfrecon.evaluation import identity
+from jfrecon.nets.weights import pack
 
 
 @pytest.fixture(scope='module')
@@ -18,7 +19,7 @@ def weights(tmp_path_factory):
         jax.random.key(0), jnp.zeros((1, *shape, 3)), jnp.zeros((1, *shape)), False
     )
     path = tmp_path_factory.mktemp('identity') / 'fresh.safetensors'
-    identity.write(path, variables['params'], variables['batch_stats'])
+    pack(path, variables)
     return path
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from jfrecon.data import detect, images
+from jfrecon.data import detect, images, parsing
 from jfrecon.data.crop import Box, box_from_detection, box_from_landmarks, require_face, whole_image
 from jfrecon.data.prepare import align
 from jfrecon.data.sample import Sample, Unreadable, check
@@ -33,6 +33,7 @@ class Settings:
       scale: side of the crop over the longer side of the landmarks' bounding box, measured or estimated.
       size: pixels; crops that are larger are reduced to it.
       every: every so many frames of a video are used.
+      parse: whether the embedded network looks for the skin where no mask is given (`jfrecon.data.parsing`).
     """
 
     crop: str
@@ -40,6 +41,7 @@ class Settings:
     scale: float = 1.6
     size: int = 512
     every: int = 5
+    parse: bool = False
 
 
 class Given(NamedTuple):
@@ -73,11 +75,9 @@ def faces(photo: Sample, given: Given, settings: Settings) -> tuple[list[Sample]
         group = given.groups[k] if k < len(given.groups) else photo.group
         face = photo.replace(name=name, group=group, landmarks=landmarks.astype(np.float32))
         try:
-            kept.append(
-                cut(
-                    face, box_from_landmarks(landmarks, settings.scale) if box is None else box, settings.size
-                )
-            )
+            place = box_from_landmarks(landmarks, settings.scale) if box is None else box
+            part = cut(face, place, settings.size)
+            kept.append(parsing.with_mask(part) if settings.parse and part.mask is None else part)
         except Unreadable as error:
             rejected.append(Rejected(name, str(error)))
     return kept, rejected

@@ -102,15 +102,20 @@ class Cest:
         chi = self.face(groups, batch.camera)
         costs, weights = dict[str, jax.Array](), dict(self.weights)
         first, second = jax.random.split(key)
-        for name, albedos in self._albedos(groups['diffuse'], first).items():
-            for k, albedo in enumerate(albedos):
-                maps = Maps(albedo, jnp.zeros_like(albedo[..., :1]))
-                data = self.data(face, chi.light, batch, jax.random.fold_in(second, k), maps, seen)
-                for term, cost in data.items():
-                    term_of = f'{term}_{name}'
-                    costs[term_of] = costs.get(term_of, 0.0) + cost
-                    # every frame's albedo and its mirror image count as one other and one mirrored
-                    weights[term_of] = self.weights[term] / (self.frames if name == 'every' else 1)
+
+        def rebuilt(albedo: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+            maps = Maps(albedo, jnp.zeros_like(albedo[..., :1]))
+            return self.data(face, chi.light, batch, key, maps, seen)
+
+        albedos = self._albedos(groups['diffuse'], first)
+        stacked = jnp.concatenate(list(albedos.values()))
+        data = jax.vmap(rebuilt)(stacked, jax.random.split(second, len(stacked)))
+        for term, cost in data.items():
+            ends = np.cumsum([len(values) for values in albedos.values()])
+            for name, part in zip(albedos, jnp.split(cost, ends[:-1]), strict=True):
+                costs[f'{term}_{name}'] = jnp.sum(part, 0)
+                # every frame's albedo and its mirror image count as one other and one mirrored
+                weights[f'{term}_{name}'] = self.weights[term] / (self.frames if name == 'every' else 1)
         points = linear.landmarks(self.model, face.pixels)
         distance = terms.landmark_l1(points, batch.landmarks) / batch.image.shape[-2]
         costs['landmarks'] = terms.masked_mean(distance, batch.landmark_weight, axis=-1)
@@ -119,8 +124,8 @@ class Cest:
         energy, metrics = energies.weighed(costs, weights)
         return energy, (dict(updated), {'loss': energy, **metrics})
 
-    def _albedos(self, albedo: jax.Array, key: jax.Array) -> dict[str, list[jax.Array]]:
-        """The albedos [B, S, S, 3] that each frame is rebuilt with, by the name of the reconstruction (eqs. 7, 8)."""
+    def _albedos(self, albedo: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+        """Albedos [K, B, S, S, 3] that each frame is rebuilt with, by the name of the reconstruction (eqs. 7, 8)."""
         clips = albedo.reshape(-1, self.frames, *albedo.shape[1:])
 
         def of_partner(values: jax.Array) -> jax.Array:
@@ -131,14 +136,14 @@ class Cest:
             return values[clip * self.frames + (frame + ahead) % self.frames]
 
         flip = lambda values: uv.flip(values, self.atlas.mirror)
-        made: dict[str, list[jax.Array]] = {}
+        made: dict[str, jax.Array] = {}
         for name in self.reconstructions:
             if name == 'every':
-                turns = [jnp.roll(clips, -k, axis=1).reshape(albedo.shape) for k in range(self.frames)]
-                made[name] = [*turns, *map(flip, turns)]
+                turns = jnp.stack([jnp.roll(clips, -k, axis=1).reshape(albedo.shape) for k in range(self.frames)])
+                made[name] = jnp.concatenate([turns, flip(turns)])
                 continue
             used = albedo if name in ('own', 'mirrored') else of_partner(albedo)
-            made[name] = [flip(used) if name.startswith('mirrored') else used]
+            made[name] = (flip(used) if name.startswith('mirrored') else used)[None]
         return made
 
     def _posed(self, groups: Groups, camera: Pinhole) -> FaceParameters:
