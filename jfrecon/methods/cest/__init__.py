@@ -129,7 +129,7 @@ class Cest:
         clips = albedo.reshape(-1, self.frames, *albedo.shape[1:])
 
         def of_partner(values: jax.Array) -> jax.Array:
-            # another frame for each, with equal chances; of a single image there is none (METHODS)
+            # another frame for each, with equal chances; a single image has itself
             ahead = jax.random.randint(key, (len(albedo),), 1, max(self.frames, 2))
             rows = jnp.arange(len(albedo))
             clip, frame = rows // self.frames, rows % self.frames
