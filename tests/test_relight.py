@@ -42,14 +42,15 @@ def made(tmp_path_factory):
     out = tmp_path_factory.mktemp('faces')
     model, filled = (linear.truncate(load(), *MODES) for load in (morphable.load, morphable.load_portrait))
     portrait = Portrait(filled, None, 0.4)
-    atlas = uv.atlas(model.topology, np.asarray(model.mean), TEXTURE)
+    texels = uv.texel_map(model.topology, TEXTURE)
+    atlas = uv.atlas(model.topology, np.asarray(model.mean), 2 * TEXTURE)  # as of a network whose maps are smaller
     draws = np.random.default_rng(0)
     for name, side in (('left', -1), ('right', 1)):
         light = np.zeros((16, 3), np.float32)
         light[0], light[3] = sh.GREY, 1.2 * side
         expression = np.zeros(52, np.float32)
         expression[model.expression_names.index('jawOpen')] = 0.5 if side > 0 else 0.0
-        prior = faces.prior_maps(model, atlas.texels, jnp.zeros((1, 2)))
+        prior = faces.prior_maps(model, texels, jnp.zeros((1, 2)))
         maps = Maps(
             np.asarray(prior.diffuse[0]) * (0.8 if side < 0 else 1.1),
             np.asarray(prior.specular[0]) + 0.05 * (side > 0),
@@ -57,7 +58,7 @@ def made(tmp_path_factory):
         )
         chi = FaceParameters(
             draws.normal(size=2).astype(np.float32), expression, np.zeros(2, np.float32), np.zeros(3, np.float32),
-            np.array([0, 0, -900], np.float32), light, maps,
+            np.array([0, 0, -900], np.float32), light, maps, perspective=side < 0,
         )  # fmt: skip
         camera = Pinhole(np.float32(4 * SIZE), np.full(2, SIZE / 2, np.float32))
         one, pinhole = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (chi, camera))
@@ -102,6 +103,13 @@ def test_a_face_is_lit_from_where_the_light_is(relit):
     own, other, above = (brightness(relit / f'{name}.png') for name in ('own', 'right', 'above'))
     assert own[0] > 1.15 * own[1] and other[1] > 1.15 * other[0]
     assert above[2] > 1.1 * above[3]
+
+
+def test_a_face_is_read_with_its_camera_and_maps_of_its_own_size(made):
+    for name, perspective in (('left', True), ('right', False)):
+        face, about = asset.read(made / name)
+        assert face.parameters.perspective == perspective == (not about['camera']['weak_perspective'])
+        assert face.parameters.maps.diffuse.shape == (TEXTURE, TEXTURE, 3)
 
 
 def test_its_own_light_gives_the_picture_back(made, relit):

@@ -6,7 +6,6 @@ skin; nor are hair, glasses and whatever else is in front of the face.
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import jax
@@ -46,7 +45,7 @@ def probabilities(images: np.ndarray, path: Path = WEIGHTS) -> np.ndarray:
     Raises:
       UserError: there are no weights at the path.
     """
-    return np.asarray(_probabilities(_variables(path), jnp.asarray(images, jnp.float32)))
+    return np.asarray(_probabilities(weights.unpack(path), jnp.asarray(images, jnp.float32)))
 
 
 def with_mask(sample: Sample, box: Box | None = None, path: Path = WEIGHTS) -> Sample:
@@ -65,8 +64,3 @@ def _probabilities(variables: dict, images: jax.Array) -> jax.Array:
     logits = ParsingNet().apply(variables, images, False)
     assert isinstance(logits, jax.Array)  # nothing is mutable
     return nn.sigmoid(logits)
-
-
-@functools.lru_cache(maxsize=1)
-def _variables(path: Path) -> dict:
-    return weights.unpack(path)

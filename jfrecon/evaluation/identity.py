@@ -6,7 +6,6 @@ similarity compares reconstructions with each other; it is not that of a network
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import jax
@@ -56,7 +55,7 @@ def codes(images: np.ndarray, masks: np.ndarray, path: Path = WEIGHTS) -> np.nda
     Raises:
       UserError: there are no weights at the path.
     """
-    return np.asarray(_codes(_variables(path), jnp.asarray(images, jnp.float32), jnp.asarray(masks, jnp.float32)))
+    return np.asarray(_codes(weights.unpack(path), jnp.asarray(images, jnp.float32), jnp.asarray(masks, jnp.float32)))
 
 
 @jax.jit
@@ -69,8 +68,3 @@ def _codes(variables: dict, images: jax.Array, masks: jax.Array) -> jax.Array:
     found = IdentityNet().apply(variables, images, jnp.float32(masks > 0.5), False)
     assert isinstance(found, jax.Array)  # nothing is mutable
     return found
-
-
-@functools.lru_cache(maxsize=1)
-def _variables(path: Path) -> dict:
-    return weights.unpack(path)

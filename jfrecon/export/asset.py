@@ -119,7 +119,10 @@ def write(
 def _fill(folder, model, portrait, face, atlas, photograph, facts, video) -> None:
     chi = face.parameters
     chi = chi.replace(maps=_maps(model, atlas, chi))
-    pictures = encoded(chi.maps, atlas)
+    # a network's maps need not have the atlas's size
+    size = len(chi.maps.diffuse)
+    texels = atlas.texels if size == len(atlas.mirror) else uv.texel_map(model.topology, size)
+    pictures = encoded(chi.maps, texels)
     for name, content in pictures.items():
         files.write_bytes(folder / f'{name}.png', content)
     moving = {} if video is None else {'motion': video.motion, 'rate': video.rate}
@@ -236,10 +239,10 @@ def square(face: Reconstruction, size: int) -> Pinhole:
     return cast(Pinhole, cameras.crop(face.camera, origin, scale))
 
 
-def encoded(maps: Maps, atlas: uv.Atlas) -> dict[str, bytes]:
+def encoded(maps: Maps, texels: uv.TexelMap) -> dict[str, bytes]:
     """PNG files of unbatched maps: diffuse, specular, normal. Around the charts the nearest texel is repeated."""
     nearest = distance_transform_edt(
-        np.asarray(atlas.texels.triangle) < 0, return_distances=False, return_indices=True
+        np.asarray(texels.triangle) < 0, return_distances=False, return_indices=True
     )
     spread = lambda values: np.asarray(values)[tuple(nearest)]
     srgb = lambda values: np.asarray(colour.linear_to_srgb(jnp.clip(jnp.asarray(values), 0, 1)))
@@ -287,6 +290,7 @@ def _metadata(portrait: Portrait, face: Reconstruction, facts: Mapping[str, Any]
         **facts,
         'model': {'name': model.name, 'licence': model.licence},
         'camera': {
+            'weak_perspective': not face.parameters.perspective,
             'focal': float(face.camera.focal),
             'principal': [float(x) for x in face.camera.principal],
             'height': face.size[0],

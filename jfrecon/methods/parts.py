@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import ClassVar
+
+import jax
 import numpy as np
 from jax import numpy as jnp
 from ml_collections import ConfigDict
@@ -13,9 +18,30 @@ from jfrecon.losses.data_term import RENDERERS, DataTerm
 from jfrecon.losses.face import DOMAINS
 from jfrecon.morphable import model as linear
 from jfrecon.nets.regressor import Regressor
-from jfrecon.render import tree
+from jfrecon.render import panel, tree
 from jfrecon.render.portrait import Portrait
-from jfrecon.types import MorphableModel
+from jfrecon.types import Batch, FaceParameters, MorphableModel
+
+
+class Pictured:
+    """How methods draw what they predict: `jfrecon.methods.method.Method.panels` of all of them.
+
+    Attributes:
+      columns: of a row of pictures, see `jfrecon.render.panel`.
+    """
+
+    columns: ClassVar[tuple[str, ...]] = panel.COLUMNS
+    predict: Callable[..., FaceParameters]
+    portrait: Portrait
+
+    @functools.cached_property
+    def _compiled_predict(self) -> Callable[..., FaceParameters]:
+        return jax.jit(self.predict)
+
+    def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
+        """uint8 [B, H, K W, 3]: a row of K pictures per face."""
+        chi = self._compiled_predict(params, model_state, batch.image, batch.camera)
+        return panel.rows(self.portrait, chi, batch.image, batch.camera, self.columns)
 
 
 def models(config: ConfigDict) -> tuple[MorphableModel, Portrait]:

@@ -6,8 +6,6 @@ convolution and after each convolution, one slope a channel, and a fully connect
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,10 +18,7 @@ from flax.traverse_util import flatten_dict
 from jfrecon import files
 from jfrecon.errors import UserError
 from jfrecon.nets import weights
-from jfrecon.nets.resnet import convolution
-
-#: Blocks of each stage of the published networks.
-BLOCKS = {'r18': (2, 2, 2, 2), 'r34': (3, 4, 6, 3), 'r50': (3, 4, 14, 3), 'r100': (3, 13, 30, 3)}
+from jfrecon.nets.resnet import batch_norm, convolution
 
 
 class PRelu(nn.Module):
@@ -47,7 +42,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H / stride, W / stride, features]."""
-        norm = batch_norm(train, self.axis_name)
+        norm = batch_norm(train, self.axis_name, jnp.float32)
         y = convolution(self.features, 3, 1, 'conv1', jnp.float32)(norm(name='bn1')(x))
         y = PRelu(name='prelu')(norm(name='bn2')(y))
         y = norm(name='bn3')(convolution(self.features, 3, self.stride, 'conv2', jnp.float32)(y))
@@ -61,13 +56,13 @@ class IResNet(nn.Module):
     """Four stages, each of which halves the resolution, and a code.
 
     Attributes:
-      blocks: of each stage, see `BLOCKS`.
+      blocks: of each stage; (3, 4, 14, 3) in the published r50.
       width: channels of the first stage, doubled by each of the others; 64 in published ones.
       code: length of the code, 512 in published ones.
       axis_name: mesh axis over which batch norm is synchronised, None on one device.
     """
 
-    blocks: tuple[int, ...] = BLOCKS['r18']
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
     width: int = 64
     code: int = 512
     axis_name: str | None = None
@@ -75,7 +70,7 @@ class IResNet(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, train: bool) -> jax.Array:
         """[B, H, W, 3] sRGB in 0..1, sides multiples of 16 -> [B, code], of any length."""
-        norm = batch_norm(train, self.axis_name)
+        norm = batch_norm(train, self.axis_name, jnp.float32)
         x = convolution(self.width, 3, 1, 'conv1', jnp.float32)(2 * image - 1)
         x = PRelu(name='prelu')(norm(name='bn1')(x))
         for stage, count in enumerate(self.blocks):
@@ -85,20 +80,6 @@ class IResNet(nn.Module):
         x = norm(name='bn2')(x)
         x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # as PyTorch lays it out
         return norm(name='features')(nn.Dense(self.code, name='fc')(x))
-
-
-def batch_norm(train: bool, axis_name: str | None) -> Callable[..., nn.BatchNorm]:
-    """Batch norm with insightface's constants."""
-    return functools.partial(
-        nn.BatchNorm, use_running_average=not train, momentum=0.9, epsilon=1e-5, axis_name=axis_name
-    )
-
-
-def torch_name(path: tuple[str, ...]) -> str:
-    """insightface's name of the variable at ``path``, e.g. ('params', 'layer1_0', 'prelu', 'slope')."""
-    *modules, leaf = path[1:]
-    name = '.'.join(modules).replace('downsample_conv', 'downsample.0').replace('downsample_bn', 'downsample.1')
-    return re.sub(r'^layer(\d+)_(\d+)', r'layer\1.\2', name) + '.' + {**weights.LEAVES, 'slope': 'weight'}[leaf]
 
 
 def load(path: str | Path) -> tuple[IResNet, dict, int]:
@@ -118,7 +99,7 @@ def load(path: str | Path) -> tuple[IResNet, dict, int]:
     size = 16 * round((flat / (8 * width)) ** 0.5)
     image = jnp.zeros((1, size, size, 3))
     variables = jax.eval_shape(lambda: network.init(jax.random.key(0), image, train=False))
-    return network, weights.fill(path, tensors, dict(variables), torch_name), size
+    return network, weights.fill(path, tensors, dict(variables), weights.torchvision_name), size
 
 
 def write(path: Path, variables: dict) -> None:
@@ -129,7 +110,7 @@ def write(path: Path, variables: dict) -> None:
         return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
 
     flat = flatten_dict({name: variables[name] for name in ('params', 'batch_stats')})
-    tensors = {torch_name(key): for_torch(np.asarray(value, np.float16)) for key, value in flat.items()}
+    tensors = {weights.torchvision_name(key): for_torch(np.asarray(value, np.float16)) for key, value in flat.items()}
     files.write_bytes(path, save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
 
 

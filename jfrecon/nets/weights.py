@@ -13,6 +13,7 @@ Names do not tell where a bottleneck strides. torchvision's weights, and transfo
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -26,7 +27,10 @@ from jfrecon import files
 from jfrecon.errors import UserError
 from jfrecon.nets.resnet import ResNet
 
-LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
+LEAVES = {
+    'kernel': 'weight', 'scale': 'weight', 'slope': 'weight', 'bias': 'bias', 'mean': 'running_mean',
+    'var': 'running_var',
+}  # fmt: skip
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -79,8 +83,9 @@ def pack(path: Path, variables: dict) -> None:
     files.write_bytes(path, save({name: np.asarray(value, np.float16) for name, value in flat.items()}))
 
 
+@functools.lru_cache(maxsize=4)
 def unpack(path: str | Path) -> dict:
-    """What `pack` saved, as float32; raises as `read`."""
+    """What `pack` saved, as float32, read once; raises as `read`."""
     return unflatten_dict({tuple(name.split('/')): value for name, value in read(path).items()})
 
 

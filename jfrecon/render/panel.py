@@ -17,6 +17,8 @@ from jfrecon.types import FaceParameters, Pinhole
 COLUMNS = ('input', 'overlay', 'geometry', 'albedo', 'light')
 #: The columns of s2f2's figures: re-rendering, shading of grey skin, normals in camera space, both albedos.
 LAYERS = ('input', 'overlay', 'final', 'shading', 'normal', 'albedo', 'specular', 'light')
+#: The same of surfaces without gloss and light without colour of its own.
+MATTE = ('input', 'overlay', 'final', 'shading', 'normal', 'albedo', 'light')
 
 #: Albedo of clay. White would be white wherever the light is brighter than skin, which is dark, needs it to be.
 CLAY = 0.5

@@ -7,7 +7,6 @@ each frame of a clip with the albedo of another one and with a mirrored one -> e
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,11 +33,10 @@ from jfrecon.types import Batch, FaceParameters, Fragments, Maps, MorphableModel
 #: Whose albedo a frame is rebuilt with: its own, that of another frame of its clip, one of the two mirrored, or the
 #: albedo of every frame and its mirror image in turn (eq. 7).
 RECONSTRUCTIONS = ('own', 'other', 'mirrored', 'mirrored_other', 'every')
-COLUMNS = ('input', 'overlay', 'final', 'shading', 'normal', 'albedo', 'light')
 
 
 @dataclasses.dataclass(frozen=True)
-class Cest:
+class Cest(parts.Pictured):
     """Viewpoint, shape, reflectance and light, each estimated with sight of others, trained on clips.
 
     Attributes:
@@ -54,6 +52,8 @@ class Cest:
       data: the renderer.
       atlas: of the albedo map.
     """
+
+    columns = panel.MATTE
 
     model: MorphableModel
     portrait: Portrait
@@ -166,15 +166,6 @@ class Cest:
             return faces.unwrapped(self.model, *posed, image, self.atlas.texels)
 
         return estimator.Scene(pose, unwrap)
-
-    @functools.cached_property
-    def _compiled_predict(self):
-        return jax.jit(self.predict)
-
-    def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
-        """uint8 [B, H, 7 W, 3]: a row of pictures per face, see `jfrecon.render.panel`."""
-        chi = self._compiled_predict(params, model_state, batch.image, batch.camera)
-        return panel.rows(self.portrait, chi, batch.image, batch.camera, COLUMNS)
 
 
 def build(config: ConfigDict, axis_name: str | None = None) -> Cest:

@@ -7,7 +7,6 @@ image -> chi and increments (`nets.regressor`) -> geometry and albedo (`render.f
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +23,6 @@ from jfrecon.methods import parts
 from jfrecon.morphable import model as linear
 from jfrecon.nets import regressor
 from jfrecon.render import face as faces
-from jfrecon.render import panel
 from jfrecon.render.portrait import Portrait
 from jfrecon.types import Batch, FaceParameters, Maps, MorphableModel, Pinhole
 
@@ -32,7 +30,7 @@ ENERGIES = ('base', 'albedo', 'joint')
 
 
 @dataclasses.dataclass(frozen=True)
-class Dib21:
+class Dib21(parts.Pictured):
     """E, and the decoders of what its albedo misses, trained end to end through a differentiable renderer.
 
     Attributes:
@@ -112,15 +110,6 @@ class Dib21:
             energy += more
             metrics |= {f'{name}_final' if name in again else name: value for name, value in found.items()}
         return energy, (dict(updated), {'loss': energy, **metrics})
-
-    @functools.cached_property
-    def _compiled_predict(self):
-        return jax.jit(self.predict)
-
-    def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
-        """uint8 [B, H, 5 W, 3]: a row of pictures per face, see `jfrecon.render.panel`."""
-        chi = self._compiled_predict(params, model_state, batch.image, batch.camera)
-        return panel.rows(self.portrait, chi, batch.image, batch.camera)
 
 
 def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:

@@ -11,7 +11,6 @@ vertices (`losses.data_term`).
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,7 +36,7 @@ STAGES = ('coarse', 'medium', 'fine')
 
 
 @dataclasses.dataclass(frozen=True)
-class S2F2:
+class S2F2(parts.Pictured):
     """Three stages from coarse to fine, each trained through both renderers on what the one before it left.
 
     Attributes:
@@ -53,6 +52,8 @@ class S2F2:
       atlas: of all maps.
       published: files of ImageNet weights that E and the U-nets' backbones begin with, or None.
     """
+
+    columns = panel.LAYERS
 
     model: MorphableModel
     portrait: Portrait
@@ -129,15 +130,6 @@ class S2F2:
 
     def _albedo_terms(self, maps: Maps, prior: Maps) -> dict[str, jax.Array]:
         return energies.albedo_terms(maps, prior, self.atlas.texels, self.atlas.mirror)
-
-    @functools.cached_property
-    def _compiled_predict(self):
-        return jax.jit(self.predict)
-
-    def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
-        """uint8 [B, H, 8 W, 3]: a row of pictures per face, see `jfrecon.render.panel`."""
-        chi = self._compiled_predict(params, model_state, batch.image, batch.camera)
-        return panel.rows(self.portrait, chi, batch.image, batch.camera, panel.LAYERS)
 
 
 def _refined(medium: Maps, detail: Maps) -> Maps:

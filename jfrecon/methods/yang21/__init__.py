@@ -7,7 +7,6 @@ refine  image in UV by that shape, and A -> detailed albedo A', light map L' (`r
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -32,7 +31,6 @@ from jfrecon.shading import colour
 from jfrecon.types import Batch, FaceParameters, Fragments, Maps, MorphableModel, Pinhole
 
 STAGES = ('prior', 'refine')
-COLUMNS = ('input', 'overlay', 'final', 'shading', 'normal', 'albedo', 'light')
 SHARPNESS = 80.0  # alpha of eq. 9
 
 #: Photographs [B, H, W, 3], sRGB, and masks [B, H, W] of what counts -> unit codes [B, C] of who they show.
@@ -40,7 +38,7 @@ Identity = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Yang21:
+class Yang21(parts.Pictured):
     """A morphable model's albedo and light, refined in UV.
 
     Attributes:
@@ -59,6 +57,8 @@ class Yang21:
       who: the identity network of the perceptual terms, None where their weights are zero.
       published: file of ImageNet weights that the regressor begins with, or None.
     """
+
+    columns = panel.MATTE
 
     model: MorphableModel
     portrait: Portrait
@@ -198,15 +198,6 @@ class Yang21:
         mask = jax.lax.stop_gradient(batch.mask * drawn.coverage)
         photograph = jax.lax.stop_gradient(self.who(jnp.asarray(batch.image), mask))
         return 1 - jnp.sum(self.who(rendered, mask) * photograph, -1)
-
-    @functools.cached_property
-    def _compiled_predict(self):
-        return jax.jit(self.predict)
-
-    def panels(self, params: dict, model_state: dict, batch: Batch) -> np.ndarray:
-        """uint8 [B, H, 7 W, 3]: a row of pictures per face, see `jfrecon.render.panel`."""
-        chi = self._compiled_predict(params, model_state, batch.image, batch.camera)
-        return panel.rows(self.portrait, chi, batch.image, batch.camera, COLUMNS)
 
 
 def gradient_cost(rendered: jax.Array, photograph: jax.Array, mask: jax.Array) -> jax.Array:
