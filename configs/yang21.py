@@ -7,7 +7,8 @@ Two stages: `prior` trains the regressor of a morphable model's 257 numbers, `re
 its adversary while the regressor stays as it is. The paper trained the first on 300W-LP, the second on 85% of CelebA at
 224 pixels, batch 16, for ten epochs, which took two days on one RTX 2080 Ti, and reports for its renderings OD / OC: L1
 0.01 / 0.02, PSNR 28.90 / 24.88, SSIM 0.93 / 0.89. config.identity is a network of ArcFace's architecture
-(`jfrecon.nets.iresnet`), for the perceptual terms; without one give these terms a weight of 0, as `:cpu` does.
+(`jfrecon.nets.iresnet`), for the perceptual terms: a file of published weights, or `synthetic`, the small one that
+comes with jfrecon, as in `:cpu`. Without one give these terms a weight of 0.
 
 Variants: `:cpu` is for two CPU cores; `:quicktest` takes minutes, most of them to compile. What the paper compares is
 added with a plus, as in `:cpu+no_gradient`, or stands alone; see `CHANGES`.
@@ -30,20 +31,23 @@ CHANGES = {
 }  # fmt: skip
 
 
+# What they change in the second stage. The first is the same for all, but for the number of bands.
+REFINEMENTS = {
+    'coarse_light': {'light': 'coarse'},
+    'no_gradient': {'loss': {'gradient': 0.0}},
+    'unregularised': {'loss': {'symmetry': 0.0, 'smoothness': 0.0, 'prior': 0.0, 'adversary': 0.0}},
+    'no_cross': {'loss': {'cross': 0.0}},
+    'white_prior': {'white_prior': True},
+}
+
+
 def get_config(variant: str = 'paper') -> ConfigDict:
     size, changes = dib21.taken_apart(variant, 'configs/yang21.py', CHANGES)
     config = _sized(size)
     for change in changes:
-        if change == 'coarse_light':
-            config.light = 'coarse'
-        elif change == 'no_gradient':
-            config.loss.gradient = 0.0
-        elif change == 'unregularised':
-            config.loss.update(symmetry=0.0, smoothness=0.0, prior=0.0, adversary=0.0)
-        elif change == 'no_cross':
-            config.loss.cross = 0.0
-        elif change == 'white_prior':
-            config.white_prior = True
+        if change in REFINEMENTS:
+            with config.stage.refine.unlocked():
+                config.stage.refine.update(ConfigDict(REFINEMENTS[change]))
         else:
             config.light_bands = int(change.removeprefix('bands'))
     return config
@@ -105,10 +109,8 @@ def _sized(size: str) -> ConfigDict:
     config.network.backbone = 'small'
     config.network.refinement = config.network.discriminator = 16
     config.loss.photo = 3.0
-    config.loss.update(
-        landmarks=30.0, identity=5e-3, albedo=3e-4, expression=1e-3, light=3e-5, exposure=0.01, perceptual=0.0,
-        cross=0.0,
-    )  # fmt: skip
+    config.loss.update(landmarks=30.0, identity=5e-3, albedo=3e-4, expression=1e-3, light=3e-5, exposure=0.01)
+    config.identity = 'synthetic'
     config.optimiser.learning_rate = 1e-3
     config.optimiser.update(rate=0.5, every=1_500, floor=1e-5)
     config.epoch = 300
@@ -117,6 +119,7 @@ def _sized(size: str) -> ConfigDict:
     config.stage.refine.optimiser.update(learning_rate=5e-4)
     if size == 'quicktest':
         config.data.size = 32
+        config.loss.update(perceptual=0.0, cross=0.0)
         config.epoch = 2
         config.batch_size = 4
         for stage in config.stage.values():

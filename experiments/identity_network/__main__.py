@@ -1,23 +1,28 @@
-"""Train the network that scores identity, on synthetic people, and measure whether it knows people apart.
+"""Train a network that recognises people, and measure whether it knows them apart.
 
-    python -m experiments.identity_network --out=runs/identity_network
+    python -m experiments.identity_network --network=scores --out=runs/identity_network
+    python -m experiments.identity_network --network=losses --out=runs/identity_network_losses
 
-It learns to find the other pictures of a person among those of a batch (supervised contrastive learning, Khosla et
-al., NeurIPS 2020, eq. 2), of 1,500 MakeHuman people with six pictures each, whatever their expression, pose and light,
-from skin alone: no hair, no glasses, no background. Then pairs of pictures are told apart: of 150 other synthetic
-people, and of the portraits in `--data`. Nothing was chosen on either. The weights are left in
-OUT/identity.safetensors; those in jfrecon/evaluation are of such a run.
+There are two, of different architectures and taught by different people: one scores, and no loss touches it; the other
+is ArcFace's (`jfrecon.nets.iresnet`), for perceptual losses, and scores nothing. Each learns to find the other pictures
+of a person among those of a batch (supervised contrastive learning, Khosla et al., NeurIPS 2020, eq. 2), of 1,500
+MakeHuman people with six pictures each, whatever their expression, pose and light, from skin alone: no hair, no
+glasses, no background; or of the people in a folder of your own, with `--people=FOLDER`: a subfolder of aligned crops
+for each. Then pairs of pictures are told apart: of 150 other synthetic people, and of the portraits in `--data`.
+Nothing was chosen on either. Those weights that come with jfrecon are of such runs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from ml_collections import ConfigDict
 from scipy.stats import mannwhitneyu
 from skimage.draw import polygon
@@ -29,9 +34,9 @@ from jfrecon.data.folder import Folder
 from jfrecon.data.sample import Source
 from jfrecon.data.synthetic.generate import FILL, FOCAL
 from jfrecon.evaluation import identity
-from jfrecon.evaluation.identity import SIZE, IdentityNet
 from jfrecon.files import write_text
 from jfrecon.methods.method import AXIS, Metrics, ModelState, Params
+from jfrecon.nets import iresnet
 from jfrecon.nets.weights import pack
 from jfrecon.training import loop, step
 from jfrecon.types import Batch
@@ -43,16 +48,78 @@ TEMPERATURE = 0.1  # tau of Khosla et al.
 HOLES = (range(36, 42), range(42, 48), range(60, 68))  # iBUG: eyes and mouth
 
 
+class ArcFace(nn.Module):
+    """A small network of ArcFace's architecture, which reads what `iresnet.perceiver` shows it.
+
+    Attributes:
+      axis_name: mesh axis over which batch norm is synchronised, None on one device.
+    """
+
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Crops [B, S, S, 3], sRGB in 0..1, and masks [B, S, S] -> unit codes."""
+        body = iresnet.IResNet((1, 1, 1, 1), width=16, code=128, axis_name=self.axis_name, name='body')
+        return iresnet.unit(body(iresnet.masked(image, mask), train))
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """One of the two networks.
+
+    Attributes:
+      make: axis name -> the network.
+      size: pixels of the crops that it reads.
+      weights: where jfrecon keeps its own.
+      write: saves variables; ``codes``: reads them again, for pictures and masks.
+      seeds: of the people it learns from and of the others.
+      steps: of training.
+    """
+
+    make: Callable[[str | None], nn.Module]
+    size: int
+    weights: Path
+    write: Callable[[Path, dict], None]
+    codes: Callable[[np.ndarray, np.ndarray, Path], np.ndarray]
+    seeds: tuple[int, int]
+    steps: int
+
+
+def _write_iresnet(path: Path, variables: dict) -> None:
+    iresnet.write(path, {collection: values['body'] for collection, values in variables.items()})
+
+
+def _iresnet_codes(images: np.ndarray, masks: np.ndarray, path: Path) -> np.ndarray:
+    who = jax.jit(iresnet.perceiver(path))
+    return np.concatenate([who(images[k : k + 1], masks[k : k + 1]) for k in range(len(images))])
+
+
+KINDS = {
+    'scores': Kind(
+        identity.IdentityNet, identity.SIZE, identity.WEIGHTS, pack, identity.codes, (70_001, 70_002), 2_800
+    ),
+    'losses': Kind(ArcFace, 48, iresnet.SYNTHETIC, _write_iresnet, _iresnet_codes, (90_001, 90_002), 2_000),
+}  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class Recognition:
-    """As much of a `jfrecon.methods.method.Method` as the training loop asks for."""
+    """As much of a `jfrecon.methods.method.Method` as the training loop asks for.
 
-    network: IdentityNet = dataclasses.field(default_factory=lambda: IdentityNet(AXIS))
+    Attributes:
+      kind: of network.
+      people: [N] a number for each person, of every picture in the source.
+    """
+
+    kind: Kind
+    people: np.ndarray
 
     def init(self, key: jax.Array) -> tuple[Params, ModelState]:
         """The network's."""
-        example = jnp.zeros((1, SIZE, SIZE, 3)), jnp.zeros((1, SIZE, SIZE))
-        variables = jax.jit(lambda: IdentityNet().init(key, *example, False))()
+        size = self.kind.size
+        example = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size))
+        variables = jax.jit(lambda: self.kind.make(None).init(key, *example, False))()
         return variables['params'], {'batch_stats': variables['batch_stats']}
 
     def loss(
@@ -60,8 +127,10 @@ class Recognition:
     ) -> tuple[jax.Array, tuple[ModelState, Metrics]]:
         """Cross-entropy of which other picture shows the same person, mean over those that do."""
         variables = {'params': params, **model_state}
-        code, model_state = self.network.apply(variables, batch.image, batch.mask, True, mutable=['batch_stats'])
-        itself, who = jnp.eye(len(code), dtype=bool), batch.index // FRAMES
+        code, model_state = self.kind.make(AXIS).apply(
+            variables, batch.image, batch.mask, True, mutable=['batch_stats']
+        )
+        itself, who = jnp.eye(len(code), dtype=bool), jnp.asarray(self.people)[batch.index]
         same = (who[:, None] == who) & ~itself
         cosine = jnp.where(itself, -jnp.inf, jnp.matmul(code, code.T, precision=jax.lax.Precision.HIGHEST))
         found = jnp.where(same, jax.nn.log_softmax(cosine / TEMPERATURE), 0.0)
@@ -78,21 +147,25 @@ class Recognition:
 def main(arguments: list[str] | None = None) -> None:
     """Train, write the weights, tell pairs of pictures apart."""
     parser = harness.parser(NAME, main.__doc__)
+    parser.add_argument('--network', choices=KINDS, default='scores')
+    parser.add_argument('--people', type=Path, help='folder of subfolders of crops, in place of synthetic people')
     parser.add_argument('--data', type=Path, default=harness.SHARED / 'faces_cc_by')
     options = parser.parse_args(arguments)
     harness.need(options.data / 'landmarks.npz', 'the portraits')
     started = time.time()
-    config = settings(options.quick)
+    kind = KINDS[options.network]
+    config = settings(options.quick, kind)
     step.share_cores(config.batch_size)
 
     head = morphable.load_head()
     made = lambda name, people, seed: synthetic.prepare(
-        options.out / name, head, people * FRAMES, SIZE, seed, focal=FOCAL, fill=FILL, frames=FRAMES
+        options.out / name, head, people * FRAMES, kind.size, seed, focal=FOCAL, fill=FILL, frames=FRAMES
     )
-    train, others = made('train', config.people, 70_001), made('others', config.others, 70_002)
+    others = made('others', config.others, kind.seeds[1])
+    train = Folder(options.people) if options.people else made('train', config.people, kind.seeds[0])
     data = pipeline.batches(
         train,
-        size=SIZE,
+        size=kind.size,
         batch_size=config.batch_size,
         seed=config.seed,
         default_focal=FOCAL,
@@ -100,9 +173,10 @@ def main(arguments: list[str] | None = None) -> None:
         jitter=crop.Jitter(scale=0.05, shift=0.03, flip=0.5, colour=0.1),
         frames=BESIDE,
     )
-    state = loop.train(config, options.out, Recognition(), data)
-    weights = options.out / identity.WEIGHTS.name
-    pack(weights, step.local({'params': state.params, **state.model_state}))
+    people = np.unique(train.groups, return_inverse=True)[1]
+    state = loop.train(config, options.out, Recognition(kind, people), data)
+    weights = options.out / kind.weights.name
+    kind.write(weights, step.local({'params': state.params, **state.model_state}))
 
     portraits = Folder(options.data / 'images', options.data / 'landmarks.npz', 'lm68_auto3d')
     results = {}
@@ -110,10 +184,10 @@ def main(arguments: list[str] | None = None) -> None:
         ('synthetic', others, pipeline.whole_box()),
         ('portraits', portraits, pipeline.landmark_box(1 / FILL)),
     ):
-        images, masks, people = pictures(source, rule)
+        images, masks, who = pictures(source, kind.size, rule)
         results[name] = {
-            'network': area(identity.codes(images, masks, weights), people),
-            'pixels': area(standardised(images, masks), people),
+            'network': area(kind.codes(images, masks, weights), who),
+            'pixels': area(standardised(images, masks), who),
         }
     table = harness.table(results, ['network', 'pixels'])
     write_text(options.out / 'table.md', table)
@@ -121,13 +195,13 @@ def main(arguments: list[str] | None = None) -> None:
     print(table)
 
 
-def settings(quick: bool) -> ConfigDict:
+def settings(quick: bool, kind: Kind) -> ConfigDict:
     """What is trained, and for how long."""
     config = ConfigDict()
     config.seed = 0
     config.people, config.others = (16, 8) if quick else (1_500, 150)
     config.batch_size = 16 if quick else 64
-    config.steps = 20 if quick else 2_800
+    config.steps = 20 if quick else kind.steps
     config.optimiser = ConfigDict(
         {'name': 'adam', 'learning_rate': 1e-3, 'schedule': 'cosine', 'warmup_steps': 100, 'clip_norm': 5.0}
     )
@@ -136,10 +210,10 @@ def settings(quick: bool) -> ConfigDict:
     return config
 
 
-def pictures(source: Source, rule: pipeline.BoxRule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Crops [N, SIZE, SIZE, 3], masks of their skin [N, SIZE, SIZE], and whom they show [N]."""
+def pictures(source: Source, size: int, rule: pipeline.BoxRule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Crops [N, S, S, 3], masks of their skin [N, S, S], and whom they show [N]."""
     images, masks, people = [], [], []
-    for cut in pipeline.chunks(source, SIZE, 1, FOCAL, rule):
+    for cut in pipeline.chunks(source, size, 1, FOCAL, rule):
         face = cut[0].crop
         mask = np.float32(face.mask) / 255
         for hole in HOLES:

@@ -3,11 +3,11 @@
     python -m experiments.coarse_on_photos --out=runs/coarse_on_photos
     python -m experiments.stages_on_photos --out=runs/stages_on_photos
 
-Both methods go on from `experiments.coarse_on_photos`' network on the photographs of its 90 training people: first
-stage I again, with stronger priors on colour, then their own later stages. After each stage there are pictures of the
-other 20 people and of 20 photographs in the wild, which are cut around their landmarks as wide as the portraits are:
-input, overlay, final, shading, normal, diffuse, specular, light. They show people: they are written for looking, not
-for committing.
+Both methods go on from `experiments.coarse_on_photos`' network on the photographs of its 90 training people and, for
+all of these look straight ahead, on twice as many synthetic faces that do not: first stage I again, with stronger
+priors on colour, then their own later stages. After each stage there are pictures of the other 20 people and of 20
+photographs in the wild, which are cut around their landmarks as wide as the portraits are: input, overlay, final,
+shading, normal, diffuse, specular, light. They show people: they are written for looking, not for committing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from experiments.coarse_on_photos.__main__ import KEY, split
 from jfrecon import commands
 from jfrecon.data import build, pipeline
 from jfrecon.data.folder import Folder
-from jfrecon.data.sample import Source
+from jfrecon.data.sample import Joined, Source
 from jfrecon.evaluation import held_out, predict
 from jfrecon.export import report
 from jfrecon.files import write_text
@@ -38,6 +38,7 @@ NAME = 'stages_on_photos'
 METHODS = {'dib21': dib21, 's2f2': s2f2}
 METRICS = ('ssim', 'photometric_l1', 'landmark_nme')
 BATCH = 20
+SYNTHETIC = 300  # faces beside 157 portraits
 STEPS = {'base': 800, 'traced': 100, 'albedo': 200, 'joint': 150, 'medium': 200, 'fine': 200}
 
 
@@ -57,11 +58,12 @@ def main(arguments: list[str] | None = None) -> None:
 
     share_cores(dib21.get_config('cpu').batch_size)
     first = ConfigDict(checkpoints.load(options.start)[0])
-    train, validation = split(portraits)
+    portrayed, validation = split(portraits)
+    span = np.ptp(build.mean_landmarks(first, portrayed), axis=0).max()
     first = recoloured(first, options.start, options.quick)
+    train = Joined(portrayed, build.synthetic_faces(first, options.out / 'synthetic', 'train', SYNTHETIC))
     start = options.out / 'base'
     loop.train(first, start, data=build.batches(first, train))
-    span = np.ptp(build.mean_landmarks(first, train), axis=0).max()
     looked_at = {
         'portraits': (validation, build.rule(first)),
         'wild': (Folder(wild, wild / 'landmarks.npz', KEY), pipeline.landmark_box(first.data.size / span)),
@@ -89,7 +91,9 @@ def recoloured(first: ConfigDict, start: Path, quick: bool) -> ConfigDict:
     config.steps = 8 if quick else STEPS['base']
     config.loss.exposure = 0.3
     config.loss.albedo = 3e-4
+    config.loss.expression = 1e-3  # eyes squint and cheeks are puffed for what the identity could be
     config.data.forehead = 0.2  # else maps are free to have any colour there
+    config.data.jitter.update(scale=0.1, shift=0.06)
     config.panels_every = 0
     return config
 

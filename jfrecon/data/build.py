@@ -83,6 +83,7 @@ def batches(config: ConfigDict, faces: Source) -> grain.MapDataset:
         rule=rule(config),
         jitter=crop.Jitter(**jitter) if any(jitter.values()) else None,
         forehead=config.data.forehead,
+        detected=config.data.source in ('folder', 'shards'),
         frames=config.data.get('frames', 1),
         process_index=jax.process_index(),
         process_count=jax.process_count(),

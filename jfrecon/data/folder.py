@@ -32,7 +32,8 @@ class Folder(Source):
     """Photographs in a folder.
 
     With a landmark file the samples are its rows, in their order (a file may come several times: several
-    faces); without one, all pictures below the folder, sorted by name, landmarks unknown. EXIF orientation is
+    faces); without one, all pictures below the folder, sorted by name, landmarks unknown. Pictures in one subfolder
+    show one person, or are of one clip, unless the landmark file knows the subjects. EXIF orientation is
     applied to the image; landmarks and masks are those of the upright picture. A file that is missing or
     broken is unreadable.
 
@@ -102,7 +103,7 @@ class Folder(Source):
 
     @property
     def groups(self) -> Sequence[str]:
-        """The subjects, where the landmark file or its index knows them."""
+        """The subjects where the landmark file or its index knows them, else the subfolders."""
         return self._groups
 
 
@@ -152,7 +153,7 @@ def read_landmarks(path: str | Path, key: str = 'landmarks') -> LandmarkFile:
         or landmarks.shape[2] < 2
     ):
         raise UserError(f'{path}: {key} is {landmarks.shape}, expected ({count}, 68, 2)')
-    groups = columns.get('subject', [''] * count)
+    groups = columns.get('subject', _subfolders(columns['filename']))
     if len(groups) != count:
         raise UserError(f'{path}: {len(groups)} subjects for {count} file names')
     # Half a point is no point; infinities come from divisions by nothing.
@@ -179,7 +180,11 @@ def _list_pictures(folder: Path) -> LandmarkFile:
         path for path in folder.rglob('*') if path.suffix.lower() in images.SUFFIXES and path.is_file()
     )
     names = [path.relative_to(folder).as_posix() for path in paths]
-    return LandmarkFile(names, np.full((len(names), 68, 2), np.nan, np.float32), [''] * len(names))
+    return LandmarkFile(names, np.full((len(names), 68, 2), np.nan, np.float32), _subfolders(names))
+
+
+def _subfolders(names: list[str]) -> list[str]:
+    return [Path(name).parent.as_posix().removeprefix('.') for name in names]
 
 
 def _kept(keep: Keep | None, name: str, group: str) -> bool:

@@ -24,6 +24,7 @@ from jfrecon.data.crop import (
     jitter_colour,
     require_face,
     shrink,
+    shut_lips,
     whole_image,
 )
 from jfrecon.data.sample import TRUTH_FIELDS, Sample, Source, Unreadable
@@ -116,6 +117,7 @@ def batches(
     rule: BoxRule = landmark_box(),  # noqa: B008 (a pure function)
     jitter: Jitter | None = None,
     forehead: float = 0.0,
+    detected: bool = False,
     frames: int = 1,
     process_index: int = 0,
     process_count: int = 1,
@@ -133,6 +135,7 @@ def batches(
       rule: photo -> square.
       jitter: random changes of each crop, or None.
       forehead: see ``crop.hull_mask``.
+      detected: whether a detector found the landmarks, see ``crop.shut_lips``.
       frames: so many consecutive rows come from one group (clip), drawn anew each time; cest needs several.
       process_index, process_count: of ``jax.process_index()`` and ``jax.process_count()``.
 
@@ -151,6 +154,8 @@ def batches(
         for index, sample in _readable_frames(boxed, clips, clip, frames, rng):
             box = rule(sample) if jitter is None else jitter_box(rule(sample), jitter, rng)
             cut = crop(sample, box, size, default_focal, forehead)
+            if detected:
+                cut = cut.replace(landmarks=shut_lips(cut.landmarks))
             if jitter is not None:
                 cut = cut.replace(image=jitter_colour(cut.image, jitter, rng))
                 mirrored = rng.random() < jitter.flip if mirrored is None else mirrored

@@ -176,3 +176,36 @@ class InMemory(Source):
     def read(self, index: int) -> Sample:
         """The sample at an index, its shapes checked."""
         return check(self._samples[index])
+
+
+class Joined(Source):
+    """The samples of several sources, one source after another."""
+
+    def __init__(self, *sources: Source):
+        super().__init__()
+        self._sources = sources
+
+    def __len__(self) -> int:
+        return sum(map(len, self._sources))
+
+    def read(self, index: int) -> Sample:
+        """The sample at an index of all; raises ``Unreadable``."""
+        source, within = self._find(index)
+        return source.read(within)
+
+    def name(self, index: int) -> str:
+        """Its source's name for it."""
+        source, within = self._find(index)
+        return source.name(within)
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """Those of all sources; groups of the same name in two sources are two."""
+        return [f'{k}/{group}' if group else '' for k, source in enumerate(self._sources) for group in source.groups]
+
+    def _find(self, index: int) -> tuple[Source, int]:
+        for source in self._sources:
+            if index < len(source):
+                return source, index
+            index -= len(source)
+        raise IndexError(index)

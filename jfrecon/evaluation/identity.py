@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jfrecon.nets import weights
+from jfrecon.nets import iresnet, weights
 from jfrecon.nets.small import SmallNet
 
 SIZE = 64  # pixels of a crop, 1.8 times as wide as the landmarks' box
@@ -34,9 +34,7 @@ class IdentityNet(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Crops [B, SIZE, SIZE, 3], sRGB in 0..1, and masks [B, SIZE, SIZE] -> unit codes [B, CODE]."""
-        skin = 0.5 + (image - 0.5) * mask[..., None]
-        code = SmallNet(CODE, WIDTHS, self.axis_name, name='body')(skin, train)
-        return code * jax.lax.rsqrt(jnp.sum(jnp.square(code), -1, keepdims=True) + 1e-8)
+        return iresnet.unit(SmallNet(CODE, WIDTHS, self.axis_name, name='body')(iresnet.masked(image, mask), train))
 
 
 def similarity(photos: np.ndarray, renderings: np.ndarray, masks: np.ndarray) -> np.ndarray:

@@ -20,6 +20,10 @@ from jfrecon.errors import UserError
 from jfrecon.nets import weights
 from jfrecon.nets.resnet import batch_norm, convolution
 
+EPSILON = 1e-5  # of its batch norms
+#: Weights of a small one that learned from synthetic people (`experiments/identity_network --network=losses`).
+SYNTHETIC = Path(__file__).with_name('iresnet.safetensors')
+
 
 class PRelu(nn.Module):
     """max(0, x) + a min(0, x) with a slope a for each channel."""
@@ -85,12 +89,12 @@ class IResNet(nn.Module):
 def load(path: str | Path) -> tuple[IResNet, dict, int]:
     """A published network: what it is, its variables, and the side of the pictures that it reads, in pixels.
 
-    path: .pth, .pt or .safetensors with insightface's names.
+    path: .pth, .pt or .safetensors with insightface's names, or .onnx as exported from it.
 
     Raises:
       UserError: the file cannot be read, or is no such network.
     """
-    tensors = weights.read(path)
+    tensors = _from_onnx(path) if Path(path).suffix == '.onnx' else weights.read(path)
     blocks = [{name.split('.')[1] for name in tensors if name.startswith(f'layer{stage}.')} for stage in range(1, 5)]
     if not {'conv1.weight', 'fc.weight'} <= tensors.keys() or not all(blocks):
         raise UserError(f'{path}: not the weights of an iresnet')
@@ -100,6 +104,69 @@ def load(path: str | Path) -> tuple[IResNet, dict, int]:
     image = jnp.zeros((1, size, size, 3))
     variables = jax.eval_shape(lambda: network.init(jax.random.key(0), image, train=False))
     return network, weights.fill(path, tensors, dict(variables), weights.torchvision_name), size
+
+
+def _from_onnx(path: str | Path) -> dict[str, np.ndarray]:
+    """Tensors by insightface's names, which an export loses: what is left is the order of the layers.
+
+    It also folds what a batch norm does after a convolution into that convolution, which then has a bias.
+    """
+    wrong = UserError(f'{path}: not the weights of an iresnet')
+    layers = [one for one in weights.read_onnx(path) if one.kind in ('Conv', 'BatchNormalization', 'PRelu', 'Gemm')]
+    tensors: dict[str, np.ndarray] = {}
+
+    def upcoming(place: int = 0) -> str:
+        return layers[place].kind if place < len(layers) else ''
+
+    def take(kind: str) -> weights.Layer:
+        if upcoming() != kind:
+            raise wrong
+        return layers.pop(0)
+
+    def norm(name: str) -> None:
+        layer = take('BatchNormalization')
+        if len(layer.tensors) != 4:
+            raise wrong
+        scale, bias, mean, var = layer.tensors
+        var = var + np.float32(layer.settings.get('epsilon', EPSILON) - EPSILON)
+        named = {'weight': scale, 'bias': bias, 'running_mean': mean, 'running_var': var}
+        tensors.update({f'{name}.{part}': values for part, values in named.items()})
+
+    def convolution(name: str, its_norm: str) -> None:
+        kernel, *bias = take('Conv').tensors
+        tensors[f'{name}.weight'] = kernel
+        if not bias:
+            return norm(its_norm)
+        nothing = np.zeros_like(bias[0])
+        named = {'weight': nothing + 1, 'bias': bias[0], 'running_mean': nothing, 'running_var': nothing + 1 - EPSILON}
+        tensors.update({f'{its_norm}.{part}': values for part, values in named.items()})
+        return None
+
+    def slope(name: str) -> None:
+        tensors[f'{name}.weight'] = take('PRelu').tensors[0].ravel()
+
+    convolution('conv1', 'bn1')
+    slope('prelu')
+    stage = count = 0
+    while upcoming() == 'BatchNormalization' and upcoming(1) == 'Conv':
+        norm('block.bn1')
+        convolution('block.conv1', 'block.bn2')
+        slope('block.prelu')
+        convolution('block.conv2', 'block.bn3')
+        count += 1
+        if upcoming() == 'Conv':  # as the first block of every stage has it, and no other
+            convolution('block.downsample.0', 'block.downsample.1')
+            stage, count = stage + 1, 0
+        for name in [name for name in tensors if name.startswith('block.')]:
+            tensors[name.replace('block', f'layer{stage}.{count}')] = tensors.pop(name)
+    norm('bn2')
+    last = take('Gemm')
+    if len(last.tensors) != 2:
+        raise wrong
+    kernel, bias = last.tensors
+    tensors |= {'fc.weight': kernel if last.settings.get('transB') else kernel.T, 'fc.bias': bias}
+    norm('features')
+    return tensors
 
 
 def write(path: Path, variables: dict) -> None:
@@ -125,9 +192,19 @@ def perceiver(path: str | Path) -> Callable[[jax.Array, jax.Array], jax.Array]:
     network, variables, size = load(path)
 
     def codes(images: jax.Array, masks: jax.Array) -> jax.Array:
-        kept = 0.5 + (images - 0.5) * masks[..., None]
+        kept = masked(images, masks)
         code = network.apply(variables, jax.image.resize(kept, (len(kept), size, size, 3), 'linear'), train=False)
         assert isinstance(code, jax.Array)  # nothing is mutable
-        return code * jax.lax.rsqrt(jnp.sum(jnp.square(code), -1, keepdims=True) + 1e-8)
+        return unit(code)
 
     return codes
+
+
+def masked(images: jax.Array, masks: jax.Array) -> jax.Array:
+    """Pictures [B, H, W, 3] that are grey outside of their masks [B, H, W]."""
+    return 0.5 + (images - 0.5) * masks[..., None]
+
+
+def unit(code: jax.Array) -> jax.Array:
+    """Codes [B, C] of length one."""
+    return code * jax.lax.rsqrt(jnp.sum(jnp.square(code), -1, keepdims=True) + 1e-8)

@@ -18,6 +18,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -73,6 +74,50 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     if not isinstance(tensors, dict) or not all(isinstance(x, torch.Tensor) for x in tensors.values()):
         raise UserError(f'{path}: holds no flat table of tensors; save model.state_dict()')
     return {name: x.float().numpy() for name, x in tensors.items()}
+
+
+class Layer(NamedTuple):
+    """A node of an exported network.
+
+    Attributes:
+      kind: ONNX's name of the operator, as in 'Conv'.
+      tensors: float32, in the order of its inputs.
+      settings: its attributes that are numbers.
+    """
+
+    kind: str
+    tensors: list[np.ndarray]
+    settings: dict[str, float]
+
+
+def read_onnx(path: str | Path) -> list[Layer]:
+    """The nodes of an .onnx file that have tensors of their own, in the order in which they run.
+
+    Raises:
+      UserError: the file is missing, damaged or in several parts, or the package onnx is not installed.
+    """
+    if not Path(path).is_file():
+        raise UserError(f'{path}: no such weights file')
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise UserError(f'{path}: reading .onnx needs a package (pip install onnx)') from error
+    try:
+        graph = onnx.load(str(path), load_external_data=False).graph
+        outside = [tensor.name for tensor in graph.initializer if onnx.external_data_helper.uses_external_data(tensor)]
+        if outside:
+            raise UserError(f'{path}: {outside[0]} lies in another file; save the network in one')
+        tensors = {tensor.name: numpy_helper.to_array(tensor).astype(np.float32) for tensor in graph.initializer}
+    except UserError:
+        raise
+    except Exception as error:  # protobuf and onnx each raise their own kind
+        raise UserError(f'{path}: not a complete .onnx file ({_first_line(error)})') from error
+    found = []
+    for node in graph.node:
+        settings = {a.name: a.f if a.type == a.FLOAT else a.i for a in node.attribute if a.type in (a.FLOAT, a.INT)}
+        found.append(Layer(node.op_type, [tensors[name] for name in node.input if name in tensors], settings))
+    return [layer for layer in found if layer.tensors]
 
 
 def pack(path: Path, variables: dict) -> None:

@@ -303,3 +303,22 @@ def test_crops_of_a_shrunk_photo_are_those_of_the_photo(size, factor):
     np.testing.assert_allclose([a.focal, *a.principal], [b.focal, *b.principal], rtol=1e-5)
     # Blocks of a third of a new pixel shift what a dot weighs in its triangle by some percent.
     assert np.abs(a.image.astype(float) - b.image).max() < 12 and (a.mask != b.mask).mean() < 0.01
+
+
+def test_lips_left_ajar_are_shut_and_open_mouths_are_left():
+    landmarks = np.random.default_rng(0).uniform(20, 40, (68, 2)).astype(np.float32)
+    landmarks[[36, 45]] = [[10, 20], [110, 20]]  # 100 apart
+    landmarks[[27, 8]] = [[60, 20], [60, 120]]
+    for upper, lower in ((61, 67), (62, 66), (63, 65)):
+        landmarks[upper], landmarks[lower] = [60, 80], [60, 84]
+    gaps = lambda points: points[[67, 66, 65], 1] - points[[61, 62, 63], 1]
+    shut = crops.shut_lips(landmarks)
+    np.testing.assert_allclose(gaps(shut), 0, atol=1e-5)
+    np.testing.assert_allclose(shut[62], [60, 82], atol=1e-5)
+    others = np.delete(np.arange(68), [61, 62, 63, 65, 66, 67])
+    np.testing.assert_array_equal(shut[others], landmarks[others])
+    for gap, left in ((7.5, 3.75), (10.0, 10.0), (25.0, 25.0)):  # half way, and open
+        landmarks[[65, 66, 67], 1] = 80 + gap
+        np.testing.assert_allclose(gaps(crops.shut_lips(landmarks)), left, atol=1e-4)
+    landmarks[8] = np.nan
+    np.testing.assert_array_equal(crops.shut_lips(landmarks), landmarks)

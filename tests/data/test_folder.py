@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from jfrecon.data.folder import Folder, read_landmarks
+from jfrecon.data.sample import Joined
 from jfrecon.errors import UserError
 
 
@@ -33,6 +34,7 @@ def test_without_landmarks_all_pictures_below(photos):
     assert [sample.name for sample in source] == ['a.png', 'b.PNG', 'more/c.png']
     assert source[2].name == 'more/c.png'
     assert source.unreadable[0][0] == 'fake.jpg' and len(source.unreadable) == 1
+    assert list(source.groups) == ['', '', '', 'more']
     assert np.isnan(source[0].landmarks).all() and source[0].mask is None
     np.testing.assert_array_equal(source[0].image, np.asarray(Image.open(photos / 'a.png')))
 
@@ -42,6 +44,8 @@ def test_landmarks_come_by_name_in_the_order_of_the_file(photos, tmp_path):
     np.savez(tmp_path / 'lm.npz', filename=names, spots=points(4), subject=['x', 'y', 'z', 'y'])
     source = Folder(photos, landmarks=tmp_path / 'lm.npz', key='spots')
     assert [source.name(i) for i in range(4)] == names and list(source.groups) == ['x', 'y', 'z', 'y']
+    np.savez(tmp_path / 'no_subjects.npz', filename=names[:2], landmarks=points(2))
+    assert list(Folder(photos, tmp_path / 'no_subjects.npz').groups) == ['more', '']
     for i in range(3):
         np.testing.assert_array_equal(source[i].landmarks, points(4)[i, :, :2])
     assert source[2].group == 'z'
@@ -142,3 +146,15 @@ def test_wrong_landmark_files(tmp_path, content, message):
 def test_no_landmark_file(tmp_path):
     with pytest.raises(UserError, match='no such landmark file'):
         read_landmarks(tmp_path / 'none.npz')
+
+
+def test_joined_sources_are_read_one_after_another(photos, tmp_path):
+    np.savez(tmp_path / 'lm.npz', filename=['a.png', 'fake.jpg'], landmarks=points(2), subject=['x', ''])
+    joined = Joined(Folder(photos, tmp_path / 'lm.npz'), Folder(photos))
+    assert len(joined) == 6
+    assert [joined.name(k) for k in range(6)] == ['a.png', 'fake.jpg', 'a.png', 'b.PNG', 'fake.jpg', 'more/c.png']
+    assert list(joined.groups) == ['0/x', '', '', '', '', '1/more']
+    np.testing.assert_array_equal(joined[0].landmarks, points(1)[0, :, :2])
+    assert joined[1].name == 'a.png' and np.isnan(joined[1].landmarks).all()  # the next that is readable
+    assert [sample.name for sample in joined] == ['a.png', 'a.png', 'b.PNG', 'more/c.png']
+    assert [name for name, _ in joined.unreadable] == ['fake.jpg', 'fake.jpg']

@@ -269,7 +269,6 @@ def test_refinement_explains_what_the_prior_cannot(method, variables, batch, ene
 
 def test_every_change_changes_something_and_others_are_named(nobody):
     plain = lambda variant: configs.get_config(variant).to_dict()
-    # cross and perceptual terms are off on CPUs, which have no identity network
     assert all(plain(change) != plain('paper') for change in configs.CHANGES)
     with pytest.raises(ValueError, match='bands4'):
         configs.get_config('cpu+bands4')

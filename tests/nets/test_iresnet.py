@@ -2,8 +2,10 @@
 
 import jax
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import helper, numpy_helper
 from torch import nn
 
 from jfrecon.errors import UserError
@@ -101,8 +103,83 @@ def test_codes_are_of_the_masked_face_and_have_a_gradient(published):
     assert not np.asarray(gradient)[:, :8].any()
 
 
-def test_other_files_are_named(tmp_path):
+class Export:
+    """The network as an ONNX graph, layer after layer; what comes between them the reader does not look at."""
+
+    def __init__(self, folded):
+        self.folded, self.nodes, self.tensors = folded, [], []
+
+    def node(self, kind, *values, **settings):
+        names = [f't{len(self.tensors) + k}' for k in range(len(values))]
+        self.tensors += [numpy_helper.from_array(v.detach().numpy(), n) for v, n in zip(values, names)]
+        before = f'x{len(self.nodes)}'
+        self.nodes.append(helper.make_node(kind, [before, *names], [f'x{len(self.nodes) + 1}'], **settings))
+
+    def norm(self, layer):
+        values = layer.weight, layer.bias, layer.running_mean, layer.running_var
+        self.node('BatchNormalization', *values, epsilon=layer.eps)
+
+    def convolution(self, layer, norm):
+        if not self.folded:
+            self.node('Conv', layer.weight, strides=layer.stride)
+            self.norm(norm)
+            return
+        gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        bias = norm.bias - norm.running_mean * gain
+        self.node('Conv', layer.weight * gain[:, None, None, None], bias, strides=layer.stride)
+
+    def slope(self, layer):
+        self.node('PRelu', layer.weight[:, None, None])
+
+    def write(self, network, path):
+        self.convolution(network.conv1, network.bn1)
+        self.slope(network.prelu)
+        for stage in range(1, 5):
+            for block in getattr(network, f'layer{stage}'):
+                self.norm(block.bn1)
+                self.convolution(block.conv1, block.bn2)
+                self.slope(block.prelu)
+                self.convolution(block.conv2, block.bn3)
+                if hasattr(block, 'downsample'):
+                    self.convolution(*block.downsample)
+                self.node('Add')
+        self.norm(network.bn2)
+        self.node('Flatten')
+        self.node('Gemm', network.fc.weight, network.fc.bias, transB=1)
+        self.norm(network.features)
+        graph = helper.make_graph(self.nodes, 'iresnet', [], [], self.tensors)
+        onnx.save(helper.make_model(graph), path)
+
+
+@pytest.mark.parametrize('folded', [False, True])
+def test_an_exported_network_gives_the_same_codes(published, tmp_path, folded):
+    network, original = published
+    Export(folded).write(network, tmp_path / 'backbone.onnx')
+    image = np.random.default_rng(2).random((2, SIZE, SIZE, 3), np.float32)
+
+    def codes(path):
+        ours, variables, _ = iresnet.load(path)
+        assert ours.blocks == BLOCKS
+        return jax.jit(lambda x: ours.apply(variables, x, train=False))(image)
+
+    np.testing.assert_allclose(codes(tmp_path / 'backbone.onnx'), codes(original), rtol=1e-4, atol=1e-4)
+
+
+def test_other_files_are_named(published, tmp_path):
     path = tmp_path / 'other.pth'
     torch.save({'conv1.weight': torch.zeros(3)}, path)
-    with pytest.raises(UserError, match='not the weights of an iresnet'):
-        iresnet.load(path)
+    Export(True).write(published[0], tmp_path / 'whole.onnx')
+    whole = (tmp_path / 'whole.onnx').read_bytes()
+    (tmp_path / 'half.onnx').write_bytes(whole[: len(whole) // 2])
+    graph = helper.make_graph([helper.make_node('Conv', ['x', 'w'], ['y'])], 'other', [], [], [
+        numpy_helper.from_array(np.zeros((4, 3, 3, 3), np.float32), 'w')
+    ])  # fmt: skip
+    onnx.save(helper.make_model(graph), tmp_path / 'other.onnx')
+    onnx.save(onnx.load(tmp_path / 'whole.onnx'), tmp_path / 'parts.onnx', save_as_external_data=True, size_threshold=0)
+    for name, why in (
+        ('other.pth', 'not the weights of an iresnet'), ('other.onnx', 'not the weights of an iresnet'),
+        ('half.onnx', r'half\.onnx: not a complete'), ('parts.onnx', 'lies in another file'),
+        ('none.onnx', 'no such weights file'),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=why):
+            iresnet.load(tmp_path / name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -85,14 +86,16 @@ class Yang21(parts.Pictured):
         return params | more, variables
 
     def predict(self, params: dict, model_state: dict, image: jax.Array, camera: Pinhole) -> FaceParameters:
-        """Reconstruct: image [B, H, W, 3] sRGB in 0..1 -> chi with leaves [B, ...].
+        """Reconstruct: image [B, H, W, 3] sRGB in 0..1 -> chi with leaves [B, ...]."""
+        found: Any = self.network.apply({'params': params, **model_state}, image, camera, train=False)
+        chi = found[0]
+        return chi if self.energy == 'prior' else self.refine(params, chi, image, camera)
+
+    def refine(self, params: dict, chi: FaceParameters, image: jax.Array, camera: Pinhole) -> FaceParameters:
+        """A face, wherever it came from, with the maps that a photograph [B, H, W, 3] unwrapped by it gives it.
 
         The noise of unseen texels is the same whenever it is asked.
         """
-        found: Any = self.network.apply({'params': params, **model_state}, image, camera, train=False)
-        chi = found[0]
-        if self.energy == 'prior':
-            return chi
         face = faces.surface(self.model, chi, camera)
         seen = faces.fragments(self.model, face, (image.shape[1], image.shape[2]))
         maps, _ = self._refined(params, chi, face, seen, image, jax.random.key(0))
@@ -238,7 +241,8 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Yang21:
     wanted = 'perceptual' if energy == 'prior' else 'cross'
     if config.loss[wanted] and config.identity is None:
         raise UserError(
-            f'config.loss.{wanted} needs the weights of an identity network: --config.identity=FILE, or a weight of 0'
+            f'config.loss.{wanted} needs the weights of an identity network: --config.identity=FILE or synthetic, or a '
+            'weight of 0'
         )
     dtype = jnp.dtype(network.dtype)
     return Yang21(
@@ -255,6 +259,10 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Yang21:
         size=config.data.size,
         data=parts.data_term(config, model),
         atlas=uv.atlas(model.topology, np.asarray(model.mean), network.texture),
-        who=iresnet.perceiver(config.identity) if config.loss[wanted] else None,
+        who=iresnet.perceiver(_weights(config.identity)) if config.loss[wanted] else None,
         published=network.weights,
     )
+
+
+def _weights(identity: str) -> str | Path:
+    return iresnet.SYNTHETIC if identity == 'synthetic' else identity
