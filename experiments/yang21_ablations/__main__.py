@@ -169,8 +169,8 @@ ABLATION = ablations.Ablation(
     variants=VARIANTS,
     metrics=METRICS,
     changes={
-        'quick': {'network.texture': 32, 'optimiser.schedule': 'cosine'},
-        'cpu': {'network.texture': 64, 'optimiser.schedule': 'cosine'},
+        'quick': {'network.texture': 32, 'optimiser.every': 500},
+        'cpu': {'network.texture': 64, 'optimiser.every': 500},
     },
     stage={
         'quick': {'prior': {'steps': 20}, 'refine': {'steps': 10}},

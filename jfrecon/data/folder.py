@@ -68,13 +68,12 @@ class Folder(Source):
             if path is not None and not path.is_dir():
                 raise UserError(f'no such folder: {path}')
         table = _list_pictures(self._folder) if landmarks is None else read_landmarks(landmarks, key)
-        rows = [
-            i for i, (name, group) in enumerate(zip(table.names, table.groups)) if _kept(keep, name, group)
-        ]
+        groups = [group or _subfolder(name) for name, group in zip(table.names, table.groups)]
+        rows = [i for i, (name, group) in enumerate(zip(table.names, groups)) if _kept(keep, name, group)]
         if not rows:
             raise UserError(f'no pictures to use in {landmarks or folder}')
         self._names = [table.names[i] for i in rows]
-        self._groups = [table.groups[i] for i in rows]
+        self._groups = [groups[i] for i in rows]
         self._landmarks = table.landmarks[rows]
         root = self._folder.resolve()
         if outside := [name for name in self._names if not (root / name).resolve().is_relative_to(root)]:
@@ -153,7 +152,7 @@ def read_landmarks(path: str | Path, key: str = 'landmarks') -> LandmarkFile:
         or landmarks.shape[2] < 2
     ):
         raise UserError(f'{path}: {key} is {landmarks.shape}, expected ({count}, 68, 2)')
-    groups = columns.get('subject', _subfolders(columns['filename']))
+    groups = columns.get('subject', [''] * count)
     if len(groups) != count:
         raise UserError(f'{path}: {len(groups)} subjects for {count} file names')
     # Half a point is no point; infinities come from divisions by nothing.
@@ -180,11 +179,11 @@ def _list_pictures(folder: Path) -> LandmarkFile:
         path for path in folder.rglob('*') if path.suffix.lower() in images.SUFFIXES and path.is_file()
     )
     names = [path.relative_to(folder).as_posix() for path in paths]
-    return LandmarkFile(names, np.full((len(names), 68, 2), np.nan, np.float32), _subfolders(names))
+    return LandmarkFile(names, np.full((len(names), 68, 2), np.nan, np.float32), [''] * len(names))
 
 
-def _subfolders(names: list[str]) -> list[str]:
-    return [Path(name).parent.as_posix().removeprefix('.') for name in names]
+def _subfolder(name: str) -> str:
+    return Path(name).parent.as_posix().removeprefix('.')
 
 
 def _kept(keep: Keep | None, name: str, group: str) -> bool:

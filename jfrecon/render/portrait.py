@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,7 @@ class Portrait:
     roughness: float = struct.field(pytree_node=False)
 
 
+@functools.partial(jax.jit, static_argnames='size')
 def draw(
     portrait: Portrait, chi: FaceParameters, camera: Camera, size: tuple[int, int]
 ) -> tuple[faces.Surface, faces.Layers]:
