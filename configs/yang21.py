@@ -7,8 +7,8 @@ Two stages: `prior` trains the regressor of a morphable model's 257 numbers, `re
 its adversary while the regressor stays as it is. The paper trained the first on 300W-LP, the second on 85% of CelebA at
 224 pixels, batch 16, for ten epochs, which took two days on one RTX 2080 Ti, and reports for its renderings OD / OC: L1
 0.01 / 0.02, PSNR 28.90 / 24.88, SSIM 0.93 / 0.89. config.identity is a network of ArcFace's architecture
-(`jfrecon.nets.iresnet`), for the perceptual terms: a file of published weights, or `synthetic`, the small one that
-comes with jfrecon, as in `:cpu`. Without one give these terms a weight of 0.
+(`jfrecon.nets.iresnet`), for the perceptual terms: a file of published weights, or of one that
+`experiments/identity_network --network=losses` trained. Without one give these terms a weight of 0, as `:cpu` does.
 
 Variants: `:cpu` is for two CPU cores; `:quicktest` takes minutes, most of them to compile. What the paper compares is
 added with a plus, as in `:cpu+no_gradient`, or stands alone; see `CHANGES`.
@@ -109,8 +109,10 @@ def _sized(size: str) -> ConfigDict:
     config.network.backbone = 'small'
     config.network.refinement = config.network.discriminator = 16
     config.loss.photo = 3.0
-    config.loss.update(landmarks=30.0, identity=5e-3, albedo=3e-4, expression=1e-3, light=3e-5, exposure=0.01)
-    config.identity = 'synthetic'
+    config.loss.update(
+        landmarks=30.0, identity=5e-3, albedo=3e-4, expression=1e-3, light=3e-5, exposure=0.01, perceptual=0.0,
+        cross=0.0,
+    )  # fmt: skip
     config.optimiser.learning_rate = 1e-3
     config.optimiser.update(rate=0.5, every=1_500, floor=1e-5)
     config.epoch = 300
@@ -119,7 +121,6 @@ def _sized(size: str) -> ConfigDict:
     config.stage.refine.optimiser.update(learning_rate=5e-4)
     if size == 'quicktest':
         config.data.size = 32
-        config.loss.update(perceptual=0.0, cross=0.0)
         config.epoch = 2
         config.batch_size = 4
         for stage in config.stage.values():

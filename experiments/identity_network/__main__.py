@@ -9,7 +9,7 @@ of a person among those of a batch (supervised contrastive learning, Khosla et a
 MakeHuman people with six pictures each, whatever their expression, pose and light, from skin alone: no hair, no
 glasses, no background; or of the people in a folder of your own, with `--people=FOLDER`: a subfolder of aligned crops
 for each. Then pairs of pictures are told apart: of 150 other synthetic people, and of the portraits in `--data`.
-Nothing was chosen on either. Those weights that come with jfrecon are of such runs.
+Nothing was chosen on either. The weights of `scores` that come with jfrecon are of such a run.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Kind:
     Attributes:
       make: axis name -> the network.
       size: pixels of the crops that it reads.
-      weights: where jfrecon keeps its own.
+      file: name of its weights.
       write: saves variables; ``codes``: reads them again, for pictures and masks.
       seeds: of the people it learns from and of the others.
       steps: of training.
@@ -79,7 +79,7 @@ class Kind:
 
     make: Callable[[str | None], nn.Module]
     size: int
-    weights: Path
+    file: str
     write: Callable[[Path, dict], None]
     codes: Callable[[np.ndarray, np.ndarray, Path], np.ndarray]
     seeds: tuple[int, int]
@@ -97,9 +97,9 @@ def _iresnet_codes(images: np.ndarray, masks: np.ndarray, path: Path) -> np.ndar
 
 KINDS = {
     'scores': Kind(
-        identity.IdentityNet, identity.SIZE, identity.WEIGHTS, pack, identity.codes, (70_001, 70_002), 2_800
+        identity.IdentityNet, identity.SIZE, identity.WEIGHTS.name, pack, identity.codes, (70_001, 70_002), 2_800
     ),
-    'losses': Kind(ArcFace, 48, iresnet.SYNTHETIC, _write_iresnet, _iresnet_codes, (90_001, 90_002), 2_000),
+    'losses': Kind(ArcFace, 48, 'iresnet.safetensors', _write_iresnet, _iresnet_codes, (90_001, 90_002), 2_000),
 }  # fmt: skip
 
 
@@ -175,7 +175,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     people = np.unique(train.groups, return_inverse=True)[1]
     state = loop.train(config, options.out, Recognition(kind, people), data)
-    weights = options.out / kind.weights.name
+    weights = options.out / kind.file
     kind.write(weights, step.local({'params': state.params, **state.model_state}))
 
     portraits = Folder(options.data / 'images', options.data / 'landmarks.npz', 'lm68_auto3d')

@@ -4,14 +4,16 @@
 
 Every stage of dib21 and s2f2 as their configs have it: ResNet-152, 256 pixels, 8 samples, batch 8. Beside the whole
 step its parts, forward and backward, each compiled alone: the encoder with its head, the renderers, and from the second
-stage on the decoders or the U-nets. What is left over is optimiser, geometry and regularisers. Medians, taken in turn;
-the pictures are noise, which costs what pictures of faces cost.
+stage on the decoders or the U-nets. What is left over is optimiser, geometry and regularisers. Medians; the pictures
+are noise, which costs what pictures of faces cost.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +33,7 @@ from jfrecon.types import Batch, Pinhole
 
 NAME = 'step_speed'
 CONFIGS = {'dib21': dib21, 's2f2': s2f2}
-REPEATS = {'cpu': 1, 'gpu': 20, 'tpu': 20}  # after one that does not count; on two cores a step takes half a minute
+REPEATS = {'cpu': 1, 'gpu': 20, 'tpu': 20}  # on two cores a step takes half a minute
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -46,9 +48,10 @@ def main(arguments: list[str] | None = None) -> None:
         for folder, part in stages.configs(module.get_config(size), options.out)
     ]
     steps.share_cores(parts[0][1].batch_size)
-    rows = {}
+    rows: dict[str, dict[str, float]] = {}
+    known: dict[str, float] = {}
     for name, part in tqdm(parts, desc='stages', disable=None):
-        rows[name] = measure(part)
+        rows[name] = measure(part, known)
         print(name, rows[name], flush=True)
     table = harness.table(rows, list(dict.fromkeys(column for row in rows.values() for column in row)))
     (options.out / 'table.md').write_text(table, encoding='utf-8')
@@ -56,36 +59,49 @@ def main(arguments: list[str] | None = None) -> None:
     print(table)
 
 
-def measure(config: ConfigDict) -> dict[str, float]:
-    """Milliseconds of a step and of its parts, seconds of its compilation, images per second."""
+def measure(config: ConfigDict, known: dict[str, float]) -> dict[str, float]:
+    """Milliseconds of a step and of its parts, seconds of its compilation, images per second.
+
+    known: milliseconds of parts by their program: stages share some, which are measured once.
+    """
     mesh = steps.device_mesh()
     method = methods.build(config, AXIS)
     descent, _ = optimiser.build(config.steps, **config.optimiser)
     key = jax.random.PRNGKey(0)
     state = steps.replicate(states.create(*method.init(key), descent, key), mesh)
     batch = steps.share_out(noise(config.batch_size, config.data.size, config.data.focal), mesh)
+    variables = {'params': state.params, **state.model_state}
+    variables = steps.replicate(jax.tree.map(np.asarray, variables), mesh)  # the step's own copy is donated
+    taken: dict[str, float] = {}
+    for name, part in of_step(method, config).items():
+        lowered = on_devices(part, mesh).lower(variables, batch)
+        program = hashlib.sha256(lowered.as_text().encode()).hexdigest()
+        if program not in known:
+            run = lowered.compile()
+            known[program] = median(lambda run=run: run(variables, batch))
+        taken[f'{name} ms'] = known[program]
+
     begun = time.perf_counter()
     update = steps.pmapped(steps.gradient_step(method.loss, descent)).lower(state, batch).compile()
     compiled = time.perf_counter() - begun
 
-    parts = {name: on_devices(part, mesh) for name, part in of_step(method, config).items()}
-    variables = {'params': state.params, **state.model_state}
-    variables = steps.replicate(jax.tree.map(np.asarray, variables), mesh)  # the step's own copy is donated
-    state, _ = update(state, batch)
-    for part in parts.values():
-        jax.block_until_ready(part(variables, batch))
-    taken: dict[str, list[float]] = {'step': [], **{name: [] for name in parts}}
-    for _ in range(REPEATS.get(jax.default_backend(), 20)):
+    def once() -> Any:
+        nonlocal state
+        state, metrics = update(state, batch)
+        return metrics
+
+    whole = median(once)
+    return {'images/s': 1000 * config.batch_size / whole, 'step ms': whole, **taken, 'compilation s': compiled}
+
+
+def median(run: Callable[[], Any]) -> float:
+    """Milliseconds of a call, the first of which does not count."""
+    seconds = []
+    for _ in range(1 + REPEATS.get(jax.default_backend(), 20)):
         begun = time.perf_counter()
-        state, _ = update(state, batch)
-        jax.block_until_ready(state.params)
-        taken['step'].append(time.perf_counter() - begun)
-        for name, part in parts.items():
-            begun = time.perf_counter()
-            jax.block_until_ready(part(variables, batch))
-            taken[name].append(time.perf_counter() - begun)
-    medians = {f'{name} ms': 1000 * float(np.median(times)) for name, times in taken.items()}
-    return {'images/s': 1000 * config.batch_size / medians['step ms'], **medians, 'compilation s': compiled}
+        jax.block_until_ready(run())
+        seconds.append(time.perf_counter() - begun)
+    return 1000 * float(np.median(seconds[1:]))
 
 
 def of_step(method, config: ConfigDict) -> dict[str, Callable]:

@@ -1,5 +1,6 @@
 """What yang21 compares in its section 5, on synthetic faces with their truth.
 
+    python -m experiments.identity_network --network=losses --out=runs/identity_network_losses
     python -m experiments.yang21_ablations --out=runs/yang21_ablations
 
 One prior module for all variants of a seed, then the refinement module of each; scored on faces of other people. OD is
@@ -11,6 +12,7 @@ is known in every texel, seen or not. `--size=cpu`, the default, is for two CPU 
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import functools
 from pathlib import Path
@@ -21,7 +23,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import yang21 as configs
-from experiments import ablations
+from experiments import ablations, harness
 from experiments.cest_ablations.__main__ import apart, unwrapped
 from jfrecon import commands, morphable
 from jfrecon.data import build, pipeline
@@ -162,28 +164,36 @@ def _layers(model, chi, camera, size):
     return found.radiance, found.coverage, found.diffuse
 
 
-ABLATION = ablations.Ablation(
-    name=NAME,
-    method=configs.get_config,
-    always=(),
-    variants=VARIANTS,
-    metrics=METRICS,
-    changes={
-        'quick': {'network.texture': 32, 'optimiser.every': 500},
-        'cpu': {'network.texture': 64, 'optimiser.every': 500},
-    },
-    stage={
-        'quick': {'prior': {'steps': 20}, 'refine': {'steps': 10}},
-        'cpu': {'prior': {'steps': 1_500}, 'refine': {'steps': 500}},
-    },
-    relaxed='refine',
-    judge=Faces(),
-)
+def ablation(identity: Path) -> ablations.Ablation:
+    """The variants, with an identity network for their perceptual terms."""
+    perceptual = {'identity': str(identity), 'loss.perceptual': 0.2, 'loss.cross': 0.5}
+    return ablations.Ablation(
+        name=NAME,
+        method=configs.get_config,
+        always=(),
+        variants=VARIANTS,
+        metrics=METRICS,
+        changes={
+            'quick': {'network.texture': 32, 'optimiser.every': 500, **perceptual},
+            'cpu': {'network.texture': 64, 'optimiser.every': 500, **perceptual},
+            'paper': {'identity': str(identity)},
+        },
+        stage={
+            'quick': {'prior': {'steps': 20}, 'refine': {'steps': 10}},
+            'cpu': {'prior': {'steps': 1_500}, 'refine': {'steps': 400}},
+        },
+        relaxed='refine',
+        judge=Faces(),
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Train and score the variants of yang21."""
-    ABLATION.run(arguments, main.__doc__ or '')
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument('--identity', type=Path, default=Path('runs/identity_network_losses/iresnet.safetensors'))
+    options, others = parser.parse_known_args(arguments)
+    harness.need(options.identity, 'the weights of experiments.identity_network --network=losses')
+    ablation(options.identity).run(others, main.__doc__ or '')
 
 
 if __name__ == '__main__':

@@ -21,8 +21,6 @@ from jfrecon.nets import weights
 from jfrecon.nets.resnet import batch_norm, convolution
 
 EPSILON = 1e-5  # of its batch norms
-#: Weights of a small one that learned from synthetic people (`experiments/identity_network --network=losses`).
-SYNTHETIC = Path(__file__).with_name('iresnet.safetensors')
 
 
 class PRelu(nn.Module):

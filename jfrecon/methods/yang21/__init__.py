@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -241,8 +240,7 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Yang21:
     wanted = 'perceptual' if energy == 'prior' else 'cross'
     if config.loss[wanted] and config.identity is None:
         raise UserError(
-            f'config.loss.{wanted} needs the weights of an identity network: --config.identity=FILE or synthetic, or a '
-            'weight of 0'
+            f'config.loss.{wanted} needs the weights of an identity network: --config.identity=FILE, or a weight of 0'
         )
     dtype = jnp.dtype(network.dtype)
     return Yang21(
@@ -259,10 +257,6 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Yang21:
         size=config.data.size,
         data=parts.data_term(config, model),
         atlas=uv.atlas(model.topology, np.asarray(model.mean), network.texture),
-        who=iresnet.perceiver(_weights(config.identity)) if config.loss[wanted] else None,
+        who=iresnet.perceiver(config.identity) if config.loss[wanted] else None,
         published=network.weights,
     )
-
-
-def _weights(identity: str) -> str | Path:
-    return iresnet.SYNTHETIC if identity == 'synthetic' else identity
