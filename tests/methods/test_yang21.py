@@ -290,3 +290,13 @@ def test_the_papers_networks_have_their_sizes(nobody):
     assert params['refinement']['light_last']['kernel'].shape == (3, 3, 64, 27)
     outputs = params['head']['fc']['bias'].shape[0]
     assert outputs == 80 + 52 + 80 + 27 + 6  # MakeHuman has 52 expressions, the Basel model 64
+
+
+def test_only_training_needs_the_identity_network(tmp_path, batch):
+    config = stages.configs(configs.get_config('quicktest'), tmp_path)[-1][1]
+    config.identity, config.loss.cross = str(tmp_path / 'moved.safetensors'), 0.5
+    method = methods.build(config)
+    params, state = jax.eval_shape(method.init, jax.random.key(0))
+    jax.eval_shape(method.predict, params, state, batch.image, batch.camera)
+    with pytest.raises(UserError, match='moved'):
+        jax.eval_shape(method.loss, params, state, batch, jax.random.key(0), jnp.int32(0))

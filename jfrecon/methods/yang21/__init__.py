@@ -7,6 +7,7 @@ refine  image in UV by that shape, and A -> detailed albedo A', light map L' (`r
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -257,6 +258,17 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Yang21:
         size=config.data.size,
         data=parts.data_term(config, model),
         atlas=uv.atlas(model.topology, np.asarray(model.mean), network.texture),
-        who=iresnet.perceiver(config.identity) if config.loss[wanted] else None,
+        who=_when_asked(config.identity) if config.loss[wanted] else None,
         published=network.weights,
     )
+
+
+def _when_asked(path: str) -> Identity:
+    """The identity network of a file, which only training reads: whoever has a checkpoint need not have it."""
+
+    @functools.cache
+    def load() -> Identity:
+        with jax.ensure_compile_time_eval():
+            return iresnet.perceiver(path)
+
+    return lambda images, masks: load()(images, masks)
