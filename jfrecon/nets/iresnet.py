@@ -131,14 +131,13 @@ def _from_onnx(path: str | Path) -> dict[str, np.ndarray]:
         tensors.update({f'{name}.{part}': values for part, values in named.items()})
 
     def convolution(name: str, its_norm: str) -> None:
-        kernel, *bias = take('Conv').tensors
-        tensors[f'{name}.weight'] = kernel
-        if not bias:
-            return norm(its_norm)
-        nothing = np.zeros_like(bias[0])
-        named = {'weight': nothing + 1, 'bias': bias[0], 'running_mean': nothing, 'running_var': nothing + 1 - EPSILON}
-        tensors.update({f'{its_norm}.{part}': values for part, values in named.items()})
-        return None
+        tensors[f'{name}.weight'], *folded = take('Conv').tensors
+        if folded:
+            (bias,), zero = folded, np.zeros_like(folded[0])
+            named = {'weight': zero + 1, 'bias': bias, 'running_mean': zero, 'running_var': zero + 1 - EPSILON}
+            tensors.update({f'{its_norm}.{part}': values for part, values in named.items()})
+        else:
+            norm(its_norm)
 
     def slope(name: str) -> None:
         tensors[f'{name}.weight'] = take('PRelu').tensors[0].ravel()
