@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f'{options.out} cannot be written to')
     if options.start is not None:
         return _go_on(options)
-    settings, default_focal = _settings(options), photograph.FOCAL
+    settings = _settings(options)
     known = None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
     network = None
     if options.checkpoint is not None:
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     elif settings.crop == 'box':
         network, options.refine = predict.load(photograph.NETWORK)[0], True
     if network is not None:  # which knows crops as it was trained with
-        settings, default_focal = dataclasses.replace(settings, scale=network.crop_scale), network.focal
+        settings = dataclasses.replace(settings, scale=network.crop_scale)
     paths = _listed(options.inputs)
     names = _named(paths)
     clips = [path for path in paths if path.suffix.lower() in videos.SUFFIXES]
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     def seen(path: Path) -> list[Face]:
         image, focal = images.read(path)
         photo = Sample(image, focal=options.focal or focal, name=path.name)
-        return photograph.find(photo, _given(path, known, options.box), settings, default_focal)
+        return photograph.find(photo, _given(path, known, options.box), settings, network)
 
     if photos:
         make = photograph.reconstructor(network, options.refine)

@@ -35,7 +35,7 @@ def network():
     """As cheap as a network can be: it finds the mean face in the middle of every crop."""
     model, filled = (linear.truncate(load(), 2, 3, 2) for load in (morphable.load, morphable.load_portrait))
     points = np.asarray(linear.landmarks(model, model.mean))[:, :2] * [1, -1]
-    points = 16 + (points - points.mean(0)) * 16 / np.ptp(points, 0).max()
+    points = 16 + (points - points.mean(0)) * 32 / 1.8 / np.ptp(points, 0).max()
     infer = lambda image, camera: baseline.mean_face(model, points, camera, 2, 32)
     return Predictor(model, Portrait(filled, None, 0.4), infer, 32, 4.5, 1.8)
 

@@ -127,13 +127,12 @@ def found(make: Reconstructor, way: Way, photo: Sample) -> Face:
     """The face to be reconstructed: the given one, or the detected one that lies over it."""
     given = crop.box_from_landmarks(photo.landmarks, photograph.SCALE)
     scale = photograph.SCALE if make.network is None else make.network.crop_scale
-    focal = photograph.FOCAL if make.network is None else make.network.focal
     if way.landmarks:
         known = prepare.Given(landmarks=photo.landmarks[None])
-        return photograph.find(photo, known, prepare.Settings('landmarks', scale=scale), focal)[0]
+        return photograph.find(photo, known, prepare.Settings('landmarks', scale=scale), make.network)[0]
     nothing = photo.replace(landmarks=np.full((68, 2), np.nan, np.float32))
     near = [
-        face for face in photograph.find(nothing, prepare.Given(), prepare.Settings('box', scale=scale), focal)
+        face for face in photograph.find(nothing, prepare.Given(), prepare.Settings('box', scale=scale), make.network)
         if np.hypot(face.box.x + face.box.side / 2 - given.x - given.side / 2,
                     face.box.y + face.box.side / 2 - given.y - given.side / 2) < given.side / 4
     ]  # fmt: skip

@@ -17,6 +17,7 @@ from jfrecon.data.prepare import faces
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.evaluation import predict
 from jfrecon.evaluation.predict import Predictor, Reconstruction
+from jfrecon.fitting import homing
 from jfrecon.fitting.fit import TEXTURE, Fitter
 from jfrecon.geometry import uv
 from jfrecon.render.portrait import Portrait
@@ -60,13 +61,21 @@ def cut(faces: Sequence[Face], size: int) -> Batch:
     return pipeline.stack(cuts, len(cuts))
 
 
-def find(photo: Sample, given: faces.Given, settings: faces.Settings, focal: float = FOCAL) -> list[Face]:
+def find(photo: Sample, given: faces.Given, settings: faces.Settings, network: Predictor | None = None) -> list[Face]:
     """The faces in a photograph, see `jfrecon.data.prepare.faces.find`; raises ``Unreadable`` where there is none.
 
-    focal: of a photograph that does not know its own, in sides of the crop.
+    Lips that a detector of landmarks left ajar are shut (`crop.shut_lips`).
+
+    network: looks for the landmarks of faces of which only a box is known (`homing`); a photograph that does not know
+      its focal length gets the network's, in sides of the crop.
     """
+    focal = FOCAL if network is None else network.focal
     found = []
     for landmarks, box in faces.find(photo.image, given, settings):
+        landmarks = crop.shut_lips(landmarks)
+        if network is not None and box is not None and np.isnan(landmarks).all():
+            crop.require_face(box, photo.image)
+            landmarks, box = homing.landmarks(network, photo, box), None
         box = crop.box_from_landmarks(landmarks, settings.scale) if box is None else box
         crop.require_face(box, photo.image)
         sample = photo.replace(landmarks=landmarks.astype(np.float32))
