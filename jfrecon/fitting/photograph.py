@@ -69,24 +69,32 @@ def find(photo: Sample, given: faces.Given, settings: faces.Settings, network: P
     network: looks for the landmarks of faces of which only a box is known (`homing`); a photograph that does not know
       its focal length gets the network's, in sides of the crop.
     """
-    focal = FOCAL if network is None else network.focal
-    found = []
-    for landmarks, box in faces.find(photo.image, given, settings):
-        landmarks = crop.shut_lips(landmarks)
-        if network is not None and box is not None and np.isnan(landmarks).all():
-            crop.require_face(box, photo.image)
-            landmarks, box = homing.landmarks(network, photo, box), None
-        box = crop.box_from_landmarks(landmarks, settings.scale) if box is None else box
-        crop.require_face(box, photo.image)
-        sample = photo.replace(landmarks=landmarks.astype(np.float32))
-        if not np.isfinite(sample.focal):
-            # The same camera for crops of any size.
-            centre = np.array([box.x + box.side / 2, box.y + box.side / 2], np.float32)
-            sample = sample.replace(focal=focal * box.side, principal=centre)
-        found.append(Face(sample, box))
+    found = [locate(photo, *place, network, settings.scale) for place in faces.find(photo.image, given, settings)]
     if not found:
         raise Unreadable('no face found')
     return found
+
+
+def locate(
+    photo: Sample, landmarks: np.ndarray, box: crop.Box | None, network: Predictor | None, scale: float = SCALE
+) -> Face:
+    """A face of which landmarks [68, 2], NaN where unknown, or a square are known; the rest as `find` has it.
+
+    scale: side of the crop over the longer side of the landmarks' box.
+    """
+    landmarks = crop.shut_lips(landmarks)
+    if network is not None and box is not None and np.isnan(landmarks).all():
+        crop.require_face(box, photo.image)
+        landmarks, box = homing.landmarks(network, photo, box), None
+    box = crop.box_from_landmarks(landmarks, scale) if box is None else box
+    crop.require_face(box, photo.image)
+    sample = photo.replace(landmarks=landmarks.astype(np.float32))
+    if not np.isfinite(sample.focal):
+        # The same camera for crops of any size.
+        centre = np.array([box.x + box.side / 2, box.y + box.side / 2], np.float32)
+        focal = FOCAL if network is None else network.focal
+        sample = sample.replace(focal=focal * box.side, principal=centre)
+    return Face(sample, box)
 
 
 @dataclasses.dataclass(frozen=True)
