@@ -146,7 +146,7 @@ class Ablation:
         """Train and score every variant in every seed, but those that are done; leave tables and figures."""
         parser = harness.parser(self.name, description)
         parser.add_argument('--size', choices=[size for size in SIZES if size != 'quick'], default='cpu')
-        parser.add_argument('--seed', type=int, help='of one process of several: this seed alone, and no tables')
+        parser.add_argument('--seed', type=int, help='this one alone; several processes may do one each')
         options = parser.parse_args(arguments)
         options.out.mkdir(parents=True, exist_ok=True)
         size = 'quick' if options.quick else options.size
@@ -161,8 +161,6 @@ class Ablation:
             built = self.config(variant, size)
             built.seed, built.data.faces = seed, plan.faces
             scores[variant].append(self._score(built, options.out, variant, plan.tested))
-        if options.seed is not None:
-            return
         results = _spreads(scores, self.metrics)
         table = _table(results, self.variants, self.metrics) + '\n' + _differences(scores, self.metrics)
         write_text(options.out / 'table.md', table)
@@ -209,7 +207,7 @@ def _spreads(scores: Mapping[str, list[dict[str, float]]], metrics: tuple[str, .
         variant: {
             metric: {
                 'mean': float(np.mean([row[metric] for row in rows])),
-                'std': float(np.std([row[metric] for row in rows], ddof=1)) if len(rows) > 1 else float('nan'),
+                'std': float(np.std([row[metric] for row in rows], ddof=1)) if len(rows) > 1 else None,
                 'n': len(rows),
             }
             for metric in metrics

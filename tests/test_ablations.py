@@ -60,7 +60,7 @@ def test_variants_that_begin_alike_share_their_first_stages(tmp_path, monkeypatc
 def test_table_has_means_spreads_and_the_papers_words():
     results = {
         'a': {'m': {'mean': 1.25, 'std': 0.5, 'n': 3}},
-        'b': {'m': {'mean': 2.0, 'std': np.nan, 'n': 1}},
+        'b': {'m': {'mean': 2.0, 'std': None, 'n': 1}},
     }
     table = ablations._table(results, {'a': 'better', 'b': 'worse'}, ('m',))
     assert '| a | 1.25 ± 0.5 | better |' in table and '| b | 2 | worse |' in table
