@@ -5,8 +5,8 @@
 200 faces of each of two versions, from fixed seeds: `makehuman`, whose heads also have shape that the embedded basis
 hardly holds, and `ict`, whose heads no MakeHuman basis has seen. Rooms, streets and studios light them; five of six
 wear a tattoo, a scar, moles, make-up or a beard. Each method is told the photographs alone and adds a row to both
-tables; the mean face is the floor. With `--fit` so does the fit of `jfrecon.reconstruct`, at half a minute a face: with
-`--quick`, which takes the first 20 of each version, it is minutes. A run that was stopped goes on where it was.
+tables; the mean face is the floor. With `--fit` so does the fit of `jfrecon.reconstruct`, at most of a minute a face:
+half an hour for the first 20 of each version, which `--quick` takes. A run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
