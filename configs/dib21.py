@@ -30,6 +30,7 @@ CHANGES = {
     'bands3': 'three bands of spherical harmonics', 'bands7': 'seven', 'bands9': 'nine, as the paper',
     'one_decoder': 'for both increments',
     'unregularised': 'without symmetry and consistency',
+    'solved_light': 'predictions with the light that explains the photograph best, by the vertex renderer',
     'not_joint': 'without the last stage',
     'vertex': 'the vertex renderer in every stage', 'raytrace': 'the ray tracer', 'both': 'the sum of both',
     'samples16': 'sixteen directions of light for each pixel', 'samples32': 'thirty-two',
@@ -47,6 +48,9 @@ def get_config(variant: str = 'paper') -> ConfigDict:
             config.update(config.stage.base)
             with config.unlocked():
                 config.stage = ConfigDict()
+        elif change == 'solved_light':
+            with config.unlocked():
+                config.solve_light = True  # `jfrecon.fitting.light`
         elif change == 'one_decoder':
             config.network.decoders = 1
         elif change == 'not_joint':

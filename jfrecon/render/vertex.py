@@ -36,6 +36,25 @@ def shade(
     return brdf.blend(specular, body, gloss(normals, view, light, roughness))
 
 
+def responses(
+    normals: jax.Array,
+    view: jax.Array,
+    diffuse: jax.Array,
+    specular: jax.Array,
+    bands: int,
+    roughness: float,
+) -> jax.Array:
+    """What each coefficient of the light adds to `shade`, which is linear in it: [..., V, 3, L²].
+
+    ``shade(..., light)[..., v, c]`` is ``responses(...)[..., v, c, :] @ light[..., :, c]``; bands: L of the light.
+    """
+    each = lambda directions, kernel: sh.convolve(sh.basis(directions, bands)[..., None], kernel)[..., 0]
+    body = each(normals, sh.cosine_kernel(bands))
+    gloss = each(mirror(view, normals), sh.brdf_kernel(roughness, bands))
+    specular = specular[..., None]
+    return (1.0 - specular) * diffuse[..., None] * body[..., None, :] + specular * gloss[..., None, :]
+
+
 def irradiance(normals: jax.Array, light: jax.Array) -> jax.Array:
     """Irradiance over pi, [..., V, 3]: sum A_l / pi B_lm Y_lm(n), dib21 eq. 4 without c; 1 under unit light.
 

@@ -55,6 +55,14 @@ def test_unit_light_on_a_glossy_surface(roughness):
     np.testing.assert_allclose(shade(**scene), expected, rtol=1e-5)
 
 
+def test_shading_is_linear_in_the_light_by_its_responses():
+    scene = _float32(_scene(batch=(2,)))
+    light = scene.pop('light')
+    each = vertex.responses(**scene, bands=BANDS)
+    expected = np.einsum('bvck,bkc->bvc', *(np.asarray(x, np.float64) for x in (each, light)))
+    np.testing.assert_allclose(shade(**scene, light=light), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_seen_from_above_it_is_the_rendering_equation():
     """At n = v the colour is the integral of BRDF x cosine x light, diffuse and specular alike."""
     scene = _scene(vertices=2)

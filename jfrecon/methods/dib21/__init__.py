@@ -16,6 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jfrecon.errors import UserError
+from jfrecon.fitting import light as lights
 from jfrecon.geometry import uv
 from jfrecon.losses import face as energies
 from jfrecon.losses.data_term import DataTerm
@@ -44,6 +45,7 @@ class Dib21(parts.Pictured):
       data: the renderers.
       atlas: of the decoders' maps, None without decoders.
       published: file of ImageNet weights that E begins with, or None.
+      solve_light: predictions have the light that explains the photograph best, given all else, in place of E's.
     """
 
     model: MorphableModel
@@ -56,6 +58,7 @@ class Dib21(parts.Pictured):
     data: DataTerm
     atlas: uv.Atlas | None = None
     published: str | None = None
+    solve_light: bool = False
 
     def init(self, key: jax.Array) -> tuple[dict, dict]:
         """Parameters and batch statistics of a network that has seen no face."""
@@ -68,7 +71,16 @@ class Dib21(parts.Pictured):
             {'params': params, **model_state}, image, camera, train=False, increments=self.energy != 'base'
         )
         chi, increments = found
-        return chi if increments is None else chi.replace(maps=self._reflectance(chi, increments)[0])
+        if increments is not None:
+            chi = chi.replace(maps=self._reflectance(chi, increments)[0])
+        return self._lit(chi, image, camera) if self.solve_light else chi
+
+    def _lit(self, chi: FaceParameters, image: jax.Array, camera: Pinhole) -> FaceParameters:
+        face = faces.surface(self.model, chi, camera)
+        if chi.maps is not None:
+            face = faces.textured(self.model, face, chi.maps, self.data.places)
+        light = lights.solved(self.model, face, chi.light, image, self.weights, self.data.roughness)
+        return dataclasses.replace(chi, light=light)
 
     def _reflectance(self, chi: FaceParameters, increments: Maps) -> tuple[Maps, Maps]:
         """(D^ and S^, D and S): the morphable model's reflectance in UV, with the increments and without."""
@@ -117,6 +129,9 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
     energy, texture = parts.choice(config, 'energy', ENERGIES), config.network.texture
     if energy != 'base' and not texture:
         raise UserError(f'config.energy={energy} needs decoders: config.network.texture is 0')
+    solve_light = config.get('solve_light', False)
+    if solve_light and config.renderer != 'vertex':
+        raise UserError(f'config.solve_light needs config.renderer=vertex, without shadows; not {config.renderer}')
     model, portrait = parts.models(config)
     return Dib21(
         model=model,
@@ -129,4 +144,5 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
         data=parts.data_term(config, model),
         atlas=uv.atlas(model.topology, np.asarray(model.mean), texture) if texture else None,
         published=config.network.weights,
+        solve_light=solve_light,
     )
