@@ -36,6 +36,7 @@ from jfrecon.training.step import share_cores
 SCORES = 'scores.json'
 FACES = 'faces.png'
 SHOWN = 4  # faces in a figure
+WIDE = 1000  # pixels
 SIGNIFICANT = 0.05  # level of the paired t-tests
 
 
@@ -259,8 +260,8 @@ def _differences(scores: Mapping[str, list[dict[str, float]]], metrics: tuple[st
 
 
 def _figure(reference: Path, variant: Path) -> Image.Image:
-    """The faces of two runs, in turn: each first by the reference, then by the variant; at half their size."""
+    """The faces of two runs, in turn: each first by the reference, then by the variant; at half their size if wide."""
     rows = [np.asarray(Image.open(path)) for path in (reference, variant)]
     both = np.stack([picture.reshape(SHOWN, -1, *picture.shape[1:]) for picture in rows], 1)
     whole = Image.fromarray(both.reshape(-1, *both.shape[3:]))
-    return whole.reduce(2)
+    return whole.reduce(2 if whole.width > WIDE else 1)
