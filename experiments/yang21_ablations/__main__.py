@@ -180,7 +180,7 @@ def ablation(identity: Path) -> ablations.Ablation:
         },
         stage={
             'quick': {'prior': {'steps': 20}, 'refine': {'steps': 10}},
-            'cpu': {'prior': {'steps': 1_500}, 'refine': {'steps': 400}},
+            'cpu': {'prior': {'steps': 1_500}, 'refine': {'steps': 1_000}},
         },
         relaxed='refine',
         judge=Faces(),
