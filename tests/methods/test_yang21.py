@@ -12,13 +12,13 @@ import torch
 from configs import yang21 as configs
 from jfrecon import methods
 from jfrecon.errors import UserError
-from jfrecon.methods.yang21 import gradient_cost, refinement
+from jfrecon.methods.yang21 import gradient_cost, light_cost, refinement
 from jfrecon.morphable import model as linear
 from jfrecon.nets import iresnet
 from jfrecon.render import face as faces
 from jfrecon.render.portrait import Portrait
 from jfrecon.render.portrait import photo as photograph
-from jfrecon.shading import colour, sh
+from jfrecon.shading import colour, sh, sphere
 from jfrecon.training import stages
 from jfrecon.types import Batch, FaceParameters, Maps, Pinhole
 from tests.methods.energy import check_sum, loud
@@ -71,6 +71,15 @@ def batch(method):
 
     image, coverage, landmarks = map(np.asarray, shoot())
     return Batch(image, landmarks, np.ones((COUNT, 68), np.float32), coverage, CAMERA, np.arange(COUNT))
+
+
+def test_lights_are_as_far_apart_as_what_white_matte_spheres_show():
+    a, b = np.random.default_rng(0).normal(size=(2, 9, 3)).astype(np.float32)
+    around = sphere.fibonacci(4000)
+    radiance = np.asarray(sh.evaluate(a - b, around.astype(np.float32)))
+    seen = 4 / 4000 * np.maximum(around[::10] @ around.T, 0) @ radiance
+    # the cosine's integral over pi, by 4,000 directions of light, for 400 of the surface
+    np.testing.assert_allclose(light_cost(a, b), np.square(seen).sum(-1).mean(), rtol=0.01)
 
 
 @pytest.fixture(scope='module')
