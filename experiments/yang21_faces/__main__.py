@@ -5,7 +5,7 @@
 *Mended*: people in profile, and frontal ones with the pose of the prior module put wrong, give an albedo that is whole;
 its error in the texels that nobody saw, beside the prior's. *Expressions*: one person under one light with eight
 expressions; how far the light maps agree, beside how far those of the same person under eight lights do. *Relit*:
-people under each other's light and under that of others. *Speed*: images a second at 224 pixels, the paper's networks.
+people under each other's light and under natural lights. *Speed*: images a second at 224 pixels, the paper's networks.
 `--photos=FOLDER` with a `landmarks.npz` draws what the network makes of photographs; they show people and are for
 looking.
 """
@@ -30,7 +30,7 @@ from experiments.yang21_ablations.__main__ import encoded, seen, true_albedo, tu
 from jfrecon import commands, methods, morphable
 from jfrecon.data import build, pipeline
 from jfrecon.data.folder import Folder
-from jfrecon.data.synthetic import generate, people, scene, skins
+from jfrecon.data.synthetic import generate, lighting, people, scene, skins
 from jfrecon.data.synthetic.dice import Dice
 from jfrecon.data.synthetic.stage import Stage
 from jfrecon.evaluation import predict
@@ -204,14 +204,15 @@ def spread(lights: np.ndarray) -> float:
 
 
 def relighting(method: Yang21, ask, studio: Studio, out: Path) -> None:
-    """Photograph, own rendering, under the light map of another, under six lights drawn from those of the others."""
+    """Photograph, own rendering, under the light map of another, under six natural lights that no photograph has."""
     batch = studio.shoot([studio.scene(k) for k in PEOPLE], PEOPLE)
     chi = ask(batch.image, batch.camera)
     columns = [np.asarray(batch.image), seen(method.model, chi, batch)[0]]
     other = dataclasses.replace(chi, light=turned(chi.light), maps=relit(chi.maps, turned(chi.maps.light)))
     columns.append(seen(method.model, other, batch)[0])
     for k in range(6):
-        light = jnp.broadcast_to(chi.light[k], chi.light.shape)
+        light = lighting.harmonics(studio.scene(COUNT + k).lamps)[: chi.light.shape[1]]
+        light = jnp.broadcast_to(light, chi.light.shape)
         columns.append(seen(method.model, under(chi, light), batch)[0])
     save(out / 'relit.jpg', np.concatenate([enlarged(column) for column in columns], 2))
 
