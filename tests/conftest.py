@@ -29,9 +29,9 @@ assert 'jax' not in sys.modules, 'JAX was imported before it could be told'
 # Files that take longest go first: what is left for the end must keep both workers busy until it. By itself xdist would
 # begin with those that have most tests (`--no-loadscope-reorder` in the Makefile).
 LONGEST = (
-    'test_loop', 'test_s2f2', 'test_synthetic', 'test_dib21', 'test_raytrace', 'test_main', 'test_reconstruct',
-    'test_fit', 'test_relight', 'test_peers', 'test_raster', 'test_portrait', 'test_prepare', 'test_trace',
-    'test_tfds_sources',
+    'test_loop', 'test_cest', 'test_s2f2', 'test_yang21', 'test_synthetic', 'test_dib21', 'test_raytrace', 'test_main',
+    'test_reconstruct', 'test_fit', 'test_relight', 'test_peers', 'test_raster', 'test_portrait', 'test_prepare',
+    'test_trace', 'test_tfds_sources',
 )  # fmt: skip
 
 

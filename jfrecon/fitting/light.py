@@ -36,7 +36,9 @@ def solved(
     weights: Mapping[str, float],
     roughness: float,
 ) -> jax.Array:
-    """The light [B, L², 3] that explains photographs best; all pixels that the face covers count. No gradient.
+    """The light [B, L², 3] that explains photographs best, in linear RGB; no gradient.
+
+    All that the face covers counts: where hair or glasses are is not known.
 
     Args:
       face: with its albedo at the vertices; leaves [B, ...].
