@@ -39,6 +39,7 @@ quickstart: core
 
 test: install
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(MAKE) --jobs=2 types suite
 
 types: install

@@ -43,9 +43,7 @@ def get_config(variant: str = 'paper') -> ConfigDict:
                 fine.loss.update(symmetry=0.0, consistency_diffuse=0.0, consistency_specular=0.0)
         elif change == 'regularised_normals':
             with fine.unlocked():
-                fine.loss.update(
-                    symmetry_normal=0.2 * config.loss.photo, consistency_normal=0.05 * config.loss.photo
-                )
+                fine.loss.update(symmetry_normal=0.2 * config.loss.photo, consistency_normal=0.05 * config.loss.photo)
         elif change == 'specular_detail':
             config.network.specular_detail = True
         else:

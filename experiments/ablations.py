@@ -174,7 +174,6 @@ class Ablation:
         harness.record(options.out, self.name, results, time.time() - seconds)
         print(table)
 
-
     def _score(self, config: ConfigDict, out: Path, variant: str, count: int) -> dict[str, float]:
         """Mean metrics of one run, and its seconds; trains it first, unless that is done."""
         folder = out / variant / str(config.seed)

@@ -81,6 +81,4 @@ def sky(height: int, azimuth: float = -52.0, sun: float = 1.0) -> jax.Array:
 
 def picture(scene: Scene, key: jax.Array, samples: int, size: int, **options) -> raytrace.Picture:
     """`raytrace.render` of a scene."""
-    return raytrace.render(
-        *scene.arguments(), (size, size), key, samples=samples, roughness=ROUGHNESS, **options
-    )
+    return raytrace.render(*scene.arguments(), (size, size), key, samples=samples, roughness=ROUGHNESS, **options)

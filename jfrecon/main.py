@@ -30,9 +30,7 @@ from jfrecon.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, a file with get_config().')
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run lives (default: runs/<config>[_<variant>]).')
-DISTRIBUTED = flags.DEFINE_string(
-    'distributed', 'auto', "'auto', 'cluster', 'off' or HOST:PORT,PROCESSES,ID."
-)
+DISTRIBUTED = flags.DEFINE_string('distributed', 'auto', "'auto', 'cluster', 'off' or HOST:PORT,PROCESSES,ID.")
 
 # Only set by launchers that start several processes which belong together.
 PROCESS_COUNTS = ('SLURM_STEP_NUM_TASKS', 'OMPI_COMM_WORLD_SIZE')
@@ -94,9 +92,7 @@ def join(distributed: str) -> None:
         address, processes, process = distributed.split(',')
         arguments = address, int(processes), int(process)
     except ValueError:
-        raise UserError(
-            f'--distributed={distributed}: not auto, cluster, off or HOST:PORT,PROCESSES,ID'
-        ) from None
+        raise UserError(f'--distributed={distributed}: not auto, cluster, off or HOST:PORT,PROCESSES,ID') from None
     try:
         jax.distributed.initialize(*arguments)
     except (ValueError, RuntimeError) as error:

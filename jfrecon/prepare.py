@@ -28,9 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     options = _parse(arguments)
     settings = _settings(options)
-    landmarks = (
-        None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
-    )
+    landmarks = None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
     boxes = None if options.boxes is None else tables.read_boxes(options.boxes)
     hashes = {
         f'{name}_sha256': inputs.digest(path)
@@ -45,9 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
             options.inputs, landmarks, boxes, options.masks, options.mask_suffix, run.hashed(options.out)
         )
         if plan.unused:
-            print(
-                f'{len(plan.unused)} given names fit no file, {plan.unused[0]!r} the first', file=sys.stderr
-            )
+            print(f'{len(plan.unused)} given names fit no file, {plan.unused[0]!r} the first', file=sys.stderr)
         if settings.align:
             align.network()  # fetches the weights once, before several processes want them
         recorded = run.record(plan, settings, options.shard_size, hashes)
@@ -73,9 +69,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         description=main.__doc__,
         epilog='example: python -m jfrecon.prepare PHOTOS CLIP.mp4 --out=data/mine --boxes=FACES.csv',
     )
-    parser.add_argument(
-        'inputs', type=Path, nargs='+', metavar='INPUT', help='photos, videos and folders of them'
-    )
+    parser.add_argument('inputs', type=Path, nargs='+', metavar='INPUT', help='photos, videos and folders of them')
     parser.add_argument('--out', type=Path, required=True, help='folder of the shards')
     parser.add_argument(
         '--landmarks',
@@ -91,9 +85,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--masks', type=Path, help='folder of <stem><suffix>.png, bright on the face')
     parser.add_argument('--mask_suffix', default='')
-    parser.add_argument(
-        '--parse', action='store_true', help='masks by the embedded network where none are given'
-    )
+    parser.add_argument('--parse', action='store_true', help='masks by the embedded network where none are given')
     parser.add_argument(
         '--crop',
         choices=CROPS,
@@ -101,22 +93,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         'there are any, else box',
     )
     parser.add_argument('--scale', type=float, default=1.6, help="of the crop to the landmarks' box")
-    parser.add_argument(
-        '--size', type=int, default=512, help='pixels of the crop at most; larger ones are reduced'
-    )
-    parser.add_argument(
-        '--every', type=int, default=5, help='frames of a video from one that is used to the next'
-    )
+    parser.add_argument('--size', type=int, default=512, help='pixels of the crop at most; larger ones are reduced')
+    parser.add_argument('--every', type=int, default=5, help='frames of a video from one that is used to the next')
     parser.add_argument('--shard_size', type=int, default=1024, help='photos whose faces share a file')
     parser.add_argument('--processes', type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args(arguments)
-    if (
-        min(options.size, options.every, options.shard_size, options.processes) < 1
-        or not 0.5 <= options.scale <= 10
-    ):
-        raise UserError(
-            '--size, --every, --shard_size and --processes must be positive, --scale from 0.5 to 10'
-        )
+    if min(options.size, options.every, options.shard_size, options.processes) < 1 or not 0.5 <= options.scale <= 10:
+        raise UserError('--size, --every, --shard_size and --processes must be positive, --scale from 0.5 to 10')
     return options
 
 

@@ -10,9 +10,7 @@ from pathlib import Path
 # Through the environment, so that the processes that tests start do the same. One device: the tests of the
 # data-parallel step start a process with four.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-os.environ.setdefault(
-    'JAX_COMPILATION_CACHE_DIR', str(Path(__file__).parents[1] / '.pytest_cache' / 'compiled')
-)
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(Path(__file__).parents[1] / '.pytest_cache' / 'compiled'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 # Most of the suite's time is compilation. The passes that are left out make programs faster, not different; quickstart
 # and experiments run with them.

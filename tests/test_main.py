@@ -148,16 +148,10 @@ def test_ctrl_c_leaves_at_once():
 @pytest.mark.parametrize('chosen', [None, '/some/where', ''])
 def test_compiled_programs_are_kept_unless_told_otherwise(chosen, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != 'JAX_COMPILATION_CACHE_DIR'}
-    environment |= {'XDG_CACHE_HOME': str(tmp_path)} | (
-        {} if chosen is None else {'JAX_COMPILATION_CACHE_DIR': chosen}
-    )
+    environment |= {'XDG_CACHE_HOME': str(tmp_path)} | ({} if chosen is None else {'JAX_COMPILATION_CACHE_DIR': chosen})
     program = (
-        'from jfrecon import commands\n'
-        'import jax\n'
-        'commands.run(lambda: print(jax.config.jax_compilation_cache_dir))'
+        'from jfrecon import commands\nimport jax\ncommands.run(lambda: print(jax.config.jax_compilation_cache_dir))'
     )
-    done = subprocess.run(
-        [sys.executable, '-c', program], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, '-c', program], cwd=ROOT, env=environment, capture_output=True, text=True)
     expected = {None: f'{tmp_path}/jfrecon/compiled', '': 'None'}.get(chosen, chosen)
     assert done.stdout == expected + '\n', done.stderr

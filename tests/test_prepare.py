@@ -160,9 +160,7 @@ def test_ctrl_c_and_on(tmp_path):
     folder, out = tmp_path / 'photos', tmp_path / 'out'
     folder.mkdir()
     for k in range(4):
-        Image.fromarray(skimage.data.astronaut()[:240, 100:340] // (k + 2) * (k + 2)).save(
-            folder / f'{k}.png'
-        )
+        Image.fromarray(skimage.data.astronaut()[:240, 100:340] // (k + 2) * (k + 2)).save(folder / f'{k}.png')
     process = subprocess.Popen(
         [sys.executable, '-m', 'jfrecon.prepare', str(folder), '--crop=box', f'--out={out}', '--processes=2'],
         cwd=ROOT,

@@ -84,9 +84,7 @@ def relit(made):
         patch.setattr(relight, 'STILL', 4)
         patch.setattr(relight, 'MOVING', 1)
         given = [str(made / 'above.exr'), str(made / 'right')]
-        relight.main(
-            [str(made / 'left'), f'--out={out}', '--light', *given, f'--size={SIZE}', '--frames=4']
-        )
+        relight.main([str(made / 'left'), f'--out={out}', '--light', *given, f'--size={SIZE}', '--frames=4'])
     return out
 
 

@@ -65,9 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     for number, (name, command) in enumerate(cases.items()):
         kills = QUICK if options.quick else KILLS
         rows[name], reasons[name] = survive(name, list(map(str, command)), options.out / name, kills, number)
-    table = harness.table(rows, list(rows['photos'])) + ''.join(
-        f'\n{name}: {text}\n' for name, text in reasons.items()
-    )
+    table = harness.table(rows, list(rows['photos'])) + ''.join(f'\n{name}: {text}\n' for name, text in reasons.items())
     (options.out / 'table.md').write_text(table, encoding='utf-8')
     harness.record(options.out, NAME, rows, started)
     print(table)
@@ -117,9 +115,7 @@ def survive(name: str, command: list[str], out: Path, kills: int, seed: int) -> 
         'finished': finished + 1,
         'identical': float(same and contents(killed) == contents(alone)),
     }
-    return row, ', '.join(
-        f'{times} {reason}' for reason, times in by_reason(rejected).items()
-    ) or 'nothing rejected'
+    return row, ', '.join(f'{times} {reason}' for reason, times in by_reason(rejected).items()) or 'nothing rejected'
 
 
 def start(command: list[str], out: Path, processes: int) -> subprocess.Popen:

@@ -86,9 +86,7 @@ def vertex_renderer(size: int, samples: int, out: Path) -> dict:
         angle = np.degrees(np.arccos(np.clip(cosine, 0, 1)))
         bins = zip(ANGLES, (*ANGLES[1:], 85))
         table[f'{roughness}'] = {
-            f'{low}-{high}': images.without_noise(
-                traced, error, shaded, (cosine > 0) & (angle >= low) & (angle < high)
-            )
+            f'{low}-{high}': images.without_noise(traced, error, shaded, (cosine > 0) & (angle >= low) & (angle < high))
             for low, high in bins
         }
     results['specular_relative_rmse_by_roughness_and_angle'] = table

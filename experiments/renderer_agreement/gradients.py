@@ -152,9 +152,9 @@ def moving_silhouettes(scene: Scene, size: int, samples: int, step: float = 0.5)
 
     def draw(shift, key):
         moved = scene.replace(vertices=scene.vertices + shift)
-        return raytrace.final(
-            *moved.arguments(), (size, size), key, samples=samples, roughness=scenes.ROUGHNESS
-        ).image[0]
+        return raytrace.final(*moved.arguments(), (size, size), key, samples=samples, roughness=scenes.ROUGHNESS).image[
+            0
+        ]
 
     target = jax.jit(draw)(towards, keys[0])
     loss = lambda shift: jnp.mean(jnp.square(draw(shift, keys[1]) - target))

@@ -97,9 +97,7 @@ def against_vertex_renderer(
     at = (jnp.arange(size) + 0.5 - size / 2) / scene.camera.focal[0]
     y, x = jnp.meshgrid(-at, at, indexing='ij')
     view = vectors.normalise(-jnp.stack([x, y, -jnp.ones_like(x)], -1).reshape(1, -1, 3))
-    normal, body, gloss = (
-        layer.reshape(1, size * size, -1) for layer in (seen.normal, seen.diffuse, seen.specular)
-    )
+    normal, body, gloss = (layer.reshape(1, size * size, -1) for layer in (seen.normal, seen.diffuse, seen.specular))
     shaded = vertex.shade(normal, view, body, gloss, scene.light, roughness).reshape(size, size, 3)
     facing = np.asarray(jnp.sum(normal * view, -1).reshape(size, size)) * (cosine > 0)
     return traced, error, np.asarray(shaded), facing

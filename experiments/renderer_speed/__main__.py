@@ -117,9 +117,7 @@ def ours(scene: scenes.Scene, size: int, samples: int) -> dict[str, Callable[[in
     def on_devices(function):
         shared, everywhere = steps.SHARED, steps.EVERYWHERE
         return jax.jit(
-            jax.shard_map(
-                function, mesh=mesh, in_specs=(*[shared] * 5, everywhere), out_specs=shared, check_vma=False
-            )
+            jax.shard_map(function, mesh=mesh, in_specs=(*[shared] * 5, everywhere), out_specs=shared, check_vma=False)
         )
 
     forward = on_devices(lambda *x: loss(*x)[1])

@@ -226,11 +226,7 @@ def jitter_colour(image: np.ndarray, jitter: Jitter, rng: np.random.Generator) -
     """[H, W, 3] uint8 with random gamma, brightness and white balance; black stays black."""
     if not jitter.colour:
         return image
-    gain = (
-        1
-        + rng.uniform(-jitter.colour, jitter.colour)
-        + rng.uniform(-jitter.colour, jitter.colour, size=3) / 2
-    )
+    gain = 1 + rng.uniform(-jitter.colour, jitter.colour) + rng.uniform(-jitter.colour, jitter.colour, size=3) / 2
     exponent = 1 + rng.uniform(-jitter.colour, jitter.colour)
     table = (np.arange(256)[:, None] / 255.0) ** exponent * gain
     table = np.round(np.clip(table, 0, 1) * 255).astype(np.uint8)
@@ -266,9 +262,7 @@ def _inside(start: float, size: int, side: float, limit: int) -> np.ndarray:
 def _resample(values: np.ndarray, box: Box, size: int) -> np.ndarray:
     """[size, size, ...] of a uint8 or float32 [H, W, ...] array; the edge pixels are repeated beyond it."""
     if values.dtype != np.uint8:
-        return np.stack(
-            [_resample_plane(values[..., i], box, size) for i in range(values.shape[-1])], axis=-1
-        )
+        return np.stack([_resample_plane(values[..., i], box, size) for i in range(values.shape[-1])], axis=-1)
     return _resample_plane(values, box, size)
 
 
@@ -290,9 +284,7 @@ def _resample_plane(values: np.ndarray, box: Box, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(patch).resize((size, size), Image.Resampling.BILINEAR, box=window))
 
 
-def _crop_truth(
-    truth: dict[str, np.ndarray], box: Box, size: int, inside: np.ndarray
-) -> dict[str, np.ndarray]:
+def _crop_truth(truth: dict[str, np.ndarray], box: Box, size: int, inside: np.ndarray) -> dict[str, np.ndarray]:
     """Truth at the crop's size; a pixel belongs to the face where more than half of it does."""
     weight = truth['face'].astype(np.float32)[..., None]
     coverage = _resample(weight, box, size)

@@ -36,9 +36,7 @@ def faces(image: np.ndarray, smallest: float = 0.06) -> list[Box]:
     """
     width = image.shape[1]
     mirrored = [box._replace(x=width - box.x - box.side) for box in _search(image[:, ::-1], smallest)]
-    return _largest(
-        [box for box in _search(image, smallest) if any(_agree(box, other) for other in mirrored)]
-    )
+    return _largest([box for box in _search(image, smallest) if any(_agree(box, other) for other in mirrored)])
 
 
 def _search(image: np.ndarray, smallest: float) -> list[Box]:

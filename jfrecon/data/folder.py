@@ -113,14 +113,10 @@ def read_landmarks(path: str | Path, key: str = 'landmarks') -> LandmarkFile:
         with np.load(path, allow_pickle=False) as archive:
             if key not in archive:
                 found = [name for name in archive.files if archive[name].ndim == 3]
-                raise UserError(
-                    f'{path} has no {key!r}; arrays that could be landmarks: {", ".join(found) or "none"}'
-                )
+                raise UserError(f'{path} has no {key!r}; arrays that could be landmarks: {", ".join(found) or "none"}')
             landmarks = np.asarray(archive[key], np.float32)
             columns = {
-                name: [str(text) for text in archive[name]]
-                for name in ('filename', 'subject')
-                if name in archive
+                name: [str(text) for text in archive[name]] for name in ('filename', 'subject') if name in archive
             }
     except UserError:
         raise
@@ -145,12 +141,7 @@ def read_landmarks(path: str | Path, key: str = 'landmarks') -> LandmarkFile:
         if 'filename' not in columns:
             raise UserError(f'{path} has no "filename", nor has {path.parent / INDEX}')
     count = len(columns['filename'])
-    if (
-        landmarks.ndim != 3
-        or landmarks.shape[0] != count
-        or landmarks.shape[1] != 68
-        or landmarks.shape[2] < 2
-    ):
+    if landmarks.ndim != 3 or landmarks.shape[0] != count or landmarks.shape[1] != 68 or landmarks.shape[2] < 2:
         raise UserError(f'{path}: {key} is {landmarks.shape}, expected ({count}, 68, 2)')
     groups = columns.get('subject', [''] * count)
     if len(groups) != count:
@@ -168,16 +159,12 @@ def read_index(path: Path) -> dict[str, list[str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f'{path} cannot be read') from error
     return {
-        column: [row[column] or '' for row in rows]
-        for column in ('filename', 'subject')
-        if rows and column in rows[0]
+        column: [row[column] or '' for row in rows] for column in ('filename', 'subject') if rows and column in rows[0]
     }
 
 
 def _list_pictures(folder: Path) -> LandmarkFile:
-    paths = sorted(
-        path for path in folder.rglob('*') if path.suffix.lower() in images.SUFFIXES and path.is_file()
-    )
+    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in images.SUFFIXES and path.is_file())
     names = [path.relative_to(folder).as_posix() for path in paths]
     return LandmarkFile(names, np.full((len(names), 68, 2), np.nan, np.float32), [''] * len(names))
 

@@ -88,8 +88,7 @@ def exif_focal(exif: Image.Exif, width: int, height: int) -> float:
     try:
         film = float(details.get(ExifTags.Base.FocalLengthIn35mmFilm) or 0)
         recorded = [
-            float(details.get(tag) or 0)
-            for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
+            float(details.get(tag) or 0) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
         ]
     except (TypeError, ValueError):
         return float('nan')
@@ -111,9 +110,7 @@ def _rgb(picture: Image.Image) -> np.ndarray:
         raise Unreadable('floating-point pictures have no agreed range; save it as PNG or JPEG')
     if picture.has_transparency_data:
         picture = picture.convert('RGBA')
-        return np.array(
-            Image.alpha_composite(Image.new('RGBA', picture.size, (0, 0, 0, 255)), picture).convert('RGB')
-        )
+        return np.array(Image.alpha_composite(Image.new('RGBA', picture.size, (0, 0, 0, 255)), picture).convert('RGB'))
     return np.array(picture.convert('RGB'))
 
 

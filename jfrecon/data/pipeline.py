@@ -143,9 +143,7 @@ def batches(
       UserError: the batch cannot be divided, there are no samples, or no group has enough frames.
     """
     if batch_size % (process_count * frames):
-        raise UserError(
-            f'batch size {batch_size} is not divisible by {process_count} processes x {frames} frames'
-        )
+        raise UserError(f'batch size {batch_size} is not divisible by {process_count} processes x {frames} frames')
     clips = _clips(source, frames)
     boxed = Boxed(source, rule, size)
 
@@ -169,9 +167,7 @@ def batches(
     return parts.slice(slice(process_index, None, process_count))
 
 
-def stream(
-    dataset: grain.MapDataset, start: int = 0, threads: int = 2, ahead: int = 4
-) -> grain.DatasetIterator:
+def stream(dataset: grain.MapDataset, start: int = 0, threads: int = 2, ahead: int = 4) -> grain.DatasetIterator:
     """Iterates over the batches from step ``start`` on, ``ahead`` of them prepared by ``threads`` threads.
 
     Starting at ``s`` gives exactly what iterating ``s`` steps would have led to. ``close()`` ends the
@@ -215,9 +211,7 @@ def with_truth(
         truths = [cut.crop.truth for cut in _pad(cuts, batch_size)]
         if any(truth is None for truth in truths):
             raise UserError('this evaluation needs ground truth, which only synthetic faces have')
-        fields = {
-            k: np.stack([truth[k].astype(np.float32) for truth in truths if truth]) for k in TRUTH_FIELDS
-        }
+        fields = {k: np.stack([truth[k].astype(np.float32) for truth in truths if truth]) for k in TRUTH_FIELDS}
         yield stack(cuts, batch_size), Truth(**fields), len(cuts)
 
 

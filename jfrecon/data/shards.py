@@ -228,9 +228,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise UserError(f'no such folder: {folder}')
     if not path.exists():
-        raise UserError(
-            f'{folder} has no {MANIFEST}: not shards, or writing them was interrupted; write them again'
-        )
+        raise UserError(f'{folder} has no {MANIFEST}: not shards, or writing them was interrupted; write them again')
     try:
         manifest = json.loads(path.read_text())
         if manifest['format'] != FORMAT or manifest['version'] != VERSION:

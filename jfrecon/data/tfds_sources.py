@@ -34,9 +34,7 @@ class Tfds(Source):
       UserError: the data set is unknown, or not prepared in the ArrayRecord format.
     """
 
-    def __init__(
-        self, name: str, split: str = 'train', data_dir: str | None = None, landmarks: str | None = None
-    ):
+    def __init__(self, name: str, split: str = 'train', data_dir: str | None = None, landmarks: str | None = None):
         super().__init__()
         if name not in LANDMARKS:
             raise UserError(f'unknown data set {name!r}: choose from {", ".join(LANDMARKS)}')
@@ -58,9 +56,7 @@ class Tfds(Source):
         sample = Sample(image=image, name=self.name(index))
         if self._feature is not None:
             if self._feature not in record:
-                raise UserError(
-                    f'{self._name} has no feature {self._feature!r}: it has {", ".join(sorted(record))}'
-                )
+                raise UserError(f'{self._name} has no feature {self._feature!r}: it has {", ".join(sorted(record))}')
             size = np.array([image.shape[1], image.shape[0]], np.float32)
             sample = sample.replace(landmarks=np.asarray(record[self._feature], np.float32) * size)
         return check(sample)

@@ -7,9 +7,7 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 
-def similarity(
-    source: np.ndarray, target: np.ndarray, scaled: bool = True
-) -> tuple[float, np.ndarray, np.ndarray]:
+def similarity(source: np.ndarray, target: np.ndarray, scaled: bool = True) -> tuple[float, np.ndarray, np.ndarray]:
     """Scale, rotation and translation with target ~ scale * source @ rotation.T + translation.
 
     Umeyama 1991, eqs. 40-43, in any dimension D. source, target: [N, D]. Returns (scale, [D, D], [D]); the scale is 1

@@ -50,9 +50,7 @@ def score(
     rows = []
     for i in range(count):
         mask = np.asarray(batch.mask[i] if truth is None else truth.face[i])
-        gain = (
-            baseline.fitted_gain(linear[i], target_linear[i], mask * coverage[i]) if fit_gain else np.ones(3)
-        )
+        gain = baseline.fitted_gain(linear[i], target_linear[i], mask * coverage[i]) if fit_gain else np.ones(3)
         rendered = np.asarray(colour.linear_to_srgb(jnp.asarray(linear[i] * gain))).clip(0, 1)
         renderings[i] = rendered = rendered * coverage[i][..., None]
         masks[i] = mask * coverage[i]

@@ -17,9 +17,7 @@ def landmark_nme(predicted: np.ndarray, target: np.ndarray, weight: np.ndarray |
     return float(np.average(distance, weights=weight) / span)
 
 
-def vertex_error_mm(
-    predicted: np.ndarray, target: np.ndarray, landmark_ids: np.ndarray
-) -> float:
+def vertex_error_mm(predicted: np.ndarray, target: np.ndarray, landmark_ids: np.ndarray) -> float:
     """Mean distance in mm of corresponding vertices [V, 3] after a similarity alignment on the landmarks."""
     fit = alignment.similarity(predicted[landmark_ids], target[landmark_ids])
     return float(np.linalg.norm(alignment.apply(*fit, predicted) - target, axis=-1).mean())

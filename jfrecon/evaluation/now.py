@@ -92,7 +92,7 @@ def write_submission(
     """
     parts = PurePosixPath(image.strip()).parts[-3:]
     if len(parts) != 3 or any(part in ('..', '/') for part in parts) or '\\' in image:
-        raise UserError(f'{image!r}: expected SUBJECT/CHALLENGE/NAME.jpg, a line of the benchmark\'s list of images')
+        raise UserError(f"{image!r}: expected SUBJECT/CHALLENGE/NAME.jpg, a line of the benchmark's list of images")
     target = Path(folder, *parts).with_suffix('')
     array = io.BytesIO()
     np.save(array, np.asarray(landmarks, np.float32).reshape(7, 3))

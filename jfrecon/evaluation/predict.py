@@ -196,9 +196,7 @@ def placed(
 
 
 @functools.partial(jax.jit, static_argnames='size')
-def _layers(
-    portrait: Portrait, chi: FaceParameters, camera: Pinhole, size: tuple[int, int]
-) -> dict[str, jax.Array]:
+def _layers(portrait: Portrait, chi: FaceParameters, camera: Pinhole, size: tuple[int, int]) -> dict[str, jax.Array]:
     _, drawn = portraits.draw(portrait, chi, camera, size)
     return {
         'normal': drawn.normal,

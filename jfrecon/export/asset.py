@@ -1,13 +1,13 @@
 """A reconstructed face as a folder of files that other programs open.
 
-    face.glb          glTF 2.0, see `jfrecon.export.gltf`; face.obj and face.mtl: the same without expressions
-    diffuse.png       albedo, sRGB; specular.png: weight of the specular lobe, sRGB; normal.png: tangent space, y up
-    light.exr, .hdr   see `jfrecon.export.light`
-    parameters.npz    vertices, faces, landmarks, camera, coefficients; layers.npz: pictures as large as the photo
-    photograph.png    the square of the photograph that the face is in
-    panel.png         it and layers side by side; report.html: the same, and a face that can be relit
-    frames.npz        of a video: pose, expression and light of each frame; video.mp4: it, and the face over it
-    metadata.json     what they are of, in which units, and whose morphable model it is
+face.glb          glTF 2.0, see `jfrecon.export.gltf`; face.obj and face.mtl: the same without expressions
+diffuse.png       albedo, sRGB; specular.png: weight of the specular lobe, sRGB; normal.png: tangent space, y up
+light.exr, .hdr   see `jfrecon.export.light`
+parameters.npz    vertices, faces, landmarks, camera, coefficients; layers.npz: pictures as large as the photo
+photograph.png    the square of the photograph that the face is in
+panel.png         it and layers side by side; report.html: the same, and a face that can be relit
+frames.npz        of a video: pose, expression and light of each frame; video.mp4: it, and the face over it
+metadata.json     what they are of, in which units, and whose morphable model it is
 """
 
 from __future__ import annotations
@@ -241,9 +241,7 @@ def square(face: Reconstruction, size: int) -> Pinhole:
 
 def encoded(maps: Maps, texels: uv.TexelMap) -> dict[str, bytes]:
     """PNG files of unbatched maps: diffuse, specular, normal. Around the charts the nearest texel is repeated."""
-    nearest = distance_transform_edt(
-        np.asarray(texels.triangle) < 0, return_distances=False, return_indices=True
-    )
+    nearest = distance_transform_edt(np.asarray(texels.triangle) < 0, return_distances=False, return_indices=True)
     spread = lambda values: np.asarray(values)[tuple(nearest)]
     srgb = lambda values: np.asarray(colour.linear_to_srgb(jnp.clip(jnp.asarray(values), 0, 1)))
     specular = np.repeat(srgb(spread(maps.specular)), 3, -1)

@@ -34,9 +34,7 @@ def write(folder: Path, faces: Source, title: str, notes: Sequence[str], rejecte
     if count < len(faces):
         notes = [*notes, f'{count} of {len(faces)} faces are shown, evenly spread.']
     parts = [
-        f'<table>{"".join(_row(reason, times) for reason, times in rejected.items())}</table>'
-        if rejected
-        else '',
+        f'<table>{"".join(_row(reason, times) for reason, times in rejected.items())}</table>' if rejected else '',
     ]
     with tqdm(total=count, desc='contact sheets', unit='face', disable=None) as bar:
         for number, start in enumerate(range(0, count, COLUMNS * ROWS)):
@@ -63,9 +61,7 @@ def tile(sample: Sample) -> Image.Image:
     if sample.box is not None:
         x, y, side = (value * scale for value in sample.box)
         corners = np.array([left + x, top + y, left + x + side, top + y + side])
-        pen.rectangle(
-            tuple(corners.clip(0, TILE - 1)), outline=BOX
-        )  # an edge beyond the photo is seen at its edge
+        pen.rectangle(tuple(corners.clip(0, TILE - 1)), outline=BOX)  # an edge beyond the photo is seen at its edge
     for x, y in sample.landmarks[np.isfinite(sample.landmarks).all(axis=1)] * scale + [left, top]:
         pen.ellipse((x - 1, y - 1, x + 1, y + 1), fill=POINT)
     pen.rectangle((0, TILE, TILE, TILE + CAPTION), fill=(0, 0, 0))

@@ -16,9 +16,7 @@ def gif(frames: Sequence[np.ndarray], rate: float) -> bytes:
     """Frames uint8 [H, W, 3], so many a second, again and again."""
     pictures = [Image.fromarray(frame).quantize(COLOURS) for frame in frames]
     written = io.BytesIO()
-    pictures[0].save(
-        written, 'GIF', save_all=True, append_images=pictures[1:], duration=round(1000 / rate), loop=0
-    )
+    pictures[0].save(written, 'GIF', save_all=True, append_images=pictures[1:], duration=round(1000 / rate), loop=0)
     return written.getvalue()
 
 

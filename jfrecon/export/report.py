@@ -63,9 +63,7 @@ def _table(results: Mapping[str, Mapping[str, float]]) -> str:
     who = list(next(iter(results.values())))
     head = ''.join(f'<th>{html.escape(name)}</th>' for name in ['', *who])
     rows = [
-        f'<tr><td>{html.escape(metric)}</td>'
-        + ''.join(f'<td>{values[name]:.4g}</td>' for name in who)
-        + '</tr>'
+        f'<tr><td>{html.escape(metric)}</td>' + ''.join(f'<td>{values[name]:.4g}</td>' for name in who) + '</tr>'
         for metric, values in results.items()
     ]
     return f'<table><tr>{head}</tr>{"".join(rows)}</table>'

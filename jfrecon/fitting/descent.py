@@ -43,9 +43,7 @@ class Descent:
 
     @functools.cached_property
     def _adam(self) -> optax.GradientTransformation:
-        return optax.chain(
-            optax.scale_by_adam(), optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, self.steps))
-        )
+        return optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, self.steps)))
 
     @functools.cached_property
     def _step(self):
@@ -57,4 +55,3 @@ class Descent:
             return jax.tree.map(jnp.subtract, unknowns, moves), state
 
         return step
-

@@ -53,12 +53,8 @@ WEIGHTS: Mapping[str, float] = {
     'smoothness_normal': 1.0, 'symmetry_normal': 0.0, 'consistency_normal': 0.05, 'behind': 0.01,
 }  # fmt: skip
 
-LANDMARK_RATES = FaceParameters(
-    identity=0.05, expression=0.02, albedo=0.0, rotation=0.01, translation=2.0, light=0.0
-)
-RATES = FaceParameters(
-    identity=0.03, expression=0.01, albedo=0.05, rotation=0.003, translation=0.5, light=0.02
-)
+LANDMARK_RATES = FaceParameters(identity=0.05, expression=0.02, albedo=0.0, rotation=0.01, translation=2.0, light=0.0)
+RATES = FaceParameters(identity=0.03, expression=0.01, albedo=0.05, rotation=0.003, translation=0.5, light=0.02)
 MAP_RATES = (Maps(diffuse=0.01, specular=0.005, normal=0.02, behind=0.01), 0.01)
 MAPS = ('diffuse', 'specular', 'normal', 'behind')
 FREEZABLE = ('diffuse', 'specular', 'normal', 'light')

@@ -143,9 +143,7 @@ class Reconstructor:
         chi = dataclasses.replace(chi, light=light, maps=None)
         return self.placed(faces, self.fitter(batch, chi, progress), batch)
 
-    def go_on(
-        self, face: Face, found: Reconstruction, progress: Callable[[], None] | None = None
-    ) -> Reconstruction:
+    def go_on(self, face: Face, found: Reconstruction, progress: Callable[[], None] | None = None) -> Reconstruction:
         """What was found of a face, and perhaps edited since, fitted on to its photograph; shape and pose stay."""
         assert self.fitter is not None
         batch = face.cut(SIZE)

@@ -86,9 +86,7 @@ def sheets(model: MorphableModel, name: str) -> dict[str, Image.Image]:
         'landmarks': _sheet([('', _numbered(model, turn)) for turn in (0.0, -40.0)], 2, TILE * 3),
         'modes': _sheet([(text, render(model, identity=a, turn=-20)) for text, a in modes], 4),
         'people': _sheet([('', render(whole, identity=a, turn=-20)) for a in people], 4),
-        'expressions': _sheet(
-            [(text, render(whole, expression=e)) for text, e in zip(named, expressions)], 9
-        ),
+        'expressions': _sheet([(text, render(whole, expression=e)) for text, e in zip(named, expressions)], 9),
         'skin': _sheet([('', render(model, skin=a)) for a in skins], 4),
     }
 
@@ -102,13 +100,8 @@ def render(
     size: int = TILE,
 ) -> np.ndarray:
     """Picture [size, size, 3], sRGB, of a face turned by so many degrees, under one lamp and a grey sky."""
-    zero = [
-        np.zeros(len(b), np.float32)
-        for b in (model.identity_basis, model.expression_basis, model.diffuse_basis)
-    ]
-    chosen = [
-        z if c is None else np.asarray(c, np.float32) for z, c in zip(zero, (identity, expression, skin))
-    ]
+    zero = [np.zeros(len(b), np.float32) for b in (model.identity_basis, model.expression_basis, model.diffuse_basis)]
+    chosen = [z if c is None else np.asarray(c, np.float32) for z, c in zip(zero, (identity, expression, skin))]
     return np.asarray(_render(size, model, *chosen, np.float32(turn)))
 
 
@@ -126,9 +119,7 @@ def _render(size, model, identity, expression, skin, turn):
     # A close-up of a coarse mesh has larger triangles than the rasteriser expects: room for all of them.
     count = len(model.topology.triangles)
     lists = tuple(raster.Window(count, side, side) for side in (8, 32, 128))
-    seen = raster.rasterise(
-        pixels, depth, model.topology.triangles, (size, size), perspective=False, lists=lists
-    )
+    seen = raster.rasterise(pixels, depth, model.topology.triangles, (size, size), perspective=False, lists=lists)
     image = hits.interpolate(seen, model.topology.triangles, colour.linear_to_srgb(jnp.clip(shaded, 0, 1)))
     return jnp.where((seen.triangle >= 0)[..., None], image, 0.9)
 

@@ -50,15 +50,12 @@ def coat(
 
     def paint() -> tuple[np.ndarray, ...]:
         painted = Topology(local, np.asarray(topology.uv), np.asarray(topology.uv_triangles)[part == SKIN])
-        return tuple(
-            np.asarray(a, np.float32) for a in skin_basis(inputs[0], painted, inputs[2], modes=MODES)
-        )
+        return tuple(np.asarray(a, np.float32) for a in skin_basis(inputs[0], painted, inputs[2], modes=MODES))
 
     painted = cache.arrays('skin', cache.fingerprint(inputs, sources), paint)
     count = len(mean)
     result = tuple(
-        np.zeros((*shape, count, c), np.float32)
-        for shape, c in (((), 3), ((MODES,), 3), ((), 1), ((MODES,), 1))
+        np.zeros((*shape, count, c), np.float32) for shape, c in (((), 3), ((MODES,), 3), ((), 1), ((MODES,), 1))
     )
     for label, (colour, specular) in PLAIN.items():
         ids = np.unique(triangles[part == label])

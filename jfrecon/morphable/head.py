@@ -77,9 +77,7 @@ def assemble(
     """
     polygons = np.flatnonzero(part >= 0)
     keep = np.unique(mesh.polygons[polygons][mesh.polygons[polygons] >= 0])
-    index = np.full(
-        len(mesh.vertices) + 1, -1
-    )  # the last entry answers for the -1 of a triangle's fourth corner
+    index = np.full(len(mesh.vertices) + 1, -1)  # the last entry answers for the -1 of a triangle's fourth corner
     index[keep] = np.arange(len(keep))
     landmark_ids = index[landmark_ids]
     mean = mesh.vertices[keep]

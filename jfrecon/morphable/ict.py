@@ -21,8 +21,7 @@ from jfrecon.morphable.head import EYE, LASH, MOUTH, SKIN, TEETH, Head, assemble
 from jfrecon.types import MorphableModel
 
 MISSING = (
-    'get the folder FaceXModel from github.com/ICT-VGL/ICT-FaceKit (MIT) and give its path, '
-    'or use makehuman meanwhile'
+    'get the folder FaceXModel from github.com/ICT-VGL/ICT-FaceKit (MIT) and give its path, or use makehuman meanwhile'
 )
 MILLIMETRES = 10.0
 EXPRESSIONS = 53
@@ -90,9 +89,7 @@ def _build(path: Path, subdivisions: int) -> tuple[Head, MorphableModel]:
     source = read(path)
     mesh = source.neutral
     if len(mesh.polygons) != POLYGONS:
-        raise UserError(
-            f'{path}: {len(mesh.polygons)} polygons instead of the {POLYGONS} of ICT-FaceKit; {MISSING}'
-        )
+        raise UserError(f'{path}: {len(mesh.polygons)} polygons instead of the {POLYGONS} of ICT-FaceKit; {MISSING}')
     part = np.full(POLYGONS, -1)
     for first, last, label in PARTS:
         part[first:last] = label
@@ -122,13 +119,9 @@ def _read_folder(folder: Path) -> Source:
     neutral = obj.read(folder / 'generic_neutral_mesh.obj')
     identities = sorted(folder.glob('identity[0-9][0-9][0-9].obj'))
     try:
-        names = tuple(
-            map(str, json.loads((folder / 'vertex_indices.json').read_text(encoding='utf-8'))['expressions'])
-        )
+        names = tuple(map(str, json.loads((folder / 'vertex_indices.json').read_text(encoding='utf-8'))['expressions']))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f'{folder}/vertex_indices.json: no readable list of expressions; {MISSING}'
-        ) from error
+        raise UserError(f'{folder}/vertex_indices.json: no readable list of expressions; {MISSING}') from error
     if not identities or not names or any(Path(name).name != name for name in names):
         raise UserError(f'{folder}: no identity or expression files in it; {MISSING}')
 
@@ -148,9 +141,7 @@ def _read_packed(file: Path) -> Source:
         with np.load(file, allow_pickle=False) as data:
             polygons = data['quads'].astype(np.int32)
             uv_polygons = _uv_polygons(data, polygons)
-            mesh = obj.Obj(
-                data['neutral'].astype(np.float64), data['uvs'], polygons, uv_polygons, np.array([])
-            )
+            mesh = obj.Obj(data['neutral'].astype(np.float64), data['uvs'], polygons, uv_polygons, np.array([]))
             names = tuple(str(name) for name in data['expression_names'])[:EXPRESSIONS]
             identity = data['identity_basis'].astype(np.float32)
             expression = data['expression_basis'][:EXPRESSIONS].astype(np.float32)

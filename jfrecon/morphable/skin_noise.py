@@ -34,9 +34,7 @@ def waves(points: Array, wavelength: float, weights: jax.Array) -> jax.Array:
         points, (2 * np.pi / wavelength * frequency).astype(np.float32), precision=jax.lax.Precision.HIGHEST
     )
     features = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], -1)
-    return jnp.matmul(features, weights, precision=jax.lax.Precision.HIGHEST) * np.float32(
-        (2 / FEATURES) ** 0.5
-    )
+    return jnp.matmul(features, weights, precision=jax.lax.Precision.HIGHEST) * np.float32((2 / FEATURES) ** 0.5)
 
 
 def lattice(points: Array, wavelength: float, seed: jax.Array) -> jax.Array:

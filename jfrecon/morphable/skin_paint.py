@@ -171,9 +171,7 @@ def _brow(canvas: Canvas, skin: SkinParameters, noise: _Noise) -> jax.Array:
     return jnp.clip(skin.brow_density * body * (1 + 0.4 * hairs), 0.0, 0.97)
 
 
-def _specular(
-    canvas: Canvas, skin: SkinParameters, noise: _Noise, lip: jax.Array, cover: jax.Array
-) -> jax.Array:
+def _specular(canvas: Canvas, skin: SkinParameters, noise: _Noise, lip: jax.Array, cover: jax.Array) -> jax.Array:
     """Weight of the specular lobe [N]: more on nose, forehead and lips, less on the lids and under hair.
 
     The pattern follows the regions measured by Weyrich et al. 2006 ("Analysis of Human Faces using a

@@ -20,12 +20,8 @@ EPIDERMIS = 0.1  # mm, thickness that holds the melanin
 OXYGENATION = 0.9  # share of the haemoglobin in the dermis that carries oxygen
 
 # Molar extinction of haemoglobin with and without oxygen, 1e3 / (cm M), means over the bands.
-_OXY = np.array(
-    [293.0, 415.0, 130.0, 46.3, 27.6, 21.4, 27.2, 47.1, 38.4, 39.3, 5.69, 1.0, 0.467, 0.326, 0.281, 0.286]
-)
-_DEOXY = np.array(
-    [230.0, 412.0, 362.0, 42.4, 15.5, 21.1, 32.0, 46.4, 51.4, 36.9, 16.9, 6.92, 4.4, 3.25, 2.42, 1.86]
-)
+_OXY = np.array([293.0, 415.0, 130.0, 46.3, 27.6, 21.4, 27.2, 47.1, 38.4, 39.3, 5.69, 1.0, 0.467, 0.326, 0.281, 0.286])
+_DEOXY = np.array([230.0, 412.0, 362.0, 42.4, 15.5, 21.1, 32.0, 46.4, 51.4, 36.9, 16.9, 6.92, 4.4, 3.25, 2.42, 1.86])
 
 _XYZ_TO_RGB = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
 
@@ -47,13 +43,9 @@ def _colour_matching() -> np.ndarray:
 _MELANIN = (6.6e10 * WAVELENGTHS**-3.33).astype(np.float32)  # mm^-1, interior of a melanosome
 _PHEOMELANIN = (2.9e14 * WAVELENGTHS**-4.75).astype(np.float32)  # mm^-1, Donner and Jensen 2006
 _TISSUE = (0.0244 + 8.53 * np.exp(-(WAVELENGTHS - 154.0) / 66.2)).astype(np.float32)  # mm^-1, bloodless skin
-_SCATTERING = (14.74 * WAVELENGTHS**-0.22 + 2.2e11 * WAVELENGTHS**-4).astype(
-    np.float32
-)  # mm^-1, reduced, ibid.
+_SCATTERING = (14.74 * WAVELENGTHS**-0.22 + 2.2e11 * WAVELENGTHS**-4).astype(np.float32)  # mm^-1, reduced, ibid.
 # 150 g/l of haemoglobin, 64,500 g/mol; ln 10 from decadic to natural, a tenth from cm^-1 to mm^-1.
-_BLOOD = (np.log(10) * 150.0 / 64_500.0 * 1e2 * (OXYGENATION * _OXY + (1 - OXYGENATION) * _DEOXY)).astype(
-    np.float32
-)
+_BLOOD = (np.log(10) * 150.0 / 64_500.0 * 1e2 * (OXYGENATION * _OXY + (1 - OXYGENATION) * _DEOXY)).astype(np.float32)
 _TO_RGB = _colour_matching()
 
 
@@ -74,9 +66,7 @@ def reflectance(melanin: jax.Array, blood: jax.Array, pheomelanin: jax.Array) ->
       pheomelanin: share of pheomelanin in the melanin, 0..1; more is warmer and yellower.
     """
     melanin, blood, pheomelanin = (jnp.asarray(a)[..., None] for a in (melanin, blood, pheomelanin))
-    epidermis = (
-        melanin * ((1 - pheomelanin) * _MELANIN + pheomelanin * _PHEOMELANIN) + (1 - melanin) * _TISSUE
-    )
+    epidermis = melanin * ((1 - pheomelanin) * _MELANIN + pheomelanin * _PHEOMELANIN) + (1 - melanin) * _TISSUE
     dermis = blood * _BLOOD + (1 - blood) * _TISSUE
     albedo = _SCATTERING / (_SCATTERING + dermis)
     k = jnp.sqrt(3 * (1 - albedo))  # dermis > 0 always, so the root is safe

@@ -37,9 +37,7 @@ class UNet(nn.Module):
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, image: jax.Array, seen: jax.Array, train: bool, more: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, image: jax.Array, seen: jax.Array, train: bool, more: jax.Array | None = None) -> jax.Array:
         """image [B, S, S, 3] sRGB in 0..1 where seen [B, S, S] is 1, elsewhere mean grey -> [B, S, S, channels].
 
         more: [B, S, S, C], further channels, if there are any.

@@ -115,9 +115,7 @@ def _perspective(face: Surface) -> bool:
     return isinstance(face.camera, Pinhole)
 
 
-def picture(
-    model: MorphableModel, seen: Fragments, attributes: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def picture(model: MorphableModel, seen: Fragments, attributes: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Interpolate vertex attributes [B, V, C] into images: ([B, H, W, C], coverage [B, H, W])."""
     images = jax.vmap(hits.interpolate, in_axes=(0, None, 0))(seen, model.topology.triangles, attributes)
     return images, (seen.triangle >= 0).astype(images.dtype)
@@ -156,9 +154,7 @@ def layers(
     """
     if maps is None:
         shaded = colours(face, light, roughness)
-        drawn, coverage = picture(
-            model, seen, jnp.concatenate([face.normals, face.diffuse, face.specular, shaded], -1)
-        )
+        drawn, coverage = picture(model, seen, jnp.concatenate([face.normals, face.diffuse, face.specular, shaded], -1))
         normal, diffuse, specular, radiance = jnp.split(drawn, [3, 6, 7], -1)
         return Layers(vectors.normalise(normal), diffuse, specular, radiance, _everywhere(coverage), coverage)
 

@@ -176,9 +176,7 @@ def final(
     return jax.tree.map(lambda x: x / passes, total)
 
 
-def draw_lights(
-    light: jax.Array, keys: jax.Array, count: int = TABLE, guide: jax.Array | None = None
-) -> Lights:
+def draw_lights(light: jax.Array, keys: jax.Array, count: int = TABLE, guide: jax.Array | None = None) -> Lights:
     """``count`` directions for each light [B, L², 3] or [B, h, w, 3], as likely as they are bright.
 
     Texels are drawn systematically (one random number, evenly spaced steps through the cumulative density along a curve

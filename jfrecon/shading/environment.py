@@ -63,9 +63,7 @@ def lookup(environment: jax.Array, dirs: jax.Array) -> jax.Array:
 
     def fetch(i: jax.Array, j: jax.Array) -> jax.Array:
         index = jnp.minimum(i, height - 1) * width + jnp.mod(j, width)
-        return jnp.take_along_axis(
-            texels, jnp.broadcast_to(index, (*batch, index.shape[-1]))[..., None], axis=-2
-        )
+        return jnp.take_along_axis(texels, jnp.broadcast_to(index, (*batch, index.shape[-1]))[..., None], axis=-2)
 
     upper = fetch(top, left) * (1 - right) + fetch(top, left + 1) * right
     lower = fetch(top + 1, left) * (1 - right) + fetch(top + 1, left + 1) * right

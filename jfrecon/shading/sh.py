@@ -32,9 +32,7 @@ def bands_of(coefficients: jax.Array) -> int:
     count = coefficients.shape[-2]
     bands = math.isqrt(count)
     if bands * bands != count or not bands:
-        raise ValueError(
-            f'{count} spherical-harmonics coefficients are not a whole number of bands (1, 4, 9, ...)'
-        )
+        raise ValueError(f'{count} spherical-harmonics coefficients are not a whole number of bands (1, 4, 9, ...)')
     return bands
 
 

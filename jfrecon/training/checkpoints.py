@@ -56,9 +56,7 @@ def manager(workdir: str | Path, every: int, keep: int, keep_every: int = 0) -> 
     return _open(Path(workdir).absolute() / FOLDER, options)
 
 
-def save(
-    checkpoints: ocp.CheckpointManager, state: TrainState, config: dict[str, Any], force: bool = False
-) -> None:
+def save(checkpoints: ocp.CheckpointManager, state: TrainState, config: dict[str, Any], force: bool = False) -> None:
     """Starts to write the state unless its step is there; without ``force``, only when it is due."""
     step = int(state.step)
     if step in checkpoints.all_steps():
@@ -86,9 +84,7 @@ def restore(checkpoints: ocp.CheckpointManager, abstract: TrainState) -> TrainSt
     """
     network, training = _items(abstract)
     wanted = {'network': _shapes(network), 'training': _shapes(training)}
-    items = ocp.args.Composite(
-        network=ocp.args.StandardRestore(network), training=ocp.args.StandardRestore(training)
-    )
+    items = ocp.args.Composite(network=ocp.args.StandardRestore(network), training=ocp.args.StandardRestore(training))
     damaged = []
     for step in sorted(checkpoints.all_steps(), reverse=True):
         path = Path(checkpoints.directory) / str(step)
@@ -134,12 +130,8 @@ def load(directory: str | Path) -> tuple[dict[str, Any], int, Params, ModelState
         for step in steps:
             try:
                 tree = checkpoints.item_metadata(step)['network'].tree
-                network = jax.tree.map(
-                    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree
-                )
-                items = ocp.args.Composite(
-                    network=ocp.args.StandardRestore(network), config=ocp.args.JsonRestore()
-                )
+                network = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree)
+                items = ocp.args.Composite(network=ocp.args.StandardRestore(network), config=ocp.args.JsonRestore())
                 found = checkpoints.restore(step, args=items)
             except Exception as error:
                 logging.warning('%s cannot be read (%s)', folder / str(step), _brief(error))
@@ -213,9 +205,7 @@ def config_of(checkpoints: ocp.CheckpointManager) -> dict[str, Any] | None:
         try:
             return checkpoints.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))['config']
         except Exception as error:
-            logging.warning(
-                '%s: config cannot be read (%s)', checkpoints.directory / str(step), _brief(error)
-            )
+            logging.warning('%s: config cannot be read (%s)', checkpoints.directory / str(step), _brief(error))
     return None
 
 

@@ -140,9 +140,7 @@ def train(
                     skipping = int(metrics['skipped_in_a_row'])
                     if skipping >= config.max_skipped_in_a_row:
                         good = saved.latest_step()
-                        kept = (
-                            'there is no checkpoint yet' if good is None else f'the last good one is {good}'
-                        )
+                        kept = 'there is no checkpoint yet' if good is None else f'the last good one is {good}'
                         raise Diverged(
                             f'{skipping} steps in a row up to {done} gave a loss or gradient that is not '
                             f'finite; {workdir}/checkpoints: {kept}; lower config.optimiser.learning_rate '
@@ -189,9 +187,7 @@ def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _numbers(
-    metrics: Mapping[str, jax.Array], rates: Mapping[str, optax.Schedule], step: int
-) -> dict[str, float]:
+def _numbers(metrics: Mapping[str, jax.Array], rates: Mapping[str, optax.Schedule], step: int) -> dict[str, float]:
     """Metrics and learning rates of the step that was the ``step``-th, as Python numbers."""
     numbers = {name: value.item() for name, value in jax.device_get(dict(metrics)).items()}
     numbers = {'loss': numbers.pop('loss')} | numbers

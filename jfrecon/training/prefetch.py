@@ -14,9 +14,7 @@ T = TypeVar('T')
 MOST_THREADS = 8
 
 
-def prefetched(
-    make: Callable[[int], T], start: int, stop: int, threads: int | None = None
-) -> Generator[T, None, None]:
+def prefetched(make: Callable[[int], T], start: int, stop: int, threads: int | None = None) -> Generator[T, None, None]:
     """Yields make(start), ..., make(stop - 1), in order, while the next ones are made, one on each thread.
 
     An error in ``make`` is raised where its value would have been yielded.

@@ -45,8 +45,7 @@ def check_same_experiment(workdir: Path, before: dict[str, Any], now: dict[str, 
         listed = ', '.join(f'{name} (was {old.get(name)!r}, is {new.get(name)!r})' for name in changed[:5])
         more = f' and {len(changed) - 5} more' if len(changed) > 5 else ''
         raise UserError(
-            f'{workdir} holds a run of another config: {listed}{more}; '
-            f'choose another --workdir or the old values'
+            f'{workdir} holds a run of another config: {listed}{more}; choose another --workdir or the old values'
         )
 
 

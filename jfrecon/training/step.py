@@ -23,9 +23,7 @@ Step = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 EVERYWHERE, SHARED = PartitionSpec(), PartitionSpec(AXIS)
 
 
-def gradient_step(
-    method_loss: Callable[..., Any], optimiser: optax.GradientTransformation, axis: str = AXIS
-) -> Step:
+def gradient_step(method_loss: Callable[..., Any], optimiser: optax.GradientTransformation, axis: str = AXIS) -> Step:
     """One device's step, to be run under the named ``axis``.
 
     Loss, gradients, metrics and model state are means over the devices, so equal shares of a batch give the
@@ -55,9 +53,7 @@ def gradient_step(
         # without.
         params = lax.pcast(state.params, axis, to='varying')
         value_and_grad = jax.value_and_grad(method_loss, has_aux=True)
-        (loss, (model_state, terms)), gradient = value_and_grad(
-            params, state.model_state, batch, key, state.step
-        )
+        (loss, (model_state, terms)), gradient = value_and_grad(params, state.model_state, batch, key, state.step)
         loss, model_state, terms, gradient = _mean((loss, model_state, terms, gradient), axis)
 
         # One number speaks for the whole gradient: it is not finite where an entry is not, nor where its
@@ -123,9 +119,7 @@ def pmapped(step: Step, devices: Sequence[jax.Device] | None = None) -> Any:
     )
     # The shardings are named so that the program can be lowered from shapes, before there is any array.
     everywhere, shared = NamedSharding(mesh, EVERYWHERE), NamedSharding(mesh, SHARED)
-    return jax.jit(
-        mapped, in_shardings=(everywhere, shared), out_shardings=(everywhere, everywhere), donate_argnums=0
-    )
+    return jax.jit(mapped, in_shardings=(everywhere, shared), out_shardings=(everywhere, everywhere), donate_argnums=0)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

@@ -106,9 +106,7 @@ def test_a_known_camera_follows_the_crop():
     pixels, _ = cameras.project(full, points)
     seen, _ = cameras.project(Pinhole(np.float32(cut.focal), cut.principal), points)
     expected = (np.asarray(pixels) - [box.x, box.y]) * 128 / box.side
-    np.testing.assert_allclose(
-        seen, expected, atol=1e-3
-    )  # float32 at a few hundred pixels: 3e-5 each, summed
+    np.testing.assert_allclose(seen, expected, atol=1e-3)  # float32 at a few hundred pixels: 3e-5 each, summed
     moved = cameras.crop(full, np.array([box.x, box.y], np.float32), np.float32(128 / box.side))
     np.testing.assert_allclose([moved.focal, *moved.principal], [cut.focal, *cut.principal], rtol=1e-6)
 
@@ -131,9 +129,7 @@ def test_landmarks_that_make_no_box(landmarks):
         crops.box_from_landmarks(landmarks)
 
 
-@pytest.mark.parametrize(
-    'box', [(200, 0, 50), (-1e9, 0, 10), (0, 0, 1e9), (0, 0, 0), (np.nan, 0, 10), (0, 0, np.inf)]
-)
+@pytest.mark.parametrize('box', [(200, 0, 50), (-1e9, 0, 10), (0, 0, 1e9), (0, 0, 0), (np.nan, 0, 10), (0, 0, np.inf)])
 def test_boxes_that_fit_no_photo(box):
     with pytest.raises(Unreadable, match='does not fit'):
         crops.crop(Sample(np.zeros((100, 100, 3), np.uint8)), crops.Box(*box), 32, 4.0)

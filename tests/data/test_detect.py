@@ -37,9 +37,7 @@ def test_boxes_are_in_pixels_of_the_photo(portrait):
 def test_a_mirrored_photo_gives_the_mirrored_box(portrait):
     box, mirrored = detect.faces(portrait)[0], detect.faces(portrait[:, ::-1])[0]
     centre = box.x + box.side / 2
-    assert (
-        abs(240 - (mirrored.x + mirrored.side / 2) - centre) < 0.3 * box.side
-    )  # what two searches may differ by
+    assert abs(240 - (mirrored.x + mirrored.side / 2) - centre) < 0.3 * box.side  # what two searches may differ by
 
 
 @pytest.mark.parametrize('shape', [(100, 100, 3), (1, 1, 3), (20, 400, 3)])

@@ -32,10 +32,7 @@ def bomb(side: int) -> bytes:
 
     header = struct.pack('>IIBBBBB', side, side, 8, 2, 0, 0, 0)
     return (
-        b'\x89PNG\r\n\x1a\n'
-        + chunk(b'IHDR', header)
-        + chunk(b'IDAT', zlib.compress(b'\0' * 99))
-        + chunk(b'IEND', b'')
+        b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', zlib.compress(b'\0' * 99)) + chunk(b'IEND', b'')
     )
 
 

@@ -57,9 +57,7 @@ def test_prepare_parses_where_it_is_asked_and_nothing_is_given(bright, monkeypat
     monkeypatch.setattr(parsing.with_mask, '__defaults__', (None, bright))
     sample, disc = photo()
     given = Given(boxes=np.array([[66.0, 37.0, 48.0, 48.0]]))
-    ((plain,), _), ((parsed,), _) = (
-        faces(sample, given, Settings('box', parse=parse)) for parse in (False, True)
-    )
+    ((plain,), _), ((parsed,), _) = (faces(sample, given, Settings('box', parse=parse)) for parse in (False, True))
     assert plain.mask is None and (np.asarray(parsed.mask) > 127).sum() == pytest.approx(disc.sum(), rel=0.1)
     own = sample.replace(mask=np.full(disc.shape, 255, np.uint8))
     ((kept,), _) = faces(own, given, Settings('box', parse=True))

@@ -15,9 +15,7 @@ OPTIONS = dict(size=16, seed=5, default_focal=4.0, rule=data.landmark_box(1.5))
 def sample(index: int, group: str = '', truth: dict | None = None) -> Sample:
     rng = np.random.default_rng(index)
     image = rng.integers(0, 256, (40, 48, 3), np.uint8)
-    return Sample(
-        image, rng.uniform(8, 32, (68, 2)).astype(np.float32), truth=truth, name=f's{index}', group=group
-    )
+    return Sample(image, rng.uniform(8, 32, (68, 2)).astype(np.float32), truth=truth, name=f's{index}', group=group)
 
 
 class Faces(Source):
@@ -54,9 +52,7 @@ def test_the_parts_of_all_processes_are_the_batch_of_one(processes, frames):
     options = dict(OPTIONS, batch_size=8, jitter=data.Jitter(), frames=frames)
     source = Faces(11, broken=(4,), groups=[str(i // 3) for i in range(11)])
     alone = data.batches(source, **options)
-    parts = [
-        data.batches(source, **options, process_index=i, process_count=processes) for i in range(processes)
-    ]
+    parts = [data.batches(source, **options, process_index=i, process_count=processes) for i in range(processes)]
     for step in (0, 1, 5, 123_456):  # the last is far beyond the first epoch
         assert_same(concatenate([part[step] for part in parts]), alone[step])
 

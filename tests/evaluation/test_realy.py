@@ -44,8 +44,11 @@ def test_keypoints_are_carried_to_another_face(model):
     # the same points of the two faces; one person's landmarks do not tell all of the shape between them
     off = np.linalg.norm(places - truth, axis=1)[68:]
     assert np.median(off) < 2.5 and off.max() < 8, off
-    similar = np.linalg.norm(realy.positions(found, mean + offset, triangles)[68:]
-                             - realy.positions(keypoints, mean + offset, triangles[order])[68:], axis=1)
+    similar = np.linalg.norm(
+        realy.positions(found, mean + offset, triangles)[68:]
+        - realy.positions(keypoints, mean + offset, triangles[order])[68:],
+        axis=1,
+    )
     assert np.median(similar) < 2.5
 
 

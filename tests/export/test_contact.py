@@ -18,9 +18,7 @@ def test_boxes_and_points_are_where_the_sample_says():
     scale = contact.TILE // 80
     assert tuple(tile[40 * scale, 60 * scale]) == contact.POINT
     assert tuple(tile[20 * scale, 30 * scale]) == contact.BOX
-    assert (
-        tuple(tile[50 * scale, 0]) == contact.BOX
-    )  # the part of the box beyond the picture is drawn at its edge
+    assert tuple(tile[50 * scale, 0]) == contact.BOX  # the part of the box beyond the picture is drawn at its edge
     assert tuple(tile[50 * scale, 20 * scale]) == (100, 100, 100)
 
 

@@ -55,9 +55,7 @@ TEXTURES = {'diffuse': png(200), 'specular': png(60), 'normal': png(128)}
 @pytest.fixture(scope='module')
 def glb(model, face):
     camera = Pinhole(900.0, np.array([160.0, 120.0]))
-    return gltf.binary(
-        model, face, camera, (240, 320), TEXTURES, roughness=0.4, motion=moving(face), rate=12.5
-    )
+    return gltf.binary(model, face, camera, (240, 320), TEXTURES, roughness=0.4, motion=moving(face), rate=12.5)
 
 
 def moving(face):
@@ -158,9 +156,7 @@ def test_weak_perspective_is_an_orthographic_camera(model, face):
     """glTF's projection (its appendix) and ours put a vertex in the same place."""
     camera = Pinhole(np.float32(900), np.array([160, 120], np.float32))
     weak = face.replace(perspective=False)
-    file = pygltflib.GLTF2.load_from_bytes(
-        gltf.binary(model, weak, camera, (240, 320), TEXTURES, roughness=0.4)
-    )
+    file = pygltflib.GLTF2.load_from_bytes(gltf.binary(model, weak, camera, (240, 320), TEXTURES, roughness=0.4))
     assert file.cameras[0].type == 'orthographic'
     box = file.cameras[0].orthographic
     points = np.asarray(rotations.transform(weak.rotation, weak.translation, jnp.asarray(model.mean[:50]))) / 1000

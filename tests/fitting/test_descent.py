@@ -19,7 +19,7 @@ def test_every_leaf_moves_at_its_rate_and_what_has_none_stays():
     found = Descent(energy, {'fast': 0.1, 'slow': 0.0}, 200)(start, wanted, jax.random.key(0), lambda: calls.append(0))
     np.testing.assert_allclose(found['fast'], wanted['fast'], atol=1e-3)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(found['slow']))
-    assert len(calls) == 200 and not np.any(start['fast']), 'the start is still the caller\'s'
+    assert len(calls) == 200 and not np.any(start['fast']), "the start is still the caller's"
     # the first step of Adam is as long as its rate, whatever the slope
     once = Descent(energy, {'fast': 0.1, 'slow': 0.01}, 1)(start, wanted, jax.random.key(0))
     np.testing.assert_allclose(once['fast'], [0.1, -0.1], rtol=1e-4)

@@ -47,12 +47,8 @@ def test_symmetry_vanishes_on_symmetric_textures_only():
     symmetric = texture + texture[:, :, ::-1]
     assert not terms.symmetry(symmetric, symmetric[:, :, ::-1]).any()
     difference = np.asarray(texture - texture[:, :, ::-1])
-    np.testing.assert_allclose(
-        terms.symmetry(texture, texture[:, :, ::-1]), np.abs(difference).sum(-1), rtol=1e-6
-    )
-    np.testing.assert_allclose(
-        terms.symmetry_squared(texture, texture[:, :, ::-1]), (difference**2).sum(-1), rtol=1e-6
-    )
+    np.testing.assert_allclose(terms.symmetry(texture, texture[:, :, ::-1]), np.abs(difference).sum(-1), rtol=1e-6)
+    np.testing.assert_allclose(terms.symmetry_squared(texture, texture[:, :, ::-1]), (difference**2).sum(-1), rtol=1e-6)
 
 
 def test_consistency_sees_hue_but_not_brightness():

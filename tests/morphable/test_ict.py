@@ -16,17 +16,13 @@ from jfrecon.morphable import model as morphable
 
 SHARED = Path(os.environ.get('JFRECON_SHARED', Path(__file__).parents[2].parent / 'shared'))
 PACKED = SHARED / 'ict_facekit' / 'ict_face.npz'
-needs_ict = pytest.mark.skipif(
-    not PACKED.is_file(), reason=f'no {PACKED}: ICT-FaceKit is not part of the project'
-)
+needs_ict = pytest.mark.skipif(not PACKED.is_file(), reason=f'no {PACKED}: ICT-FaceKit is not part of the project')
 
 FACES = 'vt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\nf 1/1 2/2 3/3 4/4\nf 1/1 3/3 5/4\n'
 
 
 def write_obj(file: Path, vertices: np.ndarray) -> None:
-    file.write_text(
-        'mtllib x.mtl\n' + ''.join('v {:.9f} {:.9f} {:.9f}\n'.format(*v) for v in vertices) + FACES
-    )
+    file.write_text('mtllib x.mtl\n' + ''.join('v {:.9f} {:.9f} {:.9f}\n'.format(*v) for v in vertices) + FACES)
 
 
 @pytest.fixture
@@ -102,12 +98,8 @@ def test_packed_and_folder_agree(tmp_path):
         'identity000': vertices + packed.identity[7],
         'jawOpen': vertices + packed.expression[packed.expression_names.index('jawOpen')],
     }
-    corners = [
-        ''.join(f' {p + 1}/{t + 1}' for p, t in zip(*row) if p >= 0) for row in zip(*packed.neutral[2:4])
-    ]
-    faces = ''.join(f'vt {u:.7f} {v:.7f}\n' for u, v in packed.neutral.uv) + ''.join(
-        f'f{c}\n' for c in corners
-    )
+    corners = [''.join(f' {p + 1}/{t + 1}' for p, t in zip(*row) if p >= 0) for row in zip(*packed.neutral[2:4])]
+    faces = ''.join(f'vt {u:.7f} {v:.7f}\n' for u, v in packed.neutral.uv) + ''.join(f'f{c}\n' for c in corners)
     for name, points in fields.items():
         text = ''.join('v {:.7f} {:.7f} {:.7f}\n'.format(*p) for p in points)
         (tmp_path / f'{name}.obj').write_text(text + (faces if name.startswith('generic') else ''))
@@ -115,9 +107,7 @@ def test_packed_and_folder_agree(tmp_path):
     found = ict.read(tmp_path)
     np.testing.assert_array_equal(found.neutral.polygons, packed.neutral.polygons)
     np.testing.assert_array_equal(found.neutral.uv_polygons, packed.neutral.uv_polygons)
-    np.testing.assert_allclose(
-        found.identity[0], packed.identity[7], atol=1e-6
-    )  # seven decimals in the files
+    np.testing.assert_allclose(found.identity[0], packed.identity[7], atol=1e-6)  # seven decimals in the files
     np.testing.assert_allclose(found.neutral.uv, packed.neutral.uv, atol=1e-7)
 
 
@@ -138,14 +128,10 @@ def test_shape_is_the_sum_that_the_source_defines(model):
 @needs_ict
 def test_it_is_a_face(model):
     assert model.mean.shape == (6706, 3) and model.topology.triangles.shape == (13120, 3)
-    assert len(model.identity_basis) == 100 and len(model.expression_basis) == 53 == len(
-        model.expression_names
-    )
+    assert len(model.identity_basis) == 100 and len(model.expression_basis) == 53 == len(model.expression_names)
     at = model.mean[model.landmark_ids]
     assert 75 < at[45, 0] - at[36, 0] < 105  # mm, adults
-    np.testing.assert_allclose(
-        at[[36, 48, 0]] * [-1, 1, 1], at[[45, 54, 16]], atol=0.1
-    )  # the source's own symmetry
+    np.testing.assert_allclose(at[[36, 48, 0]] * [-1, 1, 1], at[[45, 54, 16]], atol=0.1)  # the source's own symmetry
     opened = model.expression_basis[model.expression_names.index('jawOpen')]
     assert opened[model.landmark_ids[8], 1] < -10
     blink = np.abs(model.expression_basis[model.expression_names.index('eyeBlink_L')]).max(axis=-1)
@@ -155,9 +141,7 @@ def test_it_is_a_face(model):
     assert (area > 0).all() and uv.min() >= 0 and uv.max() <= 1
     corners = model.mean[model.topology.triangles]
     faces = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    assert (
-        faces[:, 2] > 0
-    ).mean() > 0.85  # all but the sides, nostrils and the fold of the lips look forward
+    assert (faces[:, 2] > 0).mean() > 0.85  # all but the sides, nostrils and the fold of the lips look forward
 
 
 @needs_ict

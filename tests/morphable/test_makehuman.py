@@ -64,9 +64,7 @@ def mirror(model):
 
 
 def expression(model, *names):
-    return morphable.shape(
-        model, jnp.zeros(80), jnp.array([float(n in names) for n in model.expression_names])
-    )
+    return morphable.shape(model, jnp.zeros(80), jnp.array([float(n in names) for n in model.expression_names]))
 
 
 def test_shapes_and_names(model):
@@ -152,9 +150,7 @@ def test_principal_modes_against_a_dense_decomposition():
     population = np.einsum('nk,kvc->nvc', weights, deltas)
     both = np.concatenate([population, population[:, mirror] * FLIP]).reshape(80, -1)
     values = np.linalg.svd(both - both.mean(0), compute_uv=False) ** 2 / 80
-    np.testing.assert_allclose(
-        (modes.reshape(4, -1) ** 2).sum(1), values[:4], rtol=1e-9
-    )  # float64, two algorithms
+    np.testing.assert_allclose((modes.reshape(4, -1) ** 2).sum(1), values[:4], rtol=1e-9)  # float64, two algorithms
     np.testing.assert_allclose(share, values[:4].sum() / values.sum(), rtol=1e-9)
 
 
@@ -185,11 +181,7 @@ def test_rigid_free_removes_what_a_small_motion_adds():
 def test_units_move_what_they_name(model, name, landmark, axis, sign):
     moved = np.asarray(model.expression_basis[model.expression_names.index(name)])
     assert sign * moved[model.landmark_ids[landmark], axis] > 0.5  # mm
-    if (
-        name.endswith(('Left', 'Right'))
-        and not name.startswith('jaw')
-        and name not in ('mouthLeft', 'mouthRight')
-    ):
+    if name.endswith(('Left', 'Right')) and not name.startswith('jaw') and name not in ('mouthLeft', 'mouthRight'):
         own = (model.mean[:, 0] > 0) == name.endswith('Left')
         # of the squared displacement: half would be no side at all; units of the lips reach past the middle
         assert (moved[own] ** 2).sum() > 0.7 * (moved**2).sum()
@@ -219,9 +211,7 @@ def test_uv_is_a_symmetric_chart_of_the_unit_square(model, mirror):
     assert topology.uv.min() >= 0 and topology.uv.max() <= 1
     per_vertex = np.full((len(model.mean), 2), np.nan)
     per_vertex[topology.triangles] = topology.uv[topology.uv_triangles]
-    np.testing.assert_allclose(
-        per_vertex[mirror], [1, 0] + per_vertex * [-1, 1], atol=1e-6
-    )  # float32 of values <= 1
+    np.testing.assert_allclose(per_vertex[mirror], [1, 0] + per_vertex * [-1, 1], atol=1e-6)  # float32 of values <= 1
     at = per_vertex[model.landmark_ids]
     assert at[45, 0] > at[36, 0] and at[27, 1] > at[57, 1], 'upright, as in a photograph'
     a, b, c = (topology.uv[topology.uv_triangles[:, k]].astype(np.float64) for k in range(3))
@@ -246,13 +236,9 @@ def test_head_contains_the_face(model, head):
     np.testing.assert_array_equal(head.model.identity_basis[:, ids], model.identity_basis)
     np.testing.assert_array_equal(head.model.diffuse_basis[:, ids], model.diffuse_basis)
     np.testing.assert_array_equal(ids[model.landmark_ids], head.model.landmark_ids)
-    key = {
-        tuple(t): tuple(u) for t, u in zip(head.model.topology.triangles, head.model.topology.uv_triangles)
-    }
+    key = {tuple(t): tuple(u) for t, u in zip(head.model.topology.triangles, head.model.topology.uv_triangles)}
     for triangle, corners in zip(ids[model.topology.triangles], model.topology.uv_triangles):
-        np.testing.assert_array_equal(
-            head.model.topology.uv[list(key[tuple(triangle)])], model.topology.uv[corners]
-        )
+        np.testing.assert_array_equal(head.model.topology.uv[list(key[tuple(triangle)])], model.topology.uv[corners])
     assert (model.diffuse_mean >= 0).all() and (model.diffuse_mean <= 1).all()
 
 

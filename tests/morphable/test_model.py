@@ -62,9 +62,7 @@ def test_albedo_is_the_plain_sum_and_drives_both():
     diffuse, specular = morphable.albedo(model, jnp.asarray(a))
     wanted = np.asarray(model.diffuse_mean) + sum(a[k] * np.asarray(model.diffuse_basis[k]) for k in range(5))
     np.testing.assert_allclose(diffuse, wanted, atol=1e-5)  # values of a few units, float32
-    wanted = np.asarray(model.specular_mean) + sum(
-        a[k] * np.asarray(model.specular_basis[k]) for k in range(5)
-    )
+    wanted = np.asarray(model.specular_mean) + sum(a[k] * np.asarray(model.specular_basis[k]) for k in range(5))
     np.testing.assert_allclose(specular, wanted, atol=1e-5)
 
 
@@ -124,9 +122,7 @@ def test_pose_agrees_with_matrices_down_the_tree():
 def test_pose_at_rest_changes_nothing_and_has_finite_gradients():
     model = random_model(skeleton=random_skeleton())
     rest = jnp.zeros((4, 3))
-    np.testing.assert_allclose(
-        morphable.pose(model, model.mean, rest), model.mean, atol=1e-4
-    )  # float32, as above
+    np.testing.assert_allclose(morphable.pose(model, model.mean, rest), model.mean, atol=1e-4)  # float32, as above
     gradient = jax.grad(lambda r: jnp.sum(morphable.pose(model, model.mean, r) ** 2))(rest)
     assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
 
@@ -140,9 +136,6 @@ def test_pose_needs_a_skeleton():
 def test_truncate_keeps_the_leading_modes():
     model = random_model().replace(expression_names=('a', 'b', 'c'))
     small = morphable.truncate(model, 2, 1, 3)
-    assert (
-        small.identity_basis.shape[0] == 2
-        and small.diffuse_basis.shape[0] == small.specular_basis.shape[0] == 3
-    )
+    assert small.identity_basis.shape[0] == 2 and small.diffuse_basis.shape[0] == small.specular_basis.shape[0] == 3
     assert small.expression_names == ('a',)
     np.testing.assert_array_equal(small.identity_basis, model.identity_basis[:2])

@@ -179,9 +179,7 @@ def test_signed_distance_of_a_polygon_is_that_of_the_circle():
     outline = np.stack([np.cos(turn), np.sin(turn)], -1)
     points = np.random.default_rng(0).uniform(-2, 2, (500, 2))
     # The polygon stays within 1 - cos(pi/200) = 1.3e-4 of the circle.
-    np.testing.assert_allclose(
-        skin_canvas._inside(points, outline), 1 - np.linalg.norm(points, axis=1), atol=2e-4
-    )
+    np.testing.assert_allclose(skin_canvas._inside(points, outline), 1 - np.linalg.norm(points, axis=1), atol=2e-4)
 
 
 # Paint
@@ -262,9 +260,7 @@ def test_stubble_and_beard_darken_the_chin(surface, people, painter):
 
 
 def test_coarse_points_get_the_mean_of_fine_ones(surface, people, painter):
-    one = jax.tree.map(lambda leaf: leaf[0], people[0]).replace(
-        freckles=0.4, melanin=0.02, scalp=0.0, beard=0.0
-    )
+    one = jax.tree.map(lambda leaf: leaf[0], people[0]).replace(freckles=0.4, melanin=0.02, scalp=0.0, beard=0.0)
     dense = surface.replace(spacing=np.full_like(surface.spacing, 0.005))
     fine = np.mean([painter(dense, one, key)[0] for key in jax.random.split(jax.random.key(1), 8)], axis=0)
     coarse = painter(dense, one)[0]
@@ -275,9 +271,7 @@ def test_coarse_points_get_the_mean_of_fine_ones(surface, people, painter):
 
 def test_gradients_of_paint_are_finite(surface, people):
     one = jax.tree.map(lambda leaf: leaf[0], people[0])
-    gradient = jax.jit(jax.grad(lambda s: skin.paint(surface, s, jax.random.key(0), finest=1.0)[0].mean()))(
-        one
-    )
+    gradient = jax.jit(jax.grad(lambda s: skin.paint(surface, s, jax.random.key(0), finest=1.0)[0].mean()))(one)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert np.isfinite(leaf), path
     assert gradient.melanin < 0
@@ -302,9 +296,7 @@ def test_basis_reconstructs_people_it_has_not_seen(head, basis):
     diffuse, specular = skin.smooth_people(surface, jax.random.split(jax.random.key(77), 50))
     weight = skin.SPECULAR_WEIGHT
     modes = np.concatenate([diffuse_basis.reshape(40, -1), weight * specular_basis[..., 0]], 1)
-    rows = np.concatenate(
-        [(diffuse - diffuse_mean).reshape(50, -1), weight * (specular - specular_mean)[..., 0]], 1
-    )
+    rows = np.concatenate([(diffuse - diffuse_mean).reshape(50, -1), weight * (specular - specular_mean)[..., 0]], 1)
     gram = modes @ modes.T
     # One space, orthogonal: off the diagonal only float32's rounding of the largest mode.
     assert np.abs(gram - np.diag(np.diag(gram))).max() < 1e-4 * gram.max()

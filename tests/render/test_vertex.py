@@ -98,9 +98,7 @@ def test_mirror():
     n, v = _unit(rng, 20), _unit(rng, 20)
     r = np.asarray(vertex.mirror(jnp.asarray(v), jnp.asarray(n)))
     np.testing.assert_allclose(np.linalg.norm(r, axis=-1), 1.0, atol=1e-6)  # float32
-    np.testing.assert_allclose(
-        np.sum(r * n, -1), np.sum(v * n, -1), atol=1e-6
-    )  # the same angle to the normal
+    np.testing.assert_allclose(np.sum(r * n, -1), np.sum(v * n, -1), atol=1e-6)  # the same angle to the normal
     np.testing.assert_allclose(np.cross(r + v, n), 0.0, atol=1e-6)  # the normal halves the two
 
 
@@ -159,16 +157,12 @@ def test_photometric_by_hand():
     pixels = jnp.broadcast_to(jnp.array([[2.5, 1.5], [0.5, 0.5], [2.5, 1.5]]), (2, 3, 2))
     visible = jnp.array([[True, True, False], [True, False, True]])
     # |0.5 - (0.2, 0.4, 0.6)| = 0.5 in all; black misses by 1.5; hidden counts nothing.
-    np.testing.assert_allclose(
-        photometric(colours, image, pixels, visible), [[0.5, 1.5, 0], [0.5, 0, 0.5]], rtol=1e-6
-    )
+    np.testing.assert_allclose(photometric(colours, image, pixels, visible), [[0.5, 1.5, 0], [0.5, 0, 0.5]], rtol=1e-6)
 
 
 def test_photometric_moves_vertices_along_the_image_gradient():
     ramp = jnp.broadcast_to(0.1 * (jnp.arange(8) + 0.5)[None, :, None], (8, 8, 3))  # the value is 0.1 x
-    slope = jax.grad(lambda p: photometric(jnp.ones((1, 3)), ramp, p, jnp.ones(1)).sum())(
-        jnp.array([[3.2, 4.0]])
-    )
+    slope = jax.grad(lambda p: photometric(jnp.ones((1, 3)), ramp, p, jnp.ones(1)).sum())(jnp.array([[3.2, 4.0]]))
     # Three channels that brighten by 0.1 a pixel bring white closer by 0.3.
     np.testing.assert_allclose(slope, [[-0.3, 0.0]], atol=1e-6)
 

@@ -40,9 +40,7 @@ def test_microfacets_have_unit_projected_area(roughness):
     density = brdf.distribution(d[:, 2] ** 2, 1 - d[:, 2] ** 2, alpha2)
     # Midpoint rule with steps of 1/300 in z; the lobe at roughness 0.3 is alpha² / 2 = 0.004 wide in z, so
     # 5%.
-    np.testing.assert_allclose(
-        jnp.sum(density * d[:, 2]) * area, 1.0, rtol=0.05 if roughness == 0.3 else 1e-3
-    )
+    np.testing.assert_allclose(jnp.sum(density * d[:, 2]) * area, 1.0, rtol=0.05 if roughness == 0.3 else 1e-3)
 
 
 @pytest.mark.parametrize('roughness', [0.35, 0.6, 1.0])

@@ -29,9 +29,7 @@ def test_encoding_agrees_with_scikit_image():
 def test_round_trip_outside_the_unit_interval():
     values = jnp.linspace(-0.5, 3.0, 701)
     # A dozen roundings of float32 at values up to 3.
-    np.testing.assert_allclose(
-        colour.srgb_to_linear(colour.linear_to_srgb(values)), values, rtol=5e-6, atol=1e-6
-    )
+    np.testing.assert_allclose(colour.srgb_to_linear(colour.linear_to_srgb(values)), values, rtol=5e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize('function', [colour.linear_to_srgb, colour.srgb_to_linear])

@@ -18,18 +18,14 @@ def test_layout_is_the_documented_one():
     d = environment.directions(64, 128)
     assert d[0, 5, 1] > 0.99 and d[-1, 5, 1] < -0.99  # row 0 is up
     np.testing.assert_allclose(d[31:33, 63:65].mean((0, 1)), [0, 0, 1], atol=1e-3)  # the middle is +z
-    np.testing.assert_allclose(
-        d[31:33, 31:33].mean((0, 1)), [1, 0, 0], atol=1e-3
-    )  # a quarter from the left is +x
+    np.testing.assert_allclose(d[31:33, 31:33].mean((0, 1)), [1, 0, 0], atol=1e-3)  # a quarter from the left is +x
     np.testing.assert_allclose(np.linalg.norm(d, axis=-1), 1.0, atol=1e-6)
 
 
 @pytest.mark.parametrize(('height', 'width'), [(1, 1), (2, 3), (64, 64), (33, 80)])
 def test_solid_angles_and_weights_cover_the_sphere(height, width):
     # float32 sum; the double one is exact to rounding.
-    np.testing.assert_allclose(
-        environment.solid_angles(height, width).sum(dtype=np.float64), 4 * np.pi, rtol=1e-6
-    )
+    np.testing.assert_allclose(environment.solid_angles(height, width).sum(dtype=np.float64), 4 * np.pi, rtol=1e-6)
     np.testing.assert_allclose(sphere.latlong_weights(height, width).sum(), 4 * np.pi, rtol=1e-12)
 
 
@@ -53,9 +49,7 @@ def test_gauss_points_integrate_harmonics():
     integral = weights @ np.asarray(
         jax.jit(sh.basis, static_argnums=1)(jnp.asarray(points, jnp.float32), 9), np.float64
     )
-    np.testing.assert_allclose(
-        integral, np.sqrt(4 * np.pi) * (np.arange(81) == 0), atol=1e-5
-    )  # float32 basis
+    np.testing.assert_allclose(integral, np.sqrt(4 * np.pi) * (np.arange(81) == 0), atol=1e-5)  # float32 basis
 
 
 def test_from_sh_is_signed():

@@ -101,9 +101,7 @@ def test_evaluate_with_a_kernel_is_evaluate_after_convolution():
 
 def test_grey_is_uniform_unit_radiance():
     light = jnp.zeros((BANDS**2, 3)).at[0].set(sh.GREY)
-    np.testing.assert_allclose(
-        evaluate(light, jnp.asarray(_random_directions(9), jnp.float32)), 1.0, rtol=1e-6
-    )
+    np.testing.assert_allclose(evaluate(light, jnp.asarray(_random_directions(9), jnp.float32)), 1.0, rtol=1e-6)
 
 
 @pytest.mark.parametrize('bands', [1, 9])
@@ -227,9 +225,7 @@ def test_softness_is_a_wider_lamp_of_the_same_power():
 def test_project_of_a_large_map_equals_one_sum():
     environment = np.random.default_rng(2).uniform(size=(2, 40, 80, 3))
     weights = sphere.latlong_weights(40, 80)
-    expected = np.einsum(
-        'hwk,hw,bhwc->bkc', _scipy_basis(sphere.latlong_directions(40, 80), 5), weights, environment
-    )
+    expected = np.einsum('hwk,hw,bhwc->bkc', _scipy_basis(sphere.latlong_directions(40, 80), 5), weights, environment)
     got = project(jnp.asarray(environment, jnp.float32), 5)
     np.testing.assert_allclose(got, expected, atol=2e-5)  # 3,200 terms of float32, total weight 4 pi
 

@@ -78,9 +78,7 @@ def test_four_devices_equal_one():
 def test_batch_norm_sees_the_whole_batch():
     """Devices whose images differ in brightness, against the statistics of all eight images in NumPy."""
     batch = Data()[0]
-    batch = batch.replace(
-        image=batch.image + np.repeat(np.arange(4, dtype=np.float32), 2)[:, None, None, None]
-    )
+    batch = batch.replace(image=batch.image + np.repeat(np.arange(4, dtype=np.float32), 2)[:, None, None, None])
     after, _ = run(4, [batch])
     dense = started()[1].params['encoder']
     x = batch.image.reshape(8, -1) @ dense['kernel'] + dense['bias']
@@ -90,9 +88,7 @@ def test_batch_norm_sees_the_whole_batch():
     np.testing.assert_allclose(running['mean'], 0.01 * x.mean(0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(running['var'], 0.99 + 0.01 * x.var(0), rtol=1e-5)
     apart = x.reshape(4, 2, -1).var(1).mean(0)
-    assert (
-        0.01 * np.abs(apart - x.var(0))
-    ).max() > 1e-3  # which statistics of each device alone would not meet
+    assert (0.01 * np.abs(apart - x.var(0))).max() > 1e-3  # which statistics of each device alone would not meet
 
 
 @pytest.mark.parametrize('check_vma', [False, True])
@@ -128,9 +124,7 @@ def test_loops_with_constant_carries_are_allowed():
     descent, _ = optimiser.build(10, 'sgd', 1.0)
     mesh = step.device_mesh()
     begin = step.replicate(state.create({'w': jnp.float32(1)}, {}, descent, KEY), mesh)
-    after, _ = step.pmapped(step.gradient_step(loss, descent))(
-        begin, step.share_out(np.ones(8, np.float32), mesh)
-    )
+    after, _ = step.pmapped(step.gradient_step(loss, descent))(begin, step.share_out(np.ones(8, np.float32), mesh))
     assert float(after.params['w']) == 1 - 2  # two rows a device
 
 

@@ -87,9 +87,7 @@ def test_some_stay_for_good(tmp_path):
 def test_damaged_files_fall_back_to_the_one_before(run, caplog, tmp_path):
     """Each file of the newest checkpoint cut in half: the newest's bits or the one before's, never others."""
     fallen = 0
-    paths = [
-        path.relative_to(run) for path in sorted((run / 'checkpoints' / '6').rglob('*')) if path.is_file()
-    ]
+    paths = [path.relative_to(run) for path in sorted((run / 'checkpoints' / '6').rglob('*')) if path.is_file()]
     for i, path in enumerate(paths):
         copy = shutil.copytree(run, tmp_path / str(i))
         content = (copy / path).read_bytes()

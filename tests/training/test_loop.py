@@ -64,9 +64,7 @@ def test_a_run_leaves_its_record(whole):
     workdir, state = whole
     assert {path.name for path in (workdir / 'checkpoints').iterdir()} == {'5', '10'}
     assert sorted(path.name for path in (workdir / 'panels').iterdir()) == ['10.png', '4.png', '8.png']
-    assert json.loads((workdir / 'config.json').read_text()) == json.loads(
-        toy.config(panels_every=4).to_json()
-    )
+    assert json.loads((workdir / 'config.json').read_text()) == json.loads(toy.config(panels_every=4).to_json())
     log = lines(workdir)
     assert [line['step'] for line in log] == list(range(1, 11))
     assert set(log[0]) == {
@@ -113,9 +111,7 @@ def test_another_config_is_refused(whole):
     other.optimiser.learning_rate = 0.5
     with pytest.raises(UserError, match=r'seed \(was 0, is 1\).*') as error:
         train(other, workdir, toy.Toy(0.1), toy.Data())
-    assert 'optimiser.learning_rate (was 0.01, is 0.5)' in str(error.value) and 'log_every' not in str(
-        error.value
-    )
+    assert 'optimiser.learning_rate (was 0.01, is 0.5)' in str(error.value) and 'log_every' not in str(error.value)
 
 
 def test_start_from_another_runs_network(whole, tmp_path):
@@ -147,9 +143,7 @@ def test_a_finished_run_stays_as_it_is(whole):
 
 def test_a_diverged_run_ends_and_keeps_the_last_good_state(tmp_path):
     config = toy.config(checkpoint_every=2, steps=20)
-    with pytest.raises(
-        Diverged, match=r'3 steps in a row up to 8 .* the last good one is 4; .*learning_rate'
-    ):
+    with pytest.raises(Diverged, match=r'3 steps in a row up to 8 .* the last good one is 4; .*learning_rate'):
         train(config, tmp_path, toy.Toy(0.1), toy.Data(bad=tuple(range(5, 20))))
     assert [line['loss'] is None for line in lines(tmp_path)] == [False] * 5 + [True] * 2
     _, step, params, _ = checkpoints.load(tmp_path)

@@ -87,9 +87,7 @@ def test_clipping_counts_what_moves():
     step = np.asarray(clipped['decoder']['w'] - PARAMS['decoder']['w'])
     np.testing.assert_allclose(np.linalg.norm(step), 0.5, rtol=1e-6)  # a float32 norm
     loose = moved(name='sgd', learning_rate=1.0, clip_norm=1e3)
-    np.testing.assert_allclose(
-        loose['decoder']['w'], PARAMS['decoder']['w'] - GRADIENT['decoder']['w'], rtol=1e-6
-    )
+    np.testing.assert_allclose(loose['decoder']['w'], PARAMS['decoder']['w'] - GRADIENT['decoder']['w'], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

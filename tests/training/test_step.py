@@ -21,9 +21,7 @@ def test_on_four_devices():
     flags = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=4'
     environment = os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
     command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(HERE / 'four_devices.py')]
-    done = subprocess.run(
-        command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run(command, env=environment, cwd=HERE.parents[1], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 

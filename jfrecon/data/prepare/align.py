@@ -23,9 +23,7 @@ def landmarks(image: np.ndarray, boxes: np.ndarray | None = None) -> np.ndarray:
     detects."""
     detected = None
     if boxes is not None:
-        detected = [
-            np.array([x, y, x + w, y + h, 1.0]) for x, y, w, h in boxes if np.isfinite([x, y, w, h]).all()
-        ]
+        detected = [np.array([x, y, x + w, y + h, 1.0]) for x, y, w, h in boxes if np.isfinite([x, y, w, h]).all()]
         if not detected:
             return np.zeros((0, 68, 2))
     found = network().get_landmarks_from_image(image, detected_faces=detected)
@@ -45,9 +43,7 @@ def network() -> Any:
 
     torch.set_num_threads(1)  # each process has a core of its own
     try:
-        return face_alignment.FaceAlignment(
-            face_alignment.LandmarksType.TWO_D, device='cpu', flip_input=False
-        )
+        return face_alignment.FaceAlignment(face_alignment.LandmarksType.TWO_D, device='cpu', flip_input=False)
     except OSError as error:  # urllib's URLError is one
         raise UserError(
             f'face-alignment cannot fetch its weights ({error}): give --landmarks=FILE.npz or --crop=box'

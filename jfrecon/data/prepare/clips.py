@@ -48,9 +48,7 @@ def frames(path: Path, every: int) -> Iterator[tuple[int, np.ndarray]]:
                 raise Unreadable('there is no picture in the video')
             stream = container.streams.video[0]
             if stream.width * stream.height > MAX_PIXELS:
-                raise Unreadable(
-                    f'{stream.width} x {stream.height} pixels are more than the limit of {MAX_PIXELS:,}'
-                )
+                raise Unreadable(f'{stream.width} x {stream.height} pixels are more than the limit of {MAX_PIXELS:,}')
             for number, frame in enumerate(container.decode(stream)):
                 if number % every == 0:
                     turns = round(frame.rotation / 90)  # counterclockwise, as a telephone was held

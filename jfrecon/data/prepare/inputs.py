@@ -169,10 +169,7 @@ def _listed(paths: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[Rejecte
             below += [Path(at) / name for name in names]
             links += [link for name in folders if (link := Path(at) / name).is_symlink()]
         files |= dict.fromkeys(sorted(below))
-    rejected = [
-        Rejected(_name(Path(error.filename), common), f'cannot be read ({error.strerror})')
-        for error in closed
-    ]
+    rejected = [Rejected(_name(Path(error.filename), common), f'cannot be read ({error.strerror})') for error in closed]
     rejected += [Rejected(_name(link, common), 'a link to a folder') for link in links]
     return [(_name(path, common), path) for path in files], sorted(rejected)
 

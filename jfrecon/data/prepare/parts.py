@@ -93,9 +93,7 @@ def _photo(given: Input, settings: Settings) -> Part:
         data = given.path.read_bytes()
         mask = None if given.mask is None else given.mask.read_bytes()
     except OSError as error:
-        raise UserError(
-            f'{given.path} was there at the start: {error.strerror}; choose another --out'
-        ) from None
+        raise UserError(f'{given.path} was there at the start: {error.strerror}; choose another --out') from None
     _check(given.sha256, hashlib.sha256(data).hexdigest(), given.path)
     if mask is not None:
         _check(given.mask_sha256, hashlib.sha256(mask).hexdigest(), given.mask)

@@ -76,9 +76,7 @@ def record(plan: Plan, settings: Settings, shard_size: int, tables: Mapping[str,
     }
 
 
-def prepare(
-    plan: Plan, out: Path, settings: Settings, recorded: dict[str, Any], processes: int
-) -> list[Rejected]:
+def prepare(plan: Plan, out: Path, settings: Settings, recorded: dict[str, Any], processes: int) -> list[Rejected]:
     """Leaves complete shards in a locked folder, and `rejected.csv`; returns what is in that.
 
     Raises ``UserError``: the folder holds something else, no face is found at all, a video wants PyAV.
@@ -107,9 +105,7 @@ def _begin(out: Path, recorded: dict[str, Any]) -> None:
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f'{path} is damaged: choose another --out') from error
     if difference:
-        raise UserError(
-            f'{out} holds another preparation: {difference}; choose another --out, or the old command'
-        )
+        raise UserError(f'{out} holds another preparation: {difference}; choose another --out, or the old command')
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
@@ -135,9 +131,7 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     return 'the inputs have another order'
 
 
-def _work(
-    inputs: list[Input], out: Path, settings: Settings, recorded: dict[str, Any], processes: int
-) -> None:
+def _work(inputs: list[Input], out: Path, settings: Settings, recorded: dict[str, Any], processes: int) -> None:
     folder = out / PARTS
     blocks = _blocks(inputs, recorded['settings']['shard_size'])
     notes = [_note(out, k) for k in range(len(blocks))]

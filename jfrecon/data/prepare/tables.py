@@ -47,8 +47,7 @@ def read_boxes(path: Path) -> tuple[list[str], np.ndarray]:
         zlib.error,
     ) as error:
         raise UserError(
-            f'{path} does not hold filename, x, y, w, h (csv) or filename and boxes (npz): '
-            f'{type(error).__name__}'
+            f'{path} does not hold filename, x, y, w, h (csv) or filename and boxes (npz): {type(error).__name__}'
         ) from error
     if boxes.shape != (len(names), 4):
         raise UserError(f'{path}: boxes are {boxes.shape}, expected ({len(names)}, 4)')

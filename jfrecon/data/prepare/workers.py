@@ -87,9 +87,7 @@ def _start(work: Callable) -> tuple[Connection, BaseProcess]:
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work), daemon=True)
     resource_tracker.ensure_running()  # else the first start does it, and unblocks the signal on the way
-    before = signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGINT}
-    )  # inherited, from the first instruction on
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited, from the first instruction on
     try:
         process.start()
     finally:
@@ -99,9 +97,7 @@ def _start(work: Callable) -> tuple[Connection, BaseProcess]:
 
 
 def _send(connection: Connection, task: object) -> None:
-    with contextlib.suppress(
-        ConnectionError
-    ):  # who died in the meantime is noticed in waiting for the answer
+    with contextlib.suppress(ConnectionError):  # who died in the meantime is noticed in waiting for the answer
         connection.send(task)
 
 

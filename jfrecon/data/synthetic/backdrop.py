@@ -40,9 +40,7 @@ def sample(dice: Dice) -> Backdrop:
     # How strong each octave is: a wall has a gradient at most.
     strength = dice.uniform(len(OCTAVES)) * jnp.array([0.9, 0.7, 0.6, 0.35]) * dice.chance(0.6, len(OCTAVES))
     strength = jnp.where(busy > 0, strength, strength * jnp.array([0.35, 0.1, 0.0, 0.0]))
-    octaves = tuple(
-        share * (dice.normal(n, n, 1) + 0.25 * dice.normal(n, n, 3)) for n, share in zip(OCTAVES, strength)
-    )
+    octaves = tuple(share * (dice.normal(n, n, 1) + 0.25 * dice.normal(n, n, 3)) for n, share in zip(OCTAVES, strength))
     level = jnp.exp(0.7 * dice.normal() - 0.7)
     boxes = jnp.concatenate(
         [

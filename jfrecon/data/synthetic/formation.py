@@ -161,4 +161,3 @@ def _lit(
     shine = materials.reflected(lamps, mirrored, surface.lobe, key_share, share)
     s = surface.specular[:, None]
     return (1 - s) * surface.diffuse * white + s * shine
-

@@ -137,9 +137,7 @@ def vertices(hair: Hair, stage: Stage, grid: jax.Array) -> jax.Array:
     polar, azimuth = stage.scalp_angles.T
     outward = vectors.normalise(grid - stage.scalp_origin)
     amplitude, across, along, phase = hair.tufts.T
-    waves = jnp.sum(
-        amplitude * jnp.sin(across * azimuth[:, None] + along * 2.0 * polar[:, None] + phase), -1
-    )
+    waves = jnp.sum(amplitude * jnp.sin(across * azimuth[:, None] + along * 2.0 * polar[:, None] + phase), -1)
     on_top = jnp.square(jnp.cos(jnp.minimum(polar, np.pi / 2)))
     volume = (hair.volume[1] + (hair.volume[0] - hair.volume[1]) * on_top) * (1.0 + waves)
     # Hair rises from the skin behind the hairline; before it, the shell hides in the head.

@@ -38,9 +38,7 @@ class Scene:
     photograph: photograph.Photograph
 
 
-def sample(
-    model: MorphableModel, key: jax.Array, who: jax.Array, tone: jax.Array, focal: float, fill: float
-) -> Scene:
+def sample(model: MorphableModel, key: jax.Array, who: jax.Array, tone: jax.Array, focal: float, fill: float) -> Scene:
     """A random scene.
 
     Args:

@@ -88,4 +88,3 @@ def visible(
     # Each ray counts as much as it would light its point.
     weight = jnp.maximum(vectors.dot(towards, normals), LOWEST) * active
     return jnp.where(active, 1.0 - around(weight * blocked) / jnp.maximum(around(weight), LOWEST), 1.0)
-

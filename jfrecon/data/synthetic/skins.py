@@ -98,6 +98,4 @@ def paint(stage: Stage, seed: int, count: int, size: int) -> Skins:
         sheets[:, where.rows, where.columns] = painted[:, :texels]
         textures.append(sheets)
         vertices.append(painted[:, texels:])
-    return Skins(
-        jnp.asarray(np.concatenate(textures)[:count]), jnp.asarray(np.concatenate(vertices)[:count])
-    )
+    return Skins(jnp.asarray(np.concatenate(textures)[:count]), jnp.asarray(np.concatenate(vertices)[:count]))

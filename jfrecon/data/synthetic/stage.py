@@ -171,12 +171,10 @@ def _leave(
 
 def _scalp(mean: np.ndarray, triangles: np.ndarray, origin: np.ndarray):
     """Where rays of the grid leave the head: vertex ids, weights, lift over ears and into the neck, angles."""
-    polar, azimuth = np.meshgrid(
-        np.linspace(0.02, LOWEST, ROWS), np.linspace(-np.pi, np.pi, COLUMNS), indexing='ij'
+    polar, azimuth = np.meshgrid(np.linspace(0.02, LOWEST, ROWS), np.linspace(-np.pi, np.pi, COLUMNS), indexing='ij')
+    rays = np.stack([np.sin(polar) * np.sin(azimuth), np.cos(polar), np.sin(polar) * np.cos(azimuth)], -1).reshape(
+        -1, 3
     )
-    rays = np.stack(
-        [np.sin(polar) * np.sin(azimuth), np.cos(polar), np.sin(polar) * np.cos(azimuth)], -1
-    ).reshape(-1, 3)
     ids, weights, radius = _leave(mean, triangles, origin, rays)
     grid = radius.reshape(ROWS, COLUMNS)
     wrapped = np.concatenate([grid[:, -9:-1], grid, grid[:, 1:9]], 1)
@@ -203,9 +201,7 @@ def _unoccluded(mean: np.ndarray, triangles: np.ndarray, directions: np.ndarray)
     return jax.lax.map(seen, jnp.asarray(directions, jnp.float32)).T
 
 
-def orthographic(
-    points: jax.Array, direction: jax.Array, reach: float, size: int
-) -> tuple[jax.Array, jax.Array]:
+def orthographic(points: jax.Array, direction: jax.Array, reach: float, size: int) -> tuple[jax.Array, jax.Array]:
     """Pixels [N, 2] and depth [N] (mm, positive) of points around the origin seen from far along `direction`."""
     right = aside(direction)
     plane = jnp.stack([points @ right, -points @ jnp.cross(direction, right)], -1)

@@ -47,7 +47,7 @@ def run(checkpoint: Path, out: Path) -> dict[str, dict[str, float]]:
         checkpoint / 'metrics.jsonl',
         notes=[
             f'{len(faces)} synthetic faces that training never saw, the first {SHOWN} of them below. The baseline is '
-            'the mean face at the training set\'s mean pose, with one fitted colour gain per image.',
+            "the mean face at the training set's mean pose, with one fitted colour gain per image.",
             f'Truth and network share the basis of the {network.model.name} head, which flatters the vertex error.',
         ],
     )

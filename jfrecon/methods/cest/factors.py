@@ -216,6 +216,7 @@ FACTORS: dict[str, Any] = {
     'light': Light,
 }
 
+
 def flat(vectors: Groups) -> jax.Array:
     """[B, sum of sizes], in the order of their names."""
     return jnp.concatenate([vectors[name] for name in sorted(vectors)], -1)

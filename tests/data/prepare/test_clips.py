@@ -88,9 +88,7 @@ def test_a_clip_becomes_a_group(clip, tmp_path, monkeypatch):
     # Killed in the third part: the first two are not made again.
     made, again = [], tmp_path / 'again'
     add, write = parts._add, parts._write
-    monkeypatch.setattr(
-        parts, '_add', lambda part, photo, *rest: made.append(photo.name) or add(part, photo, *rest)
-    )
+    monkeypatch.setattr(parts, '_add', lambda part, photo, *rest: made.append(photo.name) or add(part, photo, *rest))
 
     def killed(path, part):
         if '-00002' in path.name:
@@ -104,9 +102,7 @@ def test_a_clip_becomes_a_group(clip, tmp_path, monkeypatch):
     monkeypatch.setattr(parts, '_write', write)
     run.prepare(plan, again, settings, recorded, 1)
     assert made == ['clip.mp4_000020']
-    assert {p.name: p.read_bytes() for p in again.iterdir()} == {
-        p.name: p.read_bytes() for p in out.iterdir()
-    }
+    assert {p.name: p.read_bytes() for p in again.iterdir()} == {p.name: p.read_bytes() for p in out.iterdir()}
 
 
 def test_a_cut_clip_keeps_what_can_be_read(clip, tmp_path):

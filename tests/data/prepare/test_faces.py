@@ -32,9 +32,7 @@ def test_a_crop_of_the_part_is_the_crop_of_the_photo(box):
     left, top = np.array(box[:2]) - part.box[:2]
     for scale, dx, dy in [(1.0, 0.0, 0.0), (np.exp(0.1), 0.05, -0.05), (np.exp(-0.1), -0.05, 0.05)]:
         side = box.side * scale
-        moved = Box(
-            box.x + (box.side - side) / 2 + dx * box.side, box.y + (box.side - side) / 2 + dy * box.side, side
-        )
+        moved = Box(box.x + (box.side - side) / 2 + dx * box.side, box.y + (box.side - side) / 2 + dy * box.side, side)
         expected = crops.crop(whole, moved, 32, default_focal=4.0)
         found = crops.crop(part, moved._replace(x=moved.x - left, y=moved.y - top), 32, default_focal=4.0)
         np.testing.assert_array_equal(found.image, expected.image)

@@ -114,9 +114,7 @@ def test_masks_are_not_photos(tmp_path):
     fill(tmp_path, masks__b_png=b'n')  # in a folder below the photos, by the same name
     plan = inputs.plan([tmp_path], masks=tmp_path / 'masks')
     assert [given.name for given in plan.inputs] == ['a.png', 'a_skin.png', 'b.png']
-    assert plan.inputs[2].mask == tmp_path / 'masks' / 'b.png' and plan.rejected == [
-        ('masks/b.png', 'a mask')
-    ]
+    assert plan.inputs[2].mask == tmp_path / 'masks' / 'b.png' and plan.rejected == [('masks/b.png', 'a mask')]
 
 
 def test_only_files_that_look_changed_are_hashed_again(tmp_path, monkeypatch):
@@ -128,9 +126,7 @@ def test_only_files_that_look_changed_are_hashed_again(tmp_path, monkeypatch):
     monkeypatch.setattr(inputs, 'digest', lambda path: hashed.append(path.name) or digest(path))
     after = inputs.plan([tmp_path], hashed=before.hashed)
     assert hashed == ['b.png']
-    assert [given.sha256 for given in after.inputs] == [
-        hashlib.sha256(text).hexdigest() for text in (b'a', b'c')
-    ]
+    assert [given.sha256 for given in after.inputs] == [hashlib.sha256(text).hexdigest() for text in (b'a', b'c')]
 
 
 def test_nothing_to_do(tmp_path):

@@ -135,7 +135,7 @@ def test_micc_photographs_its_scans_and_finds_a_known_face(tmp_path, monkeypatch
     assert np.ptp(frontal.landmarks, axis=0).max() == pytest.approx(64 * views.FILL, rel=0.15)
     nose, eyes = 30, (36, 45)
     # towards the image's right, and down: the nose moves so with respect to the eyes
-    shift = lambda sample: (sample.landmarks[nose] - sample.landmarks[list(eyes)].mean(0))
+    shift = lambda sample: sample.landmarks[nose] - sample.landmarks[list(eyes)].mean(0)
     assert shift(turned)[0] > shift(frontal)[0] + 3 and shift(down)[1] > shift(frontal)[1] + 1
 
     predictor = scene.predictor()
@@ -290,5 +290,3 @@ def test_the_first_missing_thing_is_named(tmp_path, name, folder, gone):
         benchmarks.load(name, whole)
     named = gone.rsplit('/', 1)[0] if gone.endswith(('.obj', '.pp')) else gone
     assert named in str(error.value) and '\n' not in str(error.value)
-
-
