@@ -50,7 +50,7 @@ def get_config(variant: str = 'paper') -> ConfigDict:
                 config.stage = ConfigDict()
         elif change == 'solved_light':
             with config.unlocked():
-                config.solve_light = True  # `jfrecon.fitting.light`
+                config.solve_light = True  # `jfrecon.fitting.lighting`
         elif change == 'one_decoder':
             config.network.decoders = 1
         elif change == 'not_joint':
@@ -158,7 +158,7 @@ def _sized(size: str) -> ConfigDict:
     config.data.size = 256
     config.data.crop = 'whole'  # photos cropped to the face already (synthetic ones are), 'landmarks' or 'prepared'
     config.data.crop_scale = 1.8  # of 'landmarks': side of the crop over the longer side of the landmarks' box
-    config.data.forehead = 0.0  # see `jfrecon.data.crop.hull_mask`
+    config.data.forehead = 0.0  # see `jfrecon.data.cropping.hull_mask`
     config.data.focal = 4.5  # of a photo whose focal length is unknown, in widths of the crop
     config.data.jitter = ConfigDict({'scale': 0.1, 'shift': 0.05, 'flip': 0.5, 'colour': 0.1})
     config.data.faces = 100_000  # synthetic ones

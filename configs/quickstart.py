@@ -1,7 +1,7 @@
 """What `make quickstart` trains: dib21's stage I on synthetic faces with the embedded head.
 
 Five to ten minutes on two CPU cores. Predictions have the light that explains the photograph best, given the network's
-shape, pose and skin (`jfrecon.fitting.light`), so these are what it has to learn and landmarks may count for more.
+shape, pose and skin (`jfrecon.fitting.lighting`), so these are what it has to learn and landmarks may count for more.
 The faces are made from the MakeHuman basis that the network also uses, so the errors say that the training works, not
 how it would do on people.
 """

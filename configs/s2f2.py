@@ -61,7 +61,7 @@ def _sized(size: str) -> ConfigDict:
         config.network.detail = 'vgg16'  # backbone of the U-nets
         config.network.detail_weights = placeholder(str)  # torchvision's vgg16_bn, .pth or .safetensors
         config.network.specular_detail = False
-        # [P] not given; as in `jfrecon.fitting.fit`, where it was looked at on a photograph. The fewer the texels, the
+        # [P] not given; as in `jfrecon.fitting.fitter`, where it was looked at on a photograph. The fewer texels, the
         # more the same relief changes from one to the next.
         config.loss.smoothness_normal = config.loss.photo * (config.network.texture / 256) ** 2
         config.loss.symmetry_normal = 0.0

@@ -26,12 +26,12 @@ from experiments import harness, peers
 from experiments.synthetic_benchmark import files, people
 from experiments.synthetic_benchmark.score import panel, score
 from jfrecon.data import build, pipeline
-from jfrecon.evaluation import predict
-from jfrecon.evaluation.predict import Predictor
 from jfrecon.export import report
 from jfrecon.files import write_json, write_text
+from jfrecon.reconstruction import prediction
+from jfrecon.reconstruction.prediction import Predictor
 from jfrecon.training import loop, stages
-from jfrecon.training.step import share_cores
+from jfrecon.training.parallel import share_cores
 
 SCORES = 'scores.json'
 FACES = 'faces.png'
@@ -186,7 +186,7 @@ class Ablation:
             same.data.frames = self.frames
         faces = build.source(same, out / 'synthetic')
         trained = _trained(config, out / 'stages', build.batches(config, faces))
-        rows, pictures = self.judge(predict.load(trained)[0], same, out, count)
+        rows, pictures = self.judge(prediction.load(trained)[0], same, out, count)
         means = {metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}
         means |= {'seconds_a_step': _seconds_a_step(trained, config.batch_size), 'seconds': time.time() - started}
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import numpy as np
 from flax import struct
 
 from jfrecon.geometry import rotations
-from jfrecon.morphable import model as linear
+from jfrecon.morphable import linear
 from jfrecon.render import raytrace, tree
 from jfrecon.shading import environment
 from jfrecon.types import Array, MorphableModel, Pinhole, Topology

@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 
 from jfrecon import commands
-from jfrecon.evaluation import benchmarks, predict
+from jfrecon.evaluation import baseline, benchmarks
 from jfrecon.evaluation.benchmarks import run, synthetic
-from jfrecon.training.step import share_cores
+from jfrecon.reconstruction import prediction
+from jfrecon.training.parallel import share_cores
 
-BATCH = predict.Predictor.batch_size
+BATCH = prediction.Predictor.batch_size
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,9 +36,9 @@ def main(arguments: list[str] | None = None) -> None:
         return
 
     benchmark = benchmarks.load(options.benchmark, options.data)
-    network, config, _ = predict.load(options.checkpoint)
-    typical = predict.typical_landmarks(network, config, options.checkpoint)
-    floor = predict.mean_face(network, typical, config.light_bands)
+    network, config, _ = prediction.load(options.checkpoint)
+    typical = baseline.typical_landmarks(network, config, options.checkpoint)
+    floor = baseline.predictor(network, typical, config.light_bands)
     results = run.run(benchmark, {run.FLOOR: floor, run.NETWORK: network}, options.out)
     for name, values in results.items():
         official = '' if values['official'] else ' [not official]'

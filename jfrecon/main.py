@@ -49,8 +49,8 @@ def main() -> int:
 
     # After the flags, because it takes seconds, and after joining, because it may touch the devices.
     from jfrecon.training.loop import Diverged
+    from jfrecon.training.parallel import share_cores
     from jfrecon.training.stages import train
-    from jfrecon.training.step import share_cores
 
     workdir = WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS['config']))
     share_cores(CONFIG.value.get('batch_size', 1) // CONFIG.value.get('data', {}).get('frames', 1))

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from jfrecon import commands
 from jfrecon.data import folder, shards
-from jfrecon.data.prepare import align, inputs, run, tables
-from jfrecon.data.prepare.faces import CROPS, Rejected, Settings
+from jfrecon.data.detection import face_alignment
+from jfrecon.data.prepare import inputs, run, tables
+from jfrecon.data.prepare.extract import CROPS, Rejected, Settings
 from jfrecon.errors import UserError
 from jfrecon.export import contact
 
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         if plan.unused:
             print(f'{len(plan.unused)} given names fit no file, {plan.unused[0]!r} the first', file=sys.stderr)
         if settings.align:
-            align.network()  # fetches the weights once, before several processes want them
+            face_alignment.network()  # fetches the weights once, before several processes want them
         recorded = run.record(plan, settings, options.shard_size, hashes)
         rejected = run.prepare(plan, options.out, settings, recorded, options.processes)
         faces = shards.Shards(options.out)
@@ -104,7 +105,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    given, installed = options.landmarks is not None, align.installed()
+    given, installed = options.landmarks is not None, face_alignment.installed()
     crop = options.crop or ('landmarks' if given or (installed and options.boxes is None) else 'box')
     if crop == 'landmarks' and not (given or installed):
         raise UserError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -14,20 +13,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from jfrecon import commands
-from jfrecon.data import folder, images
-from jfrecon.data.prepare import align, faces
-from jfrecon.data.prepare import clips as videos
+from jfrecon import commands, pretrained
+from jfrecon.data import folder, images, videos
+from jfrecon.data.detection import face_alignment
+from jfrecon.data.prepare import extract
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.errors import UserError
-from jfrecon.evaluation import predict
-from jfrecon.evaluation.predict import Reconstruction
-from jfrecon.fitting import photograph, video
-from jfrecon.fitting.fit import FREEZABLE, Fitter
-from jfrecon.fitting.photograph import Face, Reconstructor
+from jfrecon.export import requirements
+from jfrecon.fitting.fitter import FREEZABLE, Fitter
+from jfrecon.reconstruction import photograph, prediction, video
+from jfrecon.reconstruction.photograph import Face, Reconstructor
+from jfrecon.reconstruction.result import Reconstruction
 
 SUFFIXES = images.SUFFIXES + videos.SUFFIXES
-EXPORTERS = {'pygltflib': 'pygltflib', 'OpenImageIO': 'OpenImageIO', 'av': 'PyAV'}
 
 
 class Found(NamedTuple):
@@ -46,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     fits from there. --start goes on from a face that was reconstructed before.
     """
     options = _parse(arguments)
-    require_exporters()
+    requirements.check()
     options.out.mkdir(parents=True, exist_ok=True)
     if not os.access(options.out, os.W_OK):
         raise UserError(f'{options.out} cannot be written to')
@@ -56,9 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     known = None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
     network = None
     if options.checkpoint is not None:
-        network = predict.load(options.checkpoint)[0]
+        network = prediction.load(options.checkpoint)[0]
     elif settings.crop == 'box':
-        network, options.refine = predict.load(photograph.NETWORK)[0], True
+        network, options.refine = prediction.load(pretrained.NETWORK)[0], True
     if network is not None:  # which knows crops as it was trained with
         settings = dataclasses.replace(settings, scale=network.crop_scale)
     paths = _listed(options.inputs)
@@ -88,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     if clips:
         videos.require()
         if network is None:
-            network, options.refine = predict.load(photograph.NETWORK)[0], True
+            network, options.refine = prediction.load(pretrained.NETWORK)[0], True
         make = photograph.reconstructor(network, options.refine)
         for path in tqdm(clips, desc='videos', unit='video', disable=None):
             try:
@@ -101,12 +99,6 @@ def main(arguments: list[str] | None = None) -> int:
     what = 'photographs and videos' if clips else 'photographs'
     print(f'{done} faces of {len(paths)} {what}: {options.out}')
     return 2 if not done else 1 if failed else 0
-
-
-def require_exporters() -> None:
-    """Raises `UserError` where faces cannot be written."""
-    if missing := [name for module, name in EXPORTERS.items() if importlib.util.find_spec(module) is None]:
-        raise UserError(f"writing faces needs {' and '.join(missing)}: pip install 'jfrecon[export]'")
 
 
 def _bar(make: Reconstructor, label: str) -> tqdm:
@@ -152,7 +144,7 @@ def _video(path: Path, name: str, make: Reconstructor, options: argparse.Namespa
     from jfrecon.export import asset
 
     rate = videos.rate(path) / options.every
-    box = None if options.box is None else faces.square(options.box[0])
+    box = None if options.box is None else extract.square(options.box[0])
     with _bar(make, name) as bar:
         clip = video.reconstruct(
             lambda: videos.frames(path, options.every), make, rate, box, options.focal or float('nan'), bar.update
@@ -251,20 +243,20 @@ def _box(text: str) -> np.ndarray:
     return values[None]
 
 
-def _settings(options: argparse.Namespace) -> faces.Settings:
-    given, installed = options.landmarks is not None, align.installed()
+def _settings(options: argparse.Namespace) -> extract.Settings:
+    given, installed = options.landmarks is not None, face_alignment.installed()
     if given and options.box is not None:
         raise UserError('--landmarks and --box both say where the face is: leave one out')
-    return faces.Settings(
+    return extract.Settings(
         crop='landmarks' if given or installed else 'box', align=installed and not given, scale=photograph.SCALE
     )
 
 
-def _given(path: Path, known: folder.LandmarkFile | None, box: np.ndarray | None) -> faces.Given:
+def _given(path: Path, known: folder.LandmarkFile | None, box: np.ndarray | None) -> extract.Given:
     if known is None:
-        return faces.Given(boxes=box)
+        return extract.Given(boxes=box)
     rows = [k for k, name in enumerate(known.names) if Path(name).name == path.name]
-    return faces.Given(landmarks=known.landmarks[rows])
+    return extract.Given(landmarks=known.landmarks[rows])
 
 
 def _listed(paths: list[Path]) -> list[Path]:

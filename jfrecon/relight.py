@@ -19,15 +19,11 @@ from jfrecon import commands, files
 from jfrecon.data import images
 from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
-from jfrecon.evaluation.predict import Reconstruction
-from jfrecon.export import film, report
-from jfrecon.export import light as lights
+from jfrecon.export import film, hdri, report, requirements
 from jfrecon.geometry import uv, vectors
-from jfrecon.reconstruct import require_exporters
-from jfrecon.render import face as faces
-from jfrecon.render import portrait as portraits
-from jfrecon.render import raytrace
-from jfrecon.render.portrait import Portrait
+from jfrecon.reconstruction.result import Reconstruction
+from jfrecon.render import portraits, raytrace, surface
+from jfrecon.render.portraits import Portrait
 from jfrecon.shading import colour, environment, sh
 from jfrecon.types import FaceParameters, Pinhole
 
@@ -50,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     the face, and the photograph without the shadows that the face throws on itself.
     """
     options = _parse(arguments)
-    require_exporters()
+    requirements.check()
     from jfrecon.export import asset
 
     face, about = asset.read(options.face)
@@ -59,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     known = {OWN: _map(face.parameters.light)}
     for path in options.light:
         name = path.stem if path.stem not in known else f'{path.parent.name}_{path.stem}'
-        known[name] = _map(asset.read(path)[0].parameters.light) if path.is_dir() else lights.read(path)
+        known[name] = _map(asset.read(path)[0].parameters.light) if path.is_dir() else hdri.read(path)
     if options.transfer:
         other, its = asset.read(options.source)
         if its.get('model') != about.get('model'):
@@ -140,14 +136,14 @@ def _shot(
     """Skin by the ray tracer; eyes and teeth, which have no place in the maps, in closed form."""
     shape, maps, model = (size, size), chi.maps, portrait.model
     assert maps is not None and portrait.leaves is not None
-    face = faces.surface(model, chi, camera)
-    seen = faces.fragments(model, face, shape)
-    drawn = faces.layers(model, face, sh.project(radiance, BANDS), maps, seen, portrait.roughness)
+    face = surface.posed(model, chi, camera)
+    seen = surface.fragments(model, face, shape)
+    drawn = surface.layers(model, face, sh.project(radiance, BANDS), maps, seen, portrait.roughness)
     skin = raytrace.render(
         face.vertices, model.topology, portrait.leaves, maps.diffuse, maps.specular, radiance, face.camera, shape, key,
         samples=SAMPLES, roughness=portrait.roughness, normal_map=maps.normal,
     )  # fmt: skip
-    mapped = faces.mapped(model.topology)[seen.triangle]
+    mapped = surface.mapped(model.topology)[seen.triangle]
     image = jnp.where(mapped[..., None], skin.image, drawn.radiance)
     return jnp.concatenate([image, skin.coverage[..., None]], -1)[0]
 
@@ -184,8 +180,8 @@ def transferred(face: Reconstruction, other: Reconstruction, parts: list[str]) -
 def _shaped(portrait: Portrait, face: Reconstruction, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices [count, 3] and landmarks [68, 2] of a face whose parameters have changed."""
     chi, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (face.parameters, face.camera))
-    surface = faces.surface(portrait.model, chi, camera)
-    vertices, pixels = np.asarray(surface.vertices[0]), np.asarray(surface.pixels[0])
+    posed = surface.posed(portrait.model, chi, camera)
+    vertices, pixels = np.asarray(posed.vertices[0]), np.asarray(posed.pixels[0])
     return vertices[:count], pixels[np.asarray(portrait.model.landmark_ids)]
 
 

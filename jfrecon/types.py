@@ -121,7 +121,7 @@ class FaceParameters:
       light: [..., L², 3] spherical-harmonics radiance in camera space, real orthonormal basis, index l² + l + m.
       maps: reflectance that takes the place of ``albedo``'s, or None.
       perspective: False: seen by weak perspective, magnified everywhere as the photograph's pinhole does at the depth
-        of ``translation`` (cest); `jfrecon.render.face.seen_by`.
+        of ``translation`` (cest); `jfrecon.render.surface.seen_by`.
     """
 
     identity: Array

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from experiments.photo_to_assets import __main__ as experiment
-from jfrecon.data.crop import Box
+from jfrecon.data.cropping import Box
 from jfrecon.data.sample import Sample, Unreadable
-from jfrecon.fitting import photograph
-from jfrecon.fitting.photograph import Face, Reconstructor
+from jfrecon.reconstruction import photograph
+from jfrecon.reconstruction.photograph import Face, Reconstructor
 
 
 def test_maps_that_differ_in_the_light_alone_are_not_apart():

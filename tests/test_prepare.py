@@ -18,7 +18,7 @@ from PIL import Image
 from jfrecon import prepare
 from jfrecon.data import build, shards
 from jfrecon.data.pipeline import examples, prepared_box
-from jfrecon.data.prepare.faces import Rejected
+from jfrecon.data.prepare.extract import Rejected
 from jfrecon.errors import UserError
 
 ROOT = Path(__file__).parents[1]

@@ -12,15 +12,15 @@ import skimage.data
 import trimesh
 from PIL import Image
 
-from jfrecon import morphable, reconstruct
-from jfrecon.data.prepare import clips
+from jfrecon import morphable, pretrained, reconstruct
+from jfrecon.data import videos
 from jfrecon.errors import UserError
-from jfrecon.evaluation import baseline, predict
-from jfrecon.evaluation.predict import Predictor
 from jfrecon.export import asset, film
-from jfrecon.fitting import photograph, video
-from jfrecon.morphable import model as linear
-from jfrecon.render.portrait import Portrait
+from jfrecon.fitting import start
+from jfrecon.morphable import linear
+from jfrecon.reconstruction import photograph, prediction, video
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.render.portraits import Portrait
 from jfrecon.training import checkpoints
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
@@ -36,14 +36,14 @@ def network():
     model, filled = (linear.truncate(load(), 2, 3, 2) for load in (morphable.load, morphable.load_portrait))
     points = np.asarray(linear.landmarks(model, model.mean))[:, :2] * [1, -1]
     points = 16 + (points - points.mean(0)) * 32 / 1.8 / np.ptp(points, 0).max()
-    infer = lambda image, camera: baseline.mean_face(model, points, camera, 2, 32)
+    infer = lambda image, camera: start.mean_face(model, points, camera, 2, 32)
     return Predictor(model, Portrait(filled, None, 0.4), infer, 32, 4.5, 1.8)
 
 
 @pytest.fixture(scope='module')
 def patched(network):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(predict, 'load', lambda _: (network, None, 0))
+        patch.setattr(prediction, 'load', lambda _: (network, None, 0))
         patch.setattr(photograph, 'TEXTURE', 16)
         yield
 
@@ -177,7 +177,7 @@ def test_a_video_becomes_a_face_that_moves(run, tmp_path, monkeypatch):
     with np.load(folder / 'frames.npz') as kept:
         assert kept['numbers'].tolist() == [0, 2] and kept['rate'] == 6.25
         assert kept['translation'].shape == (2, 3) and kept['light'].shape == (2, 4, 3)
-    assert len(list(clips.frames(folder / 'video.mp4', 1))) == 2
+    assert len(list(videos.frames(folder / 'video.mp4', 1))) == 2
 
 
 def test_an_edited_face_is_fitted_on(copied, astronaut, tmp_path, monkeypatch):
@@ -281,7 +281,7 @@ def test_a_folder_that_is_no_face_is_named(wrong, copied):
     ],
 )
 def test_wrong_arguments(arguments, words, network, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(predict, 'load', lambda _: (network, None, 0))
+    monkeypatch.setattr(prediction, 'load', lambda _: (network, None, 0))
     with pytest.raises((UserError, SystemExit)) as caught:
         reconstruct.main([*arguments, f'--out={tmp_path}', '--checkpoint=none'])
     assert words in str(caught.value) + capsys.readouterr().err
@@ -300,14 +300,14 @@ def test_a_box_is_enough_without_checkpoint_and_landmarks(network, astronaut, tm
         raise UserError('far enough')
 
     monkeypatch.setattr(reconstruct.align, 'installed', lambda: False)
-    monkeypatch.setattr(predict, 'load', load)
+    monkeypatch.setattr(prediction, 'load', load)
     monkeypatch.setattr(reconstruct.photograph, 'reconstructor', make)
     with pytest.raises(UserError, match='far enough'):
         reconstruct.main([str(astronaut), f'--out={tmp_path}'])
-    assert asked == {'path': photograph.NETWORK, 'network': network, 'refine': True}
-    config, step, params, _ = checkpoints.load(photograph.NETWORK)
+    assert asked == {'path': pretrained.NETWORK, 'network': network, 'refine': True}
+    config, step, params, _ = checkpoints.load(pretrained.NETWORK)
     assert config['model']['name'] == 'makehuman' and step == config['steps'] and 'encoder' in params
-    assert photograph.NETWORK.stat().st_size < 10e6
+    assert pretrained.NETWORK.stat().st_size < 10e6
 
 
 def test_where_nothing_can_be_written_nothing_is_computed(astronaut, tmp_path):

@@ -10,16 +10,14 @@ import pytest
 from PIL import Image
 
 from jfrecon import morphable, relight
-from jfrecon.data.crop import Box
+from jfrecon.data.cropping import Box
 from jfrecon.errors import UserError
-from jfrecon.evaluation.predict import Reconstruction
-from jfrecon.export import asset
-from jfrecon.export import light as lights
+from jfrecon.export import asset, hdri
 from jfrecon.geometry import uv
-from jfrecon.morphable import model as linear
-from jfrecon.render import face as faces
-from jfrecon.render import portrait as portraits
-from jfrecon.render.portrait import Portrait
+from jfrecon.morphable import linear
+from jfrecon.reconstruction.result import Reconstruction
+from jfrecon.render import portraits, surface
+from jfrecon.render.portraits import Portrait
 from jfrecon.shading import sh
 from jfrecon.types import FaceParameters, Maps, Pinhole
 
@@ -50,7 +48,7 @@ def made(tmp_path_factory):
         light[0], light[3] = sh.GREY, 1.2 * side
         expression = np.zeros(52, np.float32)
         expression[model.expression_names.index('jawOpen')] = 0.5 if side > 0 else 0.0
-        prior = faces.prior_maps(model, texels, jnp.zeros((1, 2)))
+        prior = surface.prior_maps(model, texels, jnp.zeros((1, 2)))
         maps = Maps(
             np.asarray(prior.diffuse[0]) * (0.8 if side < 0 else 1.1),
             np.asarray(prior.specular[0]) + 0.05 * (side > 0),
@@ -62,10 +60,10 @@ def made(tmp_path_factory):
         )  # fmt: skip
         camera = Pinhole(np.float32(4 * SIZE), np.full(2, SIZE / 2, np.float32))
         one, pinhole = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (chi, camera))
-        surface = faces.surface(model, one, pinhole)
+        posed = surface.posed(model, one, pinhole)
         image, _ = portraits.photo(portrait, one, pinhole, (SIZE, SIZE))
         face = Reconstruction(
-            chi, np.asarray(surface.vertices[0]), np.asarray(linear.landmarks(model, surface.pixels)[0]), camera,
+            chi, np.asarray(posed.vertices[0]), np.asarray(linear.landmarks(model, posed.pixels)[0]), camera,
             Box(0.0, 0.0, float(SIZE)), (SIZE, SIZE),
         )  # fmt: skip
         photo = np.round(np.asarray(image[0]) * 255).astype(np.uint8)
@@ -78,7 +76,7 @@ def relit(made):
     """The left face under its own light, a lamp straight above, and the other's light."""
     lamp = np.full((32, 64, 3), 0.05, np.float32)
     lamp[:3] = 20
-    lights.write(made / 'above.exr', lamp)
+    hdri.write(made / 'above.exr', lamp)
     out = made / 'relit'
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(relight, 'STILL', 4)

@@ -29,11 +29,10 @@ from experiments import ablations, harness
 from jfrecon import commands, methods
 from jfrecon.data import build, pipeline
 from jfrecon.evaluation import held_out, layers
-from jfrecon.evaluation.predict import Predictor
 from jfrecon.files import write_text
 from jfrecon.geometry import uv
-from jfrecon.render import face as faces
-from jfrecon.render import panel
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.render import panel, surface
 from jfrecon.shading import colour, sh
 from jfrecon.types import Batch, FaceParameters, MorphableModel, Pinhole
 
@@ -103,19 +102,19 @@ def unwrapped(
     model: MorphableModel, chi: FaceParameters, batch: Batch, texels: uv.TexelMap
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Albedo and photograph in UV, linear [B, S, S, 3], and [B, S, S] 1 where the photograph shows the face."""
-    face = faces.surface(model, chi, batch.camera)
-    seen = faces.fragments(model, face, batch.image.shape[1:3])
-    texture, shown = faces.unwrapped(model, face, seen, jnp.asarray(batch.image), texels)
-    on_skin, _ = faces.unwrapped(model, face, seen, jnp.asarray(batch.mask)[..., None], texels)
+    face = surface.posed(model, chi, batch.camera)
+    seen = surface.fragments(model, face, batch.image.shape[1:3])
+    texture, shown = surface.unwrapped(model, face, seen, jnp.asarray(batch.image), texels)
+    on_skin, _ = surface.unwrapped(model, face, seen, jnp.asarray(batch.mask)[..., None], texels)
     assert chi.maps is not None
     return chi.maps.diffuse, colour.srgb_to_linear(texture), shown * (on_skin[..., 0] > 0.5)
 
 
 @functools.partial(jax.jit, static_argnums=3)
 def _diffuse(model: MorphableModel, chi: FaceParameters, camera: Pinhole, size: tuple[int, int]) -> jax.Array:
-    face = faces.surface(model, chi, camera)
-    seen = faces.fragments(model, face, size)
-    return faces.layers(model, face, chi.light, chi.maps, seen, roughness=1.0).diffuse
+    face = surface.posed(model, chi, camera)
+    seen = surface.fragments(model, face, size)
+    return surface.layers(model, face, chi.light, chi.maps, seen, roughness=1.0).diffuse
 
 
 def apart(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> float:

@@ -28,15 +28,15 @@ from experiments.coarse_on_photos.__main__ import BATCH, score, split
 from jfrecon import commands
 from jfrecon.data import build, pipeline
 from jfrecon.data.sample import Joined, Source
-from jfrecon.evaluation import predict
-from jfrecon.evaluation.predict import Predictor
 from jfrecon.export import report
 from jfrecon.files import write_text
-from jfrecon.render import portrait as portraits
-from jfrecon.render.portrait import Portrait
+from jfrecon.reconstruction import prediction
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.render import portraits
+from jfrecon.render.portraits import Portrait
 from jfrecon.shading import colour
 from jfrecon.training import loop
-from jfrecon.training.step import share_cores
+from jfrecon.training.parallel import share_cores
 from jfrecon.types import FaceParameters, Pinhole
 
 NAME = 'cest_on_photos'
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     write_text(options.out / 'table.md', table)
     for who, rows in pictures.items():
         Image.fromarray(report.montage(rows)).save(options.out / f'panels_{who}.png')
-    predictor = predict.load(options.out / 'portraits')[0]
+    predictor = prediction.load(options.out / 'portraits')[0]
     for name, source in (('photographs', validation), ('synthetic', others)):
         _relit(predictor, photos, source, options.out, name)
     harness.record(options.out, NAME, results, started)

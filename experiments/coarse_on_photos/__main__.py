@@ -25,10 +25,11 @@ from experiments import harness
 from jfrecon import commands
 from jfrecon.data import build, pipeline
 from jfrecon.data.folder import Folder
-from jfrecon.evaluation import baseline, held_out, metrics, predict
+from jfrecon.evaluation import baseline, held_out, metrics
 from jfrecon.export import report
+from jfrecon.reconstruction import prediction
 from jfrecon.training import loop
-from jfrecon.training.step import share_cores
+from jfrecon.training.parallel import share_cores
 
 NAME = 'coarse_on_photos'
 KEY = 'lm68_auto3d'
@@ -136,8 +137,8 @@ def score(
     results: dict[str, dict[str, float]] = {}
     pictures = {}
     for who, (params, model_state) in networks.items():
-        network = predict.trained(config, params, model_state)
-        floor = predict.mean_face(network, typical, config.light_bands)
+        network = prediction.trained(config, params, model_state)
+        floor = baseline.predictor(network, typical, config.light_bands)
         found, pictures[who] = held_out.evaluate(network, floor, batches, len(batches))
         for name, values in found.items():
             results.setdefault(name, {})['baseline'] = values['baseline']

@@ -28,8 +28,8 @@ from scipy.stats import mannwhitneyu
 from skimage.draw import polygon
 
 from experiments import harness
-from jfrecon import commands, morphable
-from jfrecon.data import crop, pipeline, synthetic
+from jfrecon import commands, morphable, pretrained
+from jfrecon.data import cropping, pipeline, synthetic
 from jfrecon.data.folder import Folder
 from jfrecon.data.sample import Source
 from jfrecon.data.synthetic.generate import FILL, FOCAL
@@ -38,7 +38,7 @@ from jfrecon.files import write_text
 from jfrecon.methods.method import AXIS, Metrics, ModelState, Params
 from jfrecon.nets import iresnet
 from jfrecon.nets.weights import pack
-from jfrecon.training import loop, step
+from jfrecon.training import loop, parallel
 from jfrecon.types import Batch
 
 NAME = 'identity_network'
@@ -97,7 +97,7 @@ def _iresnet_codes(images: np.ndarray, masks: np.ndarray, path: Path) -> np.ndar
 
 KINDS = {
     'scores': Kind(
-        identity.IdentityNet, identity.SIZE, identity.WEIGHTS.name, pack, identity.codes, (70_001, 70_002), 2_800
+        identity.IdentityNet, identity.SIZE, pretrained.IDENTITY.name, pack, identity.codes, (70_001, 70_002), 2_800
     ),
     'losses': Kind(ArcFace, 48, 'iresnet.safetensors', _write_iresnet, _iresnet_codes, (90_001, 90_002), 2_000),
 }  # fmt: skip
@@ -155,7 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     started = time.time()
     kind = KINDS[options.network]
     config = settings(options.quick, kind)
-    step.share_cores(config.batch_size)
+    parallel.share_cores(config.batch_size)
 
     head = morphable.load_head()
     made = lambda name, people, seed: synthetic.prepare(
@@ -170,13 +170,13 @@ def main(arguments: list[str] | None = None) -> None:
         seed=config.seed,
         default_focal=FOCAL,
         rule=pipeline.whole_box(),
-        jitter=crop.Jitter(scale=0.05, shift=0.03, flip=0.5, colour=0.1),
+        jitter=cropping.Jitter(scale=0.05, shift=0.03, flip=0.5, colour=0.1),
         frames=BESIDE,
     )
     people = np.unique(train.groups, return_inverse=True)[1]
     state = loop.train(config, options.out, Recognition(kind, people), data)
     weights = options.out / kind.file
-    kind.write(weights, step.local({'params': state.params, **state.model_state}))
+    kind.write(weights, parallel.local({'params': state.params, **state.model_state}))
 
     portraits = Folder(options.data / 'images', options.data / 'landmarks.npz', 'lm68_auto3d')
     results = {}

@@ -21,17 +21,18 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from experiments import harness
-from jfrecon import commands, morphable
-from jfrecon.data import crop, parsing, pipeline, synthetic
+from jfrecon import commands, morphable, pretrained
+from jfrecon.data import cropping, pipeline, synthetic
 from jfrecon.data.celebamask import CelebAMaskHQ
+from jfrecon.data.detection import skin
+from jfrecon.data.detection.skin import SIZE, ParsingNet
 from jfrecon.data.folder import Folder
-from jfrecon.data.parsing import SIZE, ParsingNet
 from jfrecon.data.sample import Source
 from jfrecon.data.synthetic.generate import FILL, FOCAL
 from jfrecon.files import write_text
 from jfrecon.methods.method import AXIS, Metrics, ModelState, Params
 from jfrecon.nets.weights import pack
-from jfrecon.training import loop, step
+from jfrecon.training import loop, parallel
 from jfrecon.types import Batch
 
 NAME = 'parsing_network'
@@ -80,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     harness.need(options.data / 'landmarks.npz', 'the photographs')
     started = time.time()
     config = settings(options.quick)
-    step.share_cores(config.batch_size)
+    parallel.share_cores(config.batch_size)
 
     head = morphable.load_head()
     made = lambda name, count, seed: synthetic.prepare(
@@ -93,11 +94,11 @@ def main(arguments: list[str] | None = None) -> None:
         train, rule = CelebAMaskHQ(options.celebamask), pipeline.prepared_box()
     data = pipeline.batches(
         train, size=SIZE, batch_size=config.batch_size, seed=config.seed, default_focal=FOCAL, rule=rule,
-        jitter=crop.Jitter(scale=0.15, shift=0.08, flip=0.5, colour=0.15),
+        jitter=cropping.Jitter(scale=0.15, shift=0.08, flip=0.5, colour=0.15),
     )  # fmt: skip
     state = loop.train(config, options.out, Parsing(), data)
-    weights = options.out / parsing.WEIGHTS.name
-    pack(weights, step.local({'params': state.params, **state.model_state}))
+    weights = options.out / pretrained.SKIN.name
+    pack(weights, parallel.local({'params': state.params, **state.model_state}))
 
     results = {'synthetic': on_synthetic(others, weights, options.out), **on_photographs(options.data, weights)}
     table = harness.table(results, ['network', 'hull', 'hull and forehead'])
@@ -123,7 +124,7 @@ def settings(quick: bool) -> ConfigDict:
 
 def hulls(landmarks: np.ndarray, size: int) -> dict[str, np.ndarray]:
     """What stands in for a mask where there is none."""
-    return {'hull': crop.hull_mask(landmarks, size), 'hull and forehead': crop.hull_mask(landmarks, size, 0.2)}
+    return {'hull': cropping.hull_mask(landmarks, size), 'hull and forehead': cropping.hull_mask(landmarks, size, 0.2)}
 
 
 def on_synthetic(source: Source, weights: Path, out: Path) -> dict[str, float]:
@@ -131,7 +132,7 @@ def on_synthetic(source: Source, weights: Path, out: Path) -> dict[str, float]:
     cuts = [cut[0].crop for cut in pipeline.chunks(source, SIZE, 1, FOCAL, pipeline.whole_box())]
     images = np.stack([cut.image for cut in cuts]) / np.float32(255)
     true = np.stack([np.asarray(cut.mask) for cut in cuts]) > 127
-    found = parsing.probabilities(images, weights) > 0.5
+    found = skin.probabilities(images, weights) > 0.5
     rows = _panel(images, true, found)[:SHOWN].reshape(-1, 4, SIZE, 3 * SIZE, 3)
     Image.fromarray(rows.swapaxes(1, 2).reshape(-1, 12 * SIZE, 3)).save(out / 'synthetic.jpg', quality=90)
     score = lambda masks: float(np.mean(overlap(masks, true)))
@@ -151,9 +152,9 @@ def on_photographs(folder: Path, weights: Path) -> dict[str, dict[str, float]]:
     results: dict[str, dict[str, float]] = {}
     below: list[dict[str, float]] = []
     for index, photo in enumerate(source):
-        box = crop.box_from_landmarks(photo.landmarks, 1 / FILL)
+        box = cropping.box_from_landmarks(photo.landmarks, 1 / FILL)
         true = np.asarray(photo.mask) > 127
-        found = np.asarray(parsing.with_mask(photo, box, weights).mask) > 127
+        found = np.asarray(skin.with_mask(photo, box, weights).mask) > 127
         height, width = true.shape
         others = {name: hull[:height, :width] for name, hull in hulls(photo.landmarks, max(height, width)).items()}
         masks = {'network': found, **others}

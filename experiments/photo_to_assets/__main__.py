@@ -28,19 +28,19 @@ from PIL import Image
 from tqdm import tqdm
 
 from experiments import harness
-from jfrecon import commands, morphable
-from jfrecon.data import crop, synthetic
+from jfrecon import commands, morphable, pretrained
+from jfrecon.data import cropping, synthetic
 from jfrecon.data.folder import Folder
-from jfrecon.data.prepare import faces as prepare
+from jfrecon.data.prepare import extract
 from jfrecon.data.sample import Sample, Unreadable
-from jfrecon.evaluation import metrics, predict
-from jfrecon.evaluation.predict import Reconstruction
+from jfrecon.evaluation import metrics
 from jfrecon.export import asset
 from jfrecon.files import write_text
-from jfrecon.fitting import photograph
-from jfrecon.fitting.photograph import Face, Reconstructor
 from jfrecon.geometry import uv
-from jfrecon.render import face as surfaces
+from jfrecon.reconstruction import photograph, prediction
+from jfrecon.reconstruction.photograph import Face, Reconstructor
+from jfrecon.reconstruction.result import Reconstruction
+from jfrecon.render import surface
 from jfrecon.shading import colour
 
 NAME = 'photo_to_assets'
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = [*Folder(wild, wild / 'landmarks.npz', KEY), *people(portraits)]
     if options.quick:
         chosen = [chosen[0], chosen[-1]]
-    network = predict.load(photograph.NETWORK)[0]
+    network = prediction.load(pretrained.NETWORK)[0]
     plain, whole = (photograph.reconstructor(network, refine) for refine in (False, True))
     rows = {}
     for name, way in WAYS.items():
@@ -125,14 +125,14 @@ def attempt(make: Reconstructor, way: Way, photo: Sample, out: Path) -> dict[str
 
 def found(make: Reconstructor, way: Way, photo: Sample) -> Face:
     """The face to be reconstructed: the given one, or the detected one that lies over it."""
-    given = crop.box_from_landmarks(photo.landmarks, photograph.SCALE)
+    given = cropping.box_from_landmarks(photo.landmarks, photograph.SCALE)
     scale = photograph.SCALE if make.network is None else make.network.crop_scale
     if way.landmarks:
-        known = prepare.Given(landmarks=photo.landmarks[None])
-        return photograph.find(photo, known, prepare.Settings('landmarks', scale=scale), make.network)[0]
+        known = extract.Given(landmarks=photo.landmarks[None])
+        return photograph.find(photo, known, extract.Settings('landmarks', scale=scale), make.network)[0]
     nothing = photo.replace(landmarks=np.full((68, 2), np.nan, np.float32))
     near = [
-        face for face in photograph.find(nothing, prepare.Given(), prepare.Settings('box', scale=scale), make.network)
+        face for face in photograph.find(nothing, extract.Given(), extract.Settings('box', scale=scale), make.network)
         if np.hypot(face.box.x + face.box.side / 2 - given.x - given.side / 2,
                     face.box.y + face.box.side / 2 - given.y - given.side / 2) < given.side / 4
     ]  # fmt: skip
@@ -143,10 +143,10 @@ def found(make: Reconstructor, way: Way, photo: Sample) -> Face:
 
 def likeness(make: Reconstructor, result: Reconstruction, photo: Sample) -> dict[str, float]:
     """Metrics in the square around the given landmarks, inside their hull."""
-    box = crop.box_from_landmarks(photo.landmarks, photograph.SCALE)
-    square = crop.crop(photo, box, SIZE, photograph.FOCAL)
-    mask = crop.hull_mask(square.landmarks, SIZE)
-    drawn = predict.layers(make.portrait, dataclasses.replace(result, box=box), SIZE)['photo']
+    box = cropping.box_from_landmarks(photo.landmarks, photograph.SCALE)
+    square = cropping.crop(photo, box, SIZE, photograph.FOCAL)
+    mask = cropping.hull_mask(square.landmarks, SIZE)
+    drawn = result.layers(make.portrait, dataclasses.replace(result, box=box), SIZE)['photo']
     image = square.image.astype(np.float32) / 255
     return {
         'psnr': metrics.psnr(drawn, image, mask),
@@ -180,8 +180,8 @@ def light_in_albedo(make: Reconstructor, folder: Path, pairs: int) -> dict[str, 
     for pair in tqdm(range(pairs), desc='pairs', unit='pair', disable=None):
         maps = []
         for photo in (made[2 * pair], made[2 * pair + 1]):
-            given = prepare.Given(landmarks=photo.landmarks[None])
-            face = photograph.find(photo, given, prepare.Settings('landmarks', scale=photograph.SCALE))[0]
+            given = extract.Given(landmarks=photo.landmarks[None])
+            face = photograph.find(photo, given, extract.Settings('landmarks', scale=photograph.SCALE))[0]
             result = make([face])[0]
             assert result.parameters.maps is not None
             texture, seen = unwrapped(make, result, photo)
@@ -205,10 +205,10 @@ def light_in_albedo(make: Reconstructor, folder: Path, pairs: int) -> dict[str, 
 def unwrapped(make: Reconstructor, result: Reconstruction, photo: Sample) -> tuple[np.ndarray, np.ndarray]:
     """The photograph [S, S, 3] in UV, linear, as the face lies in it, and [S, S] 1 where the face is seen, else 0."""
     chi, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (result.parameters, result.camera))
-    face = surfaces.surface(make.model, chi, camera)
-    fragments = surfaces.fragments(make.model, face, photo.image.shape[:2])
+    face = surface.posed(make.model, chi, camera)
+    fragments = surface.fragments(make.model, face, photo.image.shape[:2])
     image = colour.srgb_to_linear(jnp.asarray(photo.image)[None] / 255)
-    texture, seen = surfaces.unwrapped(make.model, face, fragments, image, make.atlas.texels)
+    texture, seen = surface.unwrapped(make.model, face, fragments, image, make.atlas.texels)
     return np.asarray(texture[0]), np.asarray(seen[0])
 
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from experiments import harness
 from jfrecon import commands
-from jfrecon.data.prepare.faces import Rejected
+from jfrecon.data.prepare.extract import Rejected
 from jfrecon.prepare import by_reason
 
 NAME = 'prepare_survives'

@@ -12,8 +12,7 @@ import numpy as np
 from experiments import peers, scenes
 from experiments.renderer_agreement.images import mean_of
 from experiments.scenes import Scene
-from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import mesh, vectors
+from jfrecon.geometry import cameras, mesh, vectors
 from jfrecon.render import raster, raytrace
 from jfrecon.shading import environment, sh
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from experiments import harness, peers, scenes
 from jfrecon import commands, morphable
 from jfrecon.render import raytrace
-from jfrecon.training import step as steps
+from jfrecon.training import parallel
 
 NAME = 'renderer_speed'
 BATCH = 8
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--memory', choices=['ours', 'mitsuba'], help='print the peak of one of them')
     options = parser.parse_args(arguments)
     harness.need(options.ict, 'ICT-FaceKit')
-    steps.share_cores(BATCH)
+    parallel.share_cores(BATCH)
     if options.memory:
         print(json.dumps(_peak(options.memory, options.ict)))
         return
@@ -102,8 +102,8 @@ def measure(size: int, samples: int, triangles: str, ict: Path) -> dict[str, flo
 
 def ours(scene: scenes.Scene, size: int, samples: int) -> dict[str, Callable[[int], None]]:
     """Forward and forward+backward of a batch, its images on all devices; the vertices depend on the turn."""
-    mesh = steps.device_mesh()
-    spread = NamedSharding(mesh, steps.SHARED)
+    mesh = parallel.device_mesh()
+    spread = NamedSharding(mesh, parallel.SHARED)
     batch = jax.tree.map(lambda x: jnp.repeat(x, BATCH, 0), scene.replace(topology=None, leaves=None))
     inputs = jax.device_put((batch.vertices, batch.diffuse, batch.specular, batch.light, batch.camera), spread)
 
@@ -115,7 +115,7 @@ def ours(scene: scenes.Scene, size: int, samples: int) -> dict[str, Callable[[in
         return jnp.mean(jnp.square(picture.image)), picture.image
 
     def on_devices(function):
-        shared, everywhere = steps.SHARED, steps.EVERYWHERE
+        shared, everywhere = parallel.SHARED, parallel.EVERYWHERE
         return jax.jit(
             jax.shard_map(function, mesh=mesh, in_specs=(*[shared] * 5, everywhere), out_specs=shared, check_vma=False)
         )

@@ -27,12 +27,13 @@ from jfrecon import commands
 from jfrecon.data import build, pipeline
 from jfrecon.data.folder import Folder
 from jfrecon.data.sample import Joined, Source
-from jfrecon.evaluation import held_out, predict
+from jfrecon.evaluation import held_out
 from jfrecon.export import report
 from jfrecon.files import write_text
+from jfrecon.reconstruction import prediction
 from jfrecon.render import panel
 from jfrecon.training import checkpoints, loop, stages
-from jfrecon.training.step import share_cores
+from jfrecon.training.parallel import share_cores
 
 NAME = 'stages_on_photos'
 METHODS = {'dib21': dib21, 's2f2': s2f2}
@@ -123,7 +124,7 @@ def continued(method, first: ConfigDict, start: Path, quick: bool) -> ConfigDict
 
 def _look(network: Path, sources: dict[str, tuple[Source, pipeline.BoxRule]], picture: Path) -> dict[str, dict]:
     """Pictures of what a network makes of each source, and mean metrics by `PICTURE_source`."""
-    predictor = predict.load(network)[0]
+    predictor = prediction.load(network)[0]
     found = {}
     for name, (source, rule) in sources.items():
         crops = pipeline.examples(

@@ -25,10 +25,8 @@ from configs import dib21, s2f2
 from experiments import harness
 from jfrecon import commands, methods
 from jfrecon.methods.method import AXIS
-from jfrecon.render import face as faces
-from jfrecon.training import optimiser, stages
-from jfrecon.training import state as states
-from jfrecon.training import step as steps
+from jfrecon.render import surface
+from jfrecon.training import optimiser, parallel, stages, train_state
 from jfrecon.types import Batch, Pinhole
 
 NAME = 'step_speed'
@@ -47,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
         for name, module in CONFIGS.items()
         for folder, part in stages.configs(module.get_config(size), options.out)
     ]
-    steps.share_cores(parts[0][1].batch_size)
+    parallel.share_cores(parts[0][1].batch_size)
     rows: dict[str, dict[str, float]] = {}
     known: dict[str, float] = {}
     for name, part in tqdm(parts, desc='stages', disable=None):
@@ -64,14 +62,14 @@ def measure(config: ConfigDict, known: dict[str, float]) -> dict[str, float]:
 
     known: milliseconds of parts by their program: stages share some, which are measured once.
     """
-    mesh = steps.device_mesh()
+    mesh = parallel.device_mesh()
     method = methods.build(config, AXIS)
     descent, _ = optimiser.build(config.steps, **config.optimiser)
     key = jax.random.PRNGKey(0)
-    state = steps.replicate(states.create(*method.init(key), descent, key), mesh)
-    batch = steps.share_out(noise(config.batch_size, config.data.size, config.data.focal), mesh)
+    state = parallel.replicate(train_state.create(*method.init(key), descent, key), mesh)
+    batch = parallel.share_out(noise(config.batch_size, config.data.size, config.data.focal), mesh)
     variables = {'params': state.params, **state.model_state}
-    variables = steps.replicate(jax.tree.map(np.asarray, variables), mesh)  # the step's own copy is donated
+    variables = parallel.replicate(jax.tree.map(np.asarray, variables), mesh)  # the step's own copy is donated
     taken: dict[str, float] = {}
     for name, part in of_step(method, config).items():
         lowered = on_devices(part, mesh).lower(variables, batch)
@@ -82,7 +80,7 @@ def measure(config: ConfigDict, known: dict[str, float]) -> dict[str, float]:
         taken[f'{name} ms'] = known[program]
 
     begun = time.perf_counter()
-    update = steps.pmapped(steps.gradient_step(method.loss, descent)).lower(state, batch).compile()
+    update = parallel.pmapped(parallel.gradient_step(method.loss, descent)).lower(state, batch).compile()
     compiled = time.perf_counter() - begun
 
     def once() -> Any:
@@ -122,12 +120,12 @@ def of_step(method, config: ConfigDict) -> dict[str, Callable]:
 
     def renderers(variables, batch):
         chi, _ = method.network.apply(variables, batch.image, batch.camera, train=False, increments=False)
-        maps = faces.prior_maps(method.model, method.atlas.texels, chi.albedo) if decoding else None
+        maps = surface.prior_maps(method.model, method.atlas.texels, chi.albedo) if decoding else None
         if stage == 'fine':
             maps = maps.replace(normal=jnp.broadcast_to(jnp.array([0.0, 0.0, 1.0]), maps.diffuse.shape))
 
         def energy(chi, maps):
-            face = faces.surface(method.model, chi, batch.camera)
+            face = surface.posed(method.model, chi, batch.camera)
             terms = method.data(face, chi.light, batch, jax.random.key(0), maps)
             return sum(jnp.sum(term) for term in terms.values())
 
@@ -162,7 +160,7 @@ def on_devices(part: Callable, mesh: jax.sharding.Mesh) -> Callable:
     def one(variables, batch):
         return jax.tree.map(lambda x: jax.lax.psum(jnp.sum(x), AXIS), part(variables, batch))
 
-    shared, everywhere = steps.SHARED, steps.EVERYWHERE
+    shared, everywhere = parallel.SHARED, parallel.EVERYWHERE
     mapped = jax.shard_map(one, mesh=mesh, in_specs=(everywhere, shared), out_specs=everywhere, check_vma=False)
     return jax.jit(mapped)
 

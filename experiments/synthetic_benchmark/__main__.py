@@ -23,16 +23,17 @@ from tqdm import tqdm
 from experiments import harness, peers
 from experiments.synthetic_benchmark import files, limits, people
 from experiments.synthetic_benchmark.score import panel, score
-from jfrecon import commands, morphable
+from jfrecon import commands, morphable, pretrained
 from jfrecon.data import pipeline
 from jfrecon.data.sample import InMemory, Sample, Source
-from jfrecon.evaluation import baseline, predict
-from jfrecon.evaluation.predict import Predictor, Reconstruction
 from jfrecon.export import report
 from jfrecon.files import write_json, write_text
-from jfrecon.fitting import photograph
-from jfrecon.render.portrait import Portrait
-from jfrecon.training.step import share_cores
+from jfrecon.fitting import start
+from jfrecon.reconstruction import photograph, prediction, result
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.reconstruction.result import Reconstruction
+from jfrecon.render.portraits import Portrait
+from jfrecon.training.parallel import share_cores
 
 NAME = 'synthetic_benchmark'
 FACES, QUICK = 200, 20
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
     mi = peers.mitsuba()
     mi.set_log_level(mi.LogLevel.Error)
     share_cores(16)
-    networks = {name: predict.load(folder)[0] for name, folder in options.method}
+    networks = {name: prediction.load(folder)[0] for name, folder in options.method}
     if options.fit:
         networks[FIT] = Fit()
 
@@ -88,20 +89,20 @@ class Fit:
     """What `jfrecon.reconstruct` makes of a photograph without landmarks: a fit from the prediction of its network."""
 
     def __init__(self):
-        self._network = predict.load(photograph.NETWORK)[0]
+        self._network = prediction.load(pretrained.NETWORK)[0]
         self._make = photograph.reconstructor(self._network, refine=True)
         self.model = self._make.model
 
     def faces(self, source: Source, rule: pipeline.BoxRule) -> Iterator[tuple[int, Reconstruction]]:
-        """(index, face) of every photograph, see `jfrecon.evaluation.predict.Predictor.faces`."""
+        """(index, face) of every photograph, see `jfrecon.reconstruction.prediction.Predictor.faces`."""
         nowhere = np.full((68, 2), np.nan, np.float32)
         for index in range(len(source)):
             photo = source[index]
             yield index, self._make([photograph.locate(photo, nowhere, rule(photo), self._network)])[0]
 
     def layers(self, face: Reconstruction) -> dict[str, np.ndarray]:
-        """See `jfrecon.evaluation.predict.layers`."""
-        return predict.layers(self._make.portrait, face)
+        """See `jfrecon.reconstruction.result.layers`."""
+        return result.layers(self._make.portrait, face)
 
 
 def _named(text: str) -> tuple[str, Path]:
@@ -118,7 +119,7 @@ def _mean_face(version: people.Version, path: Path | None) -> Predictor:
     return Predictor(
         model=model,
         portrait=Portrait(morphable.load_portrait(version.name, path), None, ROUGHNESS),
-        infer=lambda image, camera: baseline.mean_face(model, typical, camera, files.BANDS, people.SIZE),
+        infer=lambda image, camera: start.mean_face(model, typical, camera, files.BANDS, people.SIZE),
         size=people.SIZE,
         focal=people.FOCAL,
         crop_scale=1 / people.FILL,

@@ -11,11 +11,10 @@ import numpy as np
 
 from experiments.synthetic_benchmark import lights, marks
 from jfrecon import morphable
-from jfrecon.data.synthetic import scene as scenes
-from jfrecon.data.synthetic import skins, stage
+from jfrecon.data.synthetic import scenes, skins, stages
 from jfrecon.data.synthetic.generate import FILL, FOCAL
 from jfrecon.data.synthetic.pose import TORSO_TRIANGLES, Posed, pose
-from jfrecon.data.synthetic.stage import Stage
+from jfrecon.data.synthetic.stages import Stage
 from jfrecon.morphable import makehuman, skin
 
 SEEDS = {'makehuman': 90_001, 'ict': 90_002}
@@ -42,7 +41,7 @@ class Face:
       drawn: what was drawn at random, by name; the same in every regeneration.
       scene: clothes and eyes among it.
       vertices, normals: [V, 3] of head and torso, whose triangles [T, 3] are opaque ones of the head, then the torso.
-      part: [T] part of the head (`morphable.head`), -1 for the torso; face: [T] 1 in the skin of the face region.
+      part: [T] part of the head (`morphable.heads`), -1 for the torso; face: [T] 1 in the skin of the face region.
       texture: [S, S, 4] diffuse albedo and specular weight of the face region; colours: [V, 4] of all vertices.
       eyes, eye_radius, gaze: see `data.synthetic.pose.Posed`.
       landmarks: [68, 3]; focal: pixels; roughness: of all skin.
@@ -69,7 +68,7 @@ class Face:
 
 def prepare(name: str, path: Path | None) -> Version:
     """The head of a version, from its file where it needs one; takes some seconds."""
-    built = stage.build(morphable.load_head(name, path))
+    built = stages.build(morphable.load_head(name, path))
     return Version(name, built, skins.sheet(built, TEXTURE), makehuman.targets() if name == 'makehuman' else {})
 
 

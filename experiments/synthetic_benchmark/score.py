@@ -6,7 +6,8 @@ import numpy as np
 
 from experiments.synthetic_benchmark import render
 from jfrecon.evaluation import identity, layers, metrics, normals, surface
-from jfrecon.evaluation.predict import Predictor, Reconstruction
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.reconstruction.result import Reconstruction
 
 INNER = slice(17, 68)  # the jaw's landmarks are elsewhere on every head
 INNER_ONLY = np.arange(68) >= 17

@@ -29,11 +29,10 @@ from jfrecon import commands, morphable
 from jfrecon.data import build, pipeline
 from jfrecon.data.synthetic import generate, skins
 from jfrecon.evaluation import held_out, identity, layers
-from jfrecon.evaluation.predict import Predictor
 from jfrecon.geometry import uv
 from jfrecon.methods.yang21 import relit
-from jfrecon.render import face as faces
-from jfrecon.render import panel
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.render import panel, surface
 from jfrecon.shading import colour
 from jfrecon.types import Batch, FaceParameters, MorphableModel
 
@@ -82,7 +81,7 @@ class Faces:
             mine, other = codes(drawn['own']), codes(drawn['crossed'])
             them = turned(codes((np.asarray(batch.image), drawn['own'][1] * np.asarray(batch.mask))))
             albedo, _, shown = map(np.asarray, unwrapped(predictor.model, chi, batch, texels))
-            prior = np.asarray(faces.prior_maps(predictor.model, texels, chi.albedo).diffuse)
+            prior = np.asarray(surface.prior_maps(predictor.model, texels, chi.albedo).diffuse)
             chart = np.asarray(texels.coverage) > 0
             scored = {
                 'od': held_out.score(predictor, chi, batch, truth, number),
@@ -159,8 +158,8 @@ def _diffuse(model: MorphableModel, chi: FaceParameters, batch: Batch) -> jax.Ar
 
 @functools.partial(jax.jit, static_argnums=3)
 def _layers(model, chi, camera, size):
-    face = faces.surface(model, chi, camera)
-    found = faces.layers(model, face, chi.light, chi.maps, faces.fragments(model, face, size), roughness=1.0)
+    face = surface.posed(model, chi, camera)
+    found = surface.layers(model, face, chi.light, chi.maps, surface.fragments(model, face, size), roughness=1.0)
     return found.radiance, found.coverage, found.diffuse
 
 

@@ -30,16 +30,15 @@ from experiments.yang21_ablations.__main__ import encoded, seen, true_albedo, tu
 from jfrecon import commands, methods, morphable
 from jfrecon.data import build, pipeline
 from jfrecon.data.folder import Folder
-from jfrecon.data.synthetic import generate, lighting, people, scene, skins
+from jfrecon.data.synthetic import generate, lighting, people, scenes, skins
 from jfrecon.data.synthetic.dice import Dice
-from jfrecon.data.synthetic.stage import Stage
-from jfrecon.evaluation import predict
+from jfrecon.data.synthetic.stages import Stage
 from jfrecon.export import report
 from jfrecon.files import write_text
 from jfrecon.geometry import uv
 from jfrecon.methods.yang21 import Yang21, relit
-from jfrecon.render import face as faces
-from jfrecon.render import panel
+from jfrecon.reconstruction import prediction
+from jfrecon.render import panel, surface
 from jfrecon.shading import colour
 from jfrecon.training import checkpoints
 from jfrecon.types import Batch, FaceParameters
@@ -66,7 +65,7 @@ class Studio:
     worn: skins.Skins
     config: ConfigDict
 
-    def scene(self, person: int) -> scene.Scene:
+    def scene(self, person: int) -> scenes.Scene:
         """A person looking ahead, with nothing in front of the face."""
         data, k = self.config.data, jnp.int32(person)
         view = generate.draw(self.stage, SEED, k, k, 1, data.focal, 1 / data.crop_scale)
@@ -77,7 +76,7 @@ class Studio:
             framing=view.framing.replace(angles=jnp.zeros(3)),
         )
 
-    def shoot(self, views: list[scene.Scene], people: list[int]) -> Batch:
+    def shoot(self, views: list[scenes.Scene], people: list[int]) -> Batch:
         """Photographs of scenes, in the skins of the people in them."""
         worn = jax.tree.map(lambda leaf: leaf[jnp.array(people)], self.worn)
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *views)
@@ -149,10 +148,10 @@ def mended(method: Yang21, ask, mend, studio: Studio, out: Path) -> dict[str, di
     }
     rows, results = [], {}
     for name, (batch, chi) in cases.items():
-        face = faces.surface(method.model, chi, batch.camera)
-        fragments = faces.fragments(method.model, face, batch.image.shape[1:3])
-        texture, shown = map(np.asarray, faces.unwrapped(method.model, face, fragments, batch.image, texels))
-        prior = np.asarray(faces.prior_maps(method.model, texels, chi.albedo).diffuse)
+        face = surface.posed(method.model, chi, batch.camera)
+        fragments = surface.fragments(method.model, face, batch.image.shape[1:3])
+        texture, shown = map(np.asarray, surface.unwrapped(method.model, face, fragments, batch.image, texels))
+        prior = np.asarray(surface.prior_maps(method.model, texels, chi.albedo).diffuse)
         albedo = np.asarray(chi.maps.diffuse)
         linear = np.asarray(colour.srgb_to_linear(jnp.asarray(texture)))
         scores = []
@@ -247,7 +246,7 @@ def speed(quick: bool) -> dict[str, float]:
 
 def photographs(run: Path, folder: Path, out: Path) -> None:
     """Rows of pictures of photographs: input, overlay, re-rendering, shading, normals, albedo, light."""
-    predictor = predict.load(run)[0]
+    predictor = prediction.load(run)[0]
     source = Folder(folder, folder / 'landmarks.npz', KEY)
     crops = pipeline.examples(
         source, size=predictor.size, batch_size=COUNT, default_focal=predictor.focal,

@@ -6,7 +6,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        'crop': ['Box', 'Jitter'],
+        'cropping': ['Box', 'Jitter'],
         'folder': ['Folder'],
         'pipeline': ['batches', 'examples', 'landmark_box', 'prepared_box', 'stream', 'whole_box', 'with_truth'],
         'sample': ['InMemory', 'Sample', 'Source', 'Unreadable'],

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jfrecon import morphable
-from jfrecon.data import crop, folder, pipeline, shards, synthetic, tfds_sources
+from jfrecon.data import cropping, folder, pipeline, shards, synthetic, tfds_sources
 from jfrecon.data.sample import Source
 from jfrecon.errors import UserError
 from jfrecon.types import Pinhole
@@ -81,7 +81,7 @@ def batches(config: ConfigDict, faces: Source) -> grain.MapDataset:
         seed=config.seed,
         default_focal=config.data.focal,
         rule=rule(config),
-        jitter=crop.Jitter(**jitter) if any(jitter.values()) else None,
+        jitter=cropping.Jitter(**jitter) if any(jitter.values()) else None,
         forehead=config.data.forehead,
         detected=config.data.source in ('folder', 'shards'),
         frames=config.data.get('frames', 1),

@@ -14,7 +14,7 @@ import grain
 import numpy as np
 from absl import logging
 
-from jfrecon.data.crop import (
+from jfrecon.data.cropping import (
     Box,
     Jitter,
     box_from_landmarks,

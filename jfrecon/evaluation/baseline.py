@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
 from scipy.spatial.transform import Rotation
 
-from jfrecon.evaluation import alignment
-from jfrecon.types import FaceParameters, MorphableModel, Pinhole
+from jfrecon.data import build
+from jfrecon.errors import UserError
+from jfrecon.fitting import start
+from jfrecon.geometry import alignment
+from jfrecon.morphable import linear
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.types import MorphableModel, Pinhole
 
-TYPICAL_WIDTH = 250  # mm across a crop; where the search for a pose begins
 
-
-def mean_face(model: MorphableModel, landmarks: np.ndarray, camera: Pinhole, bands: int, size: int) -> FaceParameters:
-    """The mean face where its landmarks come closest to the training set's mean landmarks, one for each camera.
-
-    landmarks: [68, 2] pixels, mean over the training crops. camera: of the crops to be judged, leaves [B], [B, 2]: the
-    baseline stands at the same place in every crop, whatever its focal length. The light is white and uniform; image
-    metrics fit one RGB gain per image on top (`fitted_gain`). Returns leaves [B, ...].
-    """
-    points = np.asarray(model.mean)[np.asarray(model.landmark_ids)]
-    poses = [
-        alignment.pinhole_pose(points, landmarks, float(focal), principal, depth=float(focal) / size * TYPICAL_WIDTH)
-        for focal, principal in zip(np.asarray(camera.focal), np.asarray(camera.principal))
-    ]
-    count = len(poses)
-    light = np.zeros((count, bands**2, 3), np.float32)
-    light[:, 0] = np.sqrt(4 * np.pi)
-    return FaceParameters(
-        identity=np.zeros((count, model.identity_basis.shape[0]), np.float32),
-        expression=np.zeros((count, model.expression_basis.shape[0]), np.float32),
-        albedo=np.zeros((count, model.diffuse_basis.shape[0]), np.float32),
-        rotation=np.stack([rotation for rotation, _ in poses]).astype(np.float32),
-        translation=np.stack([translation for _, translation in poses]).astype(np.float32),
-        light=light,
+def predictor(network: Predictor, landmarks: np.ndarray, bands: int) -> Predictor:
+    """The floor: the mean face where its landmarks come closest to [68, 2] pixels of any crop, uniformly lit."""
+    return dataclasses.replace(
+        network,
+        infer=lambda image, camera: start.mean_face(network.model, landmarks, camera, bands, network.size),
     )
+
+
+def typical_landmarks(network: Predictor, config: ConfigDict, directory: Path) -> np.ndarray:
+    """[68, 2] pixels: the mean over the crops that a run in ``directory`` was trained with.
+
+    Where its training data are gone, those of a frontal mean face in the middle of the crop.
+    """
+    made = directory / 'synthetic'
+    try:
+        if config.data.source != 'synthetic' or (made / 'train').is_dir():
+            return build.mean_landmarks(config, build.source(config, made))
+    except UserError as error:
+        logging.info('%s', error)
+    logging.warning('the training data are gone: the mean face stands upright in the middle of the crop')
+    points = np.asarray(linear.landmarks(network.model, network.model.mean))[:, :2] * [1, -1]
+    low, high = points.min(0), points.max(0)
+    return network.size / 2 + (points - (low + high) / 2) * network.size / network.crop_scale / (high - low).max()
 
 
 def fitted_gain(linear: np.ndarray, target: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -47,7 +55,7 @@ def aligned_mean_landmarks(model: MorphableModel, landmarks: np.ndarray, camera:
     """The mean face's landmarks, posed to fit the given ones [68, 2] best: what pose alone can explain; [68, 2]."""
     points = np.asarray(model.mean)[np.asarray(model.landmark_ids)]
     focal, principal = float(camera.focal), np.asarray(camera.principal)
-    depth = focal / size * TYPICAL_WIDTH
+    depth = focal / size * start.TYPICAL_WIDTH
     rotation, translation = alignment.pinhole_pose(points, landmarks, focal, principal, depth)
     moved = Rotation.from_rotvec(rotation).apply(points) + translation
     return principal + focal * np.stack([moved[:, 0], -moved[:, 1]], -1) / -moved[:, 2:]

@@ -11,12 +11,10 @@ import numpy as np
 from tqdm import tqdm
 
 from jfrecon.evaluation import baseline, identity, metrics
-from jfrecon.evaluation.predict import Predictor
-from jfrecon.morphable import model as morphable
-from jfrecon.render import face as faces
-from jfrecon.render import panel
-from jfrecon.render import portrait as portraits
-from jfrecon.render.portrait import Portrait
+from jfrecon.morphable import linear
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.render import panel, portraits, surface
+from jfrecon.render.portraits import Portrait
 from jfrecon.shading import colour
 from jfrecon.types import Batch, FaceParameters, Pinhole, Truth
 
@@ -24,7 +22,7 @@ from jfrecon.types import Batch, FaceParameters, Pinhole, Truth
 @functools.partial(jax.jit, static_argnums=3)
 def _render(
     portrait: Portrait, chi: FaceParameters, camera: Pinhole, size: tuple[int, int]
-) -> tuple[faces.Surface, jax.Array, jax.Array]:
+) -> tuple[surface.Surface, jax.Array, jax.Array]:
     face, drawn = portraits.draw(portrait, chi, camera, size)
     return face, drawn.radiance, drawn.coverage
 
@@ -40,18 +38,18 @@ def score(
     """
     size = batch.image.shape[1:3]
     model = network.model
-    face, linear, coverage = _render(network.portrait, chi, batch.camera, size)
-    landmarks = np.asarray(morphable.landmarks(model, face.pixels))
+    face, radiance, coverage = _render(network.portrait, chi, batch.camera, size)
+    landmarks = np.asarray(linear.landmarks(model, face.pixels))
     vertices = np.asarray(face.vertices)[:, : len(model.mean)]
-    linear, coverage = np.asarray(linear), np.asarray(coverage)
+    radiance, coverage = np.asarray(radiance), np.asarray(coverage)
     target_linear = np.asarray(colour.srgb_to_linear(jnp.asarray(batch.image)))
     image, ids = np.asarray(batch.image), np.asarray(model.landmark_ids)
     masks, renderings = np.zeros(image.shape[:3]), np.zeros_like(image)
     rows = []
     for i in range(count):
         mask = np.asarray(batch.mask[i] if truth is None else truth.face[i])
-        gain = baseline.fitted_gain(linear[i], target_linear[i], mask * coverage[i]) if fit_gain else np.ones(3)
-        rendered = np.asarray(colour.linear_to_srgb(jnp.asarray(linear[i] * gain))).clip(0, 1)
+        gain = baseline.fitted_gain(radiance[i], target_linear[i], mask * coverage[i]) if fit_gain else np.ones(3)
+        rendered = np.asarray(colour.linear_to_srgb(jnp.asarray(radiance[i] * gain))).clip(0, 1)
         renderings[i] = rendered = rendered * coverage[i][..., None]
         masks[i] = mask * coverage[i]
         row = {

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from jfrecon.evaluation import alignment
+from jfrecon.geometry import alignment
 from jfrecon.geometry.closest import Surface
 
 Motion = tuple[float, np.ndarray, np.ndarray]  # scale, rotation [3, 3], translation [3]: see `alignment.apply`

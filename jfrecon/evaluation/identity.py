@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jfrecon import pretrained
 from jfrecon.nets import iresnet, weights
 from jfrecon.nets.small import SmallNet
 
 SIZE = 64  # pixels of a crop, 1.8 times as wide as the landmarks' box
 CODE = 128
 WIDTHS = (32, 64, 128, 192)
-WEIGHTS = Path(__file__).with_name('identity.safetensors')
 
 
 class IdentityNet(nn.Module):
@@ -47,7 +47,7 @@ def similarity(photos: np.ndarray, renderings: np.ndarray, masks: np.ndarray) ->
     return np.sum(codes(photos, seen) * codes(renderings, seen), axis=-1)
 
 
-def codes(images: np.ndarray, masks: np.ndarray, path: Path = WEIGHTS) -> np.ndarray:
+def codes(images: np.ndarray, masks: np.ndarray, path: Path = pretrained.IDENTITY) -> np.ndarray:
     """Unit codes [B, CODE] of crops [B, H, W, 3] and their masks [B, H, W], which are reduced to SIZE.
 
     Raises:

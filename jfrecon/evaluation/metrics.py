@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from jfrecon.evaluation import alignment
+from jfrecon.geometry import alignment
 
 OUTER_EYE_CORNERS = (36, 45)
 

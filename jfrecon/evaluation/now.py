@@ -14,7 +14,8 @@ import numpy as np
 
 from jfrecon import files
 from jfrecon.errors import UserError
-from jfrecon.evaluation import alignment, icp, surface
+from jfrecon.evaluation import icp, surface
+from jfrecon.geometry import alignment
 from jfrecon.morphable import obj
 
 #: The seven landmarks in the benchmark's order, as iBUG ids from 0: outer and inner corner of the right eye, inner and

@@ -5,8 +5,7 @@ from __future__ import annotations
 import igl
 import numpy as np
 
-from jfrecon.evaluation import alignment
-from jfrecon.geometry import closest
+from jfrecon.geometry import alignment, closest
 
 STEEPEST = 2.0  # a plane at the distance d, tilted by 60 degrees, is met by the ray after 2 d
 

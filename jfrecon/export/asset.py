@@ -2,7 +2,7 @@
 
 face.glb          glTF 2.0, see `jfrecon.export.gltf`; face.obj and face.mtl: the same without expressions
 diffuse.png       albedo, sRGB; specular.png: weight of the specular lobe, sRGB; normal.png: tangent space, y up
-light.exr, .hdr   see `jfrecon.export.light`
+light.exr, .hdr   see `jfrecon.export.hdri`
 parameters.npz    vertices, faces, landmarks, camera, coefficients; layers.npz: pictures as large as the photo
 photograph.png    the square of the photograph that the face is in
 panel.png         it and layers side by side; report.html: the same, and a face that can be relit
@@ -31,19 +31,17 @@ from scipy.ndimage import distance_transform_edt
 
 from jfrecon import files, morphable
 from jfrecon.data import images
-from jfrecon.data.crop import Box
+from jfrecon.data.cropping import Box
 from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
-from jfrecon.evaluation import predict
-from jfrecon.evaluation.predict import Reconstruction
-from jfrecon.export import film, gltf, light, report, viewer
-from jfrecon.fitting.video import MOVING
-from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import uv
-from jfrecon.morphable import model as linear
-from jfrecon.render import face as faces
-from jfrecon.render import panel, tree
-from jfrecon.render.portrait import Portrait
+from jfrecon.export import film, gltf, hdri, report, viewer
+from jfrecon.geometry import cameras, uv
+from jfrecon.morphable import linear
+from jfrecon.reconstruction import result
+from jfrecon.reconstruction.result import Reconstruction
+from jfrecon.reconstruction.video import MOVING
+from jfrecon.render import panel, surface, tree
+from jfrecon.render.portraits import Portrait
 from jfrecon.shading import colour
 from jfrecon.types import FaceParameters, Maps, MorphableModel, Pinhole
 
@@ -134,9 +132,9 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video) -> Non
         files.write_bytes(folder / 'video.mp4', film.mp4(video.pictures, video.rate))
     _write_obj(folder, model, face.vertices)
 
-    radiance = light.picture(chi.light)
-    for suffix in light.SUFFIXES:
-        light.write(folder / f'light{suffix}', radiance)
+    radiance = hdri.picture(chi.light)
+    for suffix in hdri.SUFFIXES:
+        hdri.write(folder / f'light{suffix}', radiance)
     np.savez_compressed(
         folder / 'parameters.npz',
         vertices=face.vertices,
@@ -151,7 +149,7 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video) -> Non
         **({} if chi.maps.behind is None else {'behind': chi.maps.behind}),
         **({} if chi.perspective else {'weak_perspective': True}),
     )
-    np.savez_compressed(folder / 'layers.npz', allow_pickle=False, **predict.layers(portrait, face))
+    np.savez_compressed(folder / 'layers.npz', allow_pickle=False, **result.layers(portrait, face))
     files.write_bytes(folder / 'photograph.png', images.encode(photograph))
     one, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (chi, square(face, PANEL)))
     small = np.asarray(Image.fromarray(photograph).resize((PANEL, PANEL), Image.Resampling.LANCZOS))
@@ -257,7 +255,7 @@ def _maps(model: MorphableModel, atlas: uv.Atlas, chi: FaceParameters) -> Maps:
     """The face's maps, or the morphable model's albedo on a smooth skin; leaves [S, S, C]."""
     maps = chi.maps
     if maps is None:
-        maps = faces.prior_maps(model, atlas.texels, jnp.asarray(chi.albedo))
+        maps = surface.prior_maps(model, atlas.texels, jnp.asarray(chi.albedo))
     if maps.normal is None:
         maps = dataclasses.replace(maps, normal=jnp.zeros_like(maps.diffuse) + jnp.array([0.0, 0.0, 1.0]))
     return maps

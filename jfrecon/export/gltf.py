@@ -15,8 +15,8 @@ import pygltflib as gltf
 from scipy.spatial.transform import Rotation
 
 from jfrecon.geometry import mesh
-from jfrecon.morphable import model as linear
-from jfrecon.render import face as faces
+from jfrecon.morphable import linear
+from jfrecon.render import surface
 from jfrecon.types import Camera, FaceParameters, MorphableModel, Pinhole, Topology
 
 Moved = tuple[np.ndarray, np.ndarray]  # of vertices and of normals, [V, 3]
@@ -53,9 +53,9 @@ def binary(
     made = _Builder()
     neutral = np.asarray(linear.shape(model, jnp.asarray(face.identity), jnp.zeros_like(face.expression)))
     topology = model.topology
-    mapped = np.asarray(faces.mapped(topology))
+    mapped = np.asarray(surface.mapped(topology))
     diffuse = linear.albedo(model, jnp.asarray(face.albedo))[0]
-    colours = np.asarray(faces.coloured(diffuse, None if face.maps is None else face.maps.behind))
+    colours = np.asarray(surface.coloured(diffuse, None if face.maps is None else face.maps.behind))
     normals = np.asarray(_normals(neutral, topology.triangles))
     tangent, bitangent = map(np.asarray, _tangents(neutral, normals, topology))
     moved = _expressions(model, neutral, normals)
@@ -82,7 +82,7 @@ def binary(
     turn = Rotation.from_rotvec(np.asarray(face.rotation, np.float64)).as_quat()
     place = np.asarray(face.translation, np.float64) / METRE
     height, width = size
-    made.file.cameras.append(_camera(faces.seen_by(face, camera), height, width, float(-place[2])))
+    made.file.cameras.append(_camera(surface.seen_by(face, camera), height, width, float(-place[2])))
     made.file.nodes += [
         gltf.Node(name='face', mesh=0, rotation=turn.tolist(), translation=place.tolist()),
         gltf.Node(name='camera', camera=0),

@@ -13,7 +13,7 @@ import numpy as np
 from flax import struct
 from scipy.ndimage import distance_transform_edt
 
-from jfrecon.geometry.camera import project
+from jfrecon.geometry.cameras import project
 from jfrecon.geometry.closest import closest_points, on_triangles
 from jfrecon.types import Array, Camera, Topology
 

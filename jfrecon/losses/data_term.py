@@ -6,10 +6,9 @@ import dataclasses
 
 import jax
 
-from jfrecon.geometry import camera as cameras
-from jfrecon.losses import face as energies
-from jfrecon.render import face as faces
-from jfrecon.render import raytrace
+from jfrecon.geometry import cameras
+from jfrecon.losses import energies
+from jfrecon.render import raytrace, surface
 from jfrecon.types import Array, Batch, Fragments, Maps, MorphableModel
 
 RENDERERS = ('vertex', 'raster', 'raytrace', 'both')
@@ -30,7 +29,7 @@ class DataTerm:
       renderer: one of `RENDERERS`; 'both' are ray tracer and vertex renderer.
       samples: directions of light that the ray tracer draws for each pixel.
       roughness: of the specular lobe.
-      domain: in which colours are compared, see `jfrecon.losses.face.vertex_photometric`.
+      domain: in which colours are compared, see `jfrecon.losses.energies.vertex_photometric`.
     """
 
     model: MorphableModel
@@ -43,7 +42,7 @@ class DataTerm:
 
     def __call__(
         self,
-        face: faces.Surface,
+        face: surface.Surface,
         light: jax.Array,
         batch: Batch,
         key: jax.Array,
@@ -58,19 +57,19 @@ class DataTerm:
         size = batch.image.shape[1:3]
         if self.renderer == 'raytrace':
             return {'photo': self._ray_traced(face, light, batch, key, maps)}
-        seen = faces.fragments(self.model, face, size) if seen is None else seen
+        seen = surface.fragments(self.model, face, size) if seen is None else seen
         if self.renderer == 'raster':
             return {'photo': self._rasterised(face, light, batch, maps, seen)}
-        seen_at_vertices = face if maps is None else faces.textured(self.model, face, maps, self.places)
-        visible = faces.visible(self.model, face, seen)
-        radiance = faces.colours(seen_at_vertices, light, self.roughness)
+        seen_at_vertices = face if maps is None else surface.textured(self.model, face, maps, self.places)
+        visible = surface.visible(self.model, face, seen)
+        radiance = surface.colours(seen_at_vertices, light, self.roughness)
         terms = {'vertex': energies.vertex_photometric(radiance, face.pixels, visible, batch, self.domain)}
         if self.renderer == 'both':
             terms['photo'] = self._ray_traced(face, light, batch, key, maps)
         return terms
 
     def _ray_traced(
-        self, face: faces.Surface, light: jax.Array, batch: Batch, key: jax.Array, maps: Maps | None
+        self, face: surface.Surface, light: jax.Array, batch: Batch, key: jax.Array, maps: Maps | None
     ) -> jax.Array:
         albedo = face if maps is None else maps
         picture = raytrace.render(
@@ -81,10 +80,10 @@ class DataTerm:
         return energies.pixel_photometric(picture.image, picture.coverage, batch, self.domain)
 
     def _rasterised(
-        self, face: faces.Surface, light: jax.Array, batch: Batch, maps: Maps | None, seen: Fragments
+        self, face: surface.Surface, light: jax.Array, batch: Batch, maps: Maps | None, seen: Fragments
     ) -> jax.Array:
-        drawn = faces.layers(self.model, face, light, maps, seen, self.roughness)
-        points, _ = faces.picture(self.model, seen, face.vertices)
+        drawn = surface.layers(self.model, face, light, maps, seen, self.roughness)
+        points, _ = surface.picture(self.model, seen, face.vertices)
         pixels, _ = cameras.project(face.camera, points.reshape(len(points), -1, 3))
         pixels = pixels.reshape(*points.shape[:-1], 2)
         return energies.pixel_photometric(drawn.radiance, drawn.coverage, batch, self.domain, pixels)

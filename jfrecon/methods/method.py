@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from jfrecon.render.portrait import Portrait
+from jfrecon.render.portraits import Portrait
 from jfrecon.types import Batch, FaceParameters, MorphableModel, Pinhole
 
 AXIS = 'devices'

@@ -15,11 +15,11 @@ from jfrecon import morphable
 from jfrecon.errors import UserError
 from jfrecon.geometry import uv
 from jfrecon.losses.data_term import RENDERERS, DataTerm
-from jfrecon.losses.face import DOMAINS
-from jfrecon.morphable import model as linear
+from jfrecon.losses.energies import DOMAINS
+from jfrecon.morphable import linear
 from jfrecon.nets.regressor import Regressor
 from jfrecon.render import panel, tree
-from jfrecon.render.portrait import Portrait
+from jfrecon.render.portraits import Portrait
 from jfrecon.types import Batch, FaceParameters, MorphableModel
 
 

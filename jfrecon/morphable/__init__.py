@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jfrecon.errors import UserError
-from jfrecon.morphable.head import Head, portrait
+from jfrecon.morphable.heads import Head, portrait
 from jfrecon.types import MorphableModel
 
 MODELS = ('makehuman', 'ict', 'basel2009', 'basel2017', 'basel2019', 'flame')
@@ -40,8 +40,10 @@ def load(name: str = 'makehuman', path: str | Path | None = None, subdivisions: 
         from jfrecon.morphable import flame
 
         return flame.load(_needed(name, path, flame.MISSING))
-    from jfrecon.morphable import basel
+    from jfrecon.morphable import basel, basel2009
 
+    if name == 'basel2009':
+        return basel2009.load(_needed(name, path, basel.MISSING))
     return basel.load(_needed(name, path, basel.MISSING), name)
 
 
@@ -62,7 +64,7 @@ def load_head(name: str = 'makehuman', path: str | Path | None = None, subdivisi
 def load_portrait(name: str = 'makehuman', path: str | Path | None = None) -> MorphableModel:
     """`load`'s face and, where a model has them, the eyes, the teeth and the mouth behind its openings; for pictures.
 
-    Its first vertices are those of `load`, see `jfrecon.morphable.head.portrait`.
+    Its first vertices are those of `load`, see `jfrecon.morphable.heads.portrait`.
     """
     return portrait(load_head(name, path)) if name in HEADS else load(name, path)
 

@@ -27,13 +27,10 @@ from PIL import Image, ImageDraw
 
 from jfrecon import commands
 from jfrecon.errors import UserError
-from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import mesh, rotations, vectors
-from jfrecon.morphable import load, load_head
-from jfrecon.morphable import model as morphable
-from jfrecon.morphable.head import HAIR, LASH, Head
-from jfrecon.render import fragments as hits
-from jfrecon.render import raster, vertex
+from jfrecon.geometry import cameras, mesh, rotations, vectors
+from jfrecon.morphable import linear, load, load_head
+from jfrecon.morphable.heads import HAIR, LASH, Head
+from jfrecon.render import interpolation, raster, vertex
 from jfrecon.shading import colour, sh
 from jfrecon.types import MorphableModel, Topology, WeakPerspective
 
@@ -107,8 +104,8 @@ def render(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _render(size, model, identity, expression, skin, turn):
-    vertices = morphable.shape(model, identity, expression)
-    diffuse, specular = morphable.albedo(model, skin)
+    vertices = linear.shape(model, identity, expression)
+    diffuse, specular = linear.albedo(model, skin)
     vertices = vertices @ rotations.euler(0.0, jnp.radians(turn), 0.0).T
     normals = mesh.vertex_normals(vertices, model.topology.triangles)
     light = 0.5 * sh.directional(vectors.normalise(jnp.array([0.4, 0.5, 0.8])), 3.0 * jnp.ones(3), 3)
@@ -120,7 +117,7 @@ def _render(size, model, identity, expression, skin, turn):
     count = len(model.topology.triangles)
     lists = tuple(raster.Window(count, side, side) for side in (8, 32, 128))
     seen = raster.rasterise(pixels, depth, model.topology.triangles, (size, size), perspective=False, lists=lists)
-    image = hits.interpolate(seen, model.topology.triangles, colour.linear_to_srgb(jnp.clip(shaded, 0, 1)))
+    image = interpolation.interpolate(seen, model.topology.triangles, colour.linear_to_srgb(jnp.clip(shaded, 0, 1)))
     return jnp.where((seen.triangle >= 0)[..., None], image, 0.9)
 
 

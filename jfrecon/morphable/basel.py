@@ -58,19 +58,15 @@ def load(path: str | Path, edition: str, landmark_file: str | Path | None = None
     is coarse along the jaw.
 
     Args:
-      path: file or folder; for 2009 see `basel2009.load`.
-      edition: 'basel2009', 'basel2017' or 'basel2019'.
-      landmark_file: see above; 2009 brings its own.
+      path: file or folder.
+      edition: 'basel2017' or 'basel2019'; for the first, of 2009, see `basel2009.load`.
+      landmark_file: see above.
 
     Raises:
       UserError: missing, damaged, of another edition, or without landmarks.
     """
-    if edition == 'basel2009':
-        from jfrecon.morphable import basel2009
-
-        return basel2009.load(path)
     if edition not in FILES:
-        raise UserError(f'no edition {edition!r} of the Basel Face Model; there are basel2009, {", ".join(FILES)}')
+        raise UserError(f'no edition {edition!r} of the Basel Face Model; there are {", ".join(FILES)}')
     file_path = licensed.find(path, FILES[edition], MISSING)
     if file_path.suffix == '.mat':
         raise UserError(f'{file_path}: a .mat file is the edition of 2009, not {edition}; name basel2009')

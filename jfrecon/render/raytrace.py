@@ -22,10 +22,8 @@ from flax import struct
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import mesh, uv, vectors
-from jfrecon.render import fragments as hits
-from jfrecon.render import raster, trace, tree
+from jfrecon.geometry import cameras, mesh, uv, vectors
+from jfrecon.render import interpolation, raster, trace, tree
 from jfrecon.shading import brdf, environment
 from jfrecon.types import Array, Camera, Fragments, Pinhole, Topology
 
@@ -243,7 +241,7 @@ def _render(batch, topology, leaves, size, samples, roughness, shadows, chunk):
     lights = draw_lights(light, keys)
     bvh = tree.refit(leaves, triangles, vertices) if shadows else None
     lift = LIFT * jnp.ptp(lax.stop_gradient(vertices), axis=1).max(-1)
-    centres = hits.centres(height, width, pixels.dtype).reshape(height * width, 2)
+    centres = interpolation.centres(height, width, pixels.dtype).reshape(height * width, 2)
 
     def shade(where):
         """The layers at the pixels of these numbers, [B, C] (one past the last for none)."""
@@ -252,9 +250,9 @@ def _render(batch, topology, leaves, size, samples, roughness, shadows, chunk):
         covered = shown >= 0
         points = Fragments(shown, jnp.zeros((*where.shape, 3)), jnp.zeros(where.shape), seen.overflow)
         corners = jax.vmap(
-            lambda f, p, z, at: hits.barycentric(f, p, z, triangles, perspective=perspective, points=at)
+            lambda f, p, z, at: interpolation.barycentric(f, p, z, triangles, perspective=perspective, points=at)
         )(points, pixels, depth, centres[number])
-        at = lambda f, values: jax.vmap(hits.interpolate, in_axes=(0, None, 0))(f, triangles, values)
+        at = lambda f, values: jax.vmap(interpolation.interpolate, in_axes=(0, None, 0))(f, triangles, values)
         behind = lambda x: jnp.where(covered[..., None], x, -1.0)  # any place but the camera's
         fixed = points.replace(barycentric=lax.stop_gradient(corners))
         face = _pick(flat_normals, jnp.maximum(shown, 0))
@@ -355,5 +353,5 @@ def _hash(x: jax.Array) -> jax.Array:
 def _lookup(points: Fragments, topology: Topology, maps: jax.Array) -> jax.Array:
     """UV maps [B, M, M, C] at points [B, N] of the surface, [B, N, C]."""
     coordinates = jnp.broadcast_to(jnp.asarray(topology.uv), (len(maps), *topology.uv.shape))
-    place = jax.vmap(hits.interpolate, in_axes=(0, None, 0))(points, topology.uv_triangles, coordinates)
+    place = jax.vmap(interpolation.interpolate, in_axes=(0, None, 0))(points, topology.uv_triangles, coordinates)
     return uv.sample(maps, place)

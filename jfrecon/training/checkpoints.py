@@ -30,7 +30,7 @@ from jfrecon import files
 from jfrecon.errors import UserError
 from jfrecon.methods.method import ModelState, Params
 from jfrecon.nets import weights
-from jfrecon.training.state import TrainState
+from jfrecon.training.train_state import TrainState
 
 FOLDER = 'checkpoints'
 PACKED = '.safetensors'

@@ -21,13 +21,11 @@ from jfrecon import methods
 from jfrecon.data import build
 from jfrecon.errors import UserError
 from jfrecon.methods.method import AXIS, Method
-from jfrecon.training import checkpoints, optimiser, record
-from jfrecon.training import state as states
-from jfrecon.training import step as steps
+from jfrecon.training import checkpoints, optimiser, parallel, record, train_state
 from jfrecon.training.logging import Journal, Silence
 from jfrecon.training.prefetch import prefetched
-from jfrecon.training.state import TrainState
 from jfrecon.training.stopping import Stopping
+from jfrecon.training.train_state import TrainState
 from jfrecon.types import Batch
 
 # Steps that are under way before the numbers of the oldest are looked at: enough that the device never waits
@@ -75,7 +73,7 @@ def train(
     if method is None:
         method = methods.build(config, AXIS)
     descent, rates = optimiser.build(config.steps, **config.optimiser)
-    mesh = steps.device_mesh()
+    mesh = parallel.device_mesh()
 
     # State: the newest checkpoint's, or fresh.
     workdir.mkdir(parents=True, exist_ok=True)
@@ -90,13 +88,13 @@ def train(
     if before is not None:
         record.check_same_experiment(workdir, before, experiment)
     key = jax.random.PRNGKey(config.seed)
-    fresh = lambda: states.create(*method.init(key), descent, key)
+    fresh = lambda: train_state.create(*method.init(key), descent, key)
     state = checkpoints.restore(saved, _replicated_shapes(jax.eval_shape(fresh), mesh))
     if state is None:
         params, model_state = method.init(key)
         if config.get('start_from') is not None:
             params, model_state = checkpoints.load_network(config.start_from, params, model_state)
-        state = steps.replicate(states.create(params, model_state, descent, key), mesh)
+        state = parallel.replicate(train_state.create(params, model_state, descent, key), mesh)
     step = int(state.step)
     if step >= config.steps:
         logging.warning('%s is at step %d of %d already; nothing to do', workdir, step, config.steps)
@@ -116,13 +114,13 @@ def train(
             f'config.batch_size: {len(example.image)} images a process cannot be shared out evenly to '
             f'{jax.local_device_count()} devices'
         )
-    update = steps.pmapped(steps.gradient_step(method.loss, descent))
-    update = _compiled(update.lower(state, steps.share_out(example, mesh)))
+    update = parallel.pmapped(parallel.gradient_step(method.loss, descent))
+    update = _compiled(update.lower(state, parallel.share_out(example, mesh)))
     journal = Journal(workdir, step, config.steps) if first_process else Silence()
 
     speed, begun = 0.0, (step, time.monotonic())
     pending: deque[tuple[int, Mapping[str, jax.Array]]] = deque()
-    batches = prefetched(lambda number: steps.share_out(data[number], mesh), step, config.steps)
+    batches = prefetched(lambda number: parallel.share_out(data[number], mesh), step, config.steps)
     try:
         with Stopping() as stopping:
             for batch in batches:
@@ -157,7 +155,7 @@ def train(
                         journal.write(done, _numbers(metrics, rates, done) | {'images_per_second': speed})
 
                 if draw and first_process:
-                    pictures = method.panels(steps.local(state.params), steps.local(state.model_state), faces)
+                    pictures = method.panels(parallel.local(state.params), parallel.local(state.model_state), faces)
                     journal.panels(step, np.asarray(pictures))
                 # parameters that stopped giving finite losses do not displace older ones
                 if last or stop or (save and not skipping):
@@ -196,7 +194,7 @@ def _numbers(metrics: Mapping[str, jax.Array], rates: Mapping[str, optax.Schedul
 
 
 def _replicated_shapes(abstract: Any, mesh: jax.sharding.Mesh) -> Any:
-    everywhere = NamedSharding(mesh, steps.EVERYWHERE)
+    everywhere = NamedSharding(mesh, parallel.EVERYWHERE)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), abstract)
 
 

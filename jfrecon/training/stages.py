@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from jfrecon.data import build
 from jfrecon.errors import UserError
 from jfrecon.training import checkpoints, loop
-from jfrecon.training.state import TrainState
+from jfrecon.training.train_state import TrainState
 
 
 def train(config: ConfigDict, workdir: str | Path, data: loop.Batches | None = None) -> TrainState:

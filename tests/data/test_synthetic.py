@@ -25,9 +25,8 @@ from jfrecon.data.synthetic import (
     skins,
 )
 from jfrecon.data.synthetic.dice import LIMIT, Dice
-from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import rotations
-from jfrecon.morphable import model as models
+from jfrecon.geometry import cameras, rotations
+from jfrecon.morphable import linear
 from jfrecon.render import raster
 from jfrecon.shading import sh
 
@@ -271,7 +270,7 @@ def blocked(scenery, posed, points, towards):
 
 
 def test_the_head_is_placed_where_the_framing_says(head, scenes):
-    landmarks = models.landmarks(head.model, head.model.mean)
+    landmarks = linear.landmarks(head.model, head.model.mean)
 
     @jax.jit
     @jax.vmap
@@ -344,7 +343,7 @@ def test_pictures_are_finite_and_in_range(shots):
 def test_landmarks_are_those_of_the_true_vertices(shots):
     model = morphable.load('makehuman')
     assert shots.vertices.shape[1:] == model.mean.shape
-    pixels, depth = cameras.project(shots.camera, models.landmarks(model, shots.vertices))
+    pixels, depth = cameras.project(shots.camera, linear.landmarks(model, shots.vertices))
     np.testing.assert_allclose(pixels, shots.landmarks, atol=1e-3)  # pixels; rounding
     assert (depth > 0).all()
     assert shots.landmarks.min() > 0 and shots.landmarks.max() < PIXELS

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from jfrecon.evaluation import baseline
-from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import rotations
+from jfrecon.fitting import start
+from jfrecon.geometry import cameras, rotations
 from jfrecon.morphable import load
 from jfrecon.types import Pinhole
 
@@ -28,7 +28,7 @@ def test_the_mean_face_stands_at_the_same_place_whatever_the_camera(model):
         np.array([4.5, 4.5, 9.0], np.float32) * SIZE,
         np.array([[0.5, 0.5], [1.1, 0.3], [0.5, 0.5]], np.float32) * SIZE,
     )
-    floor = baseline.mean_face(model, landmarks, camera, bands=3, size=SIZE)
+    floor = start.mean_face(model, landmarks, camera, bands=3, size=SIZE)
     found = project(model, floor.rotation, floor.translation, camera)
     # exact for the camera that made them; elsewhere perspective differs by a few percent of a face of 35 pixels
     np.testing.assert_allclose(found[0], landmarks, atol=0.02)

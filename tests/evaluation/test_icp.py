@@ -6,7 +6,8 @@ import trimesh
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from jfrecon.evaluation import alignment, icp
+from jfrecon.evaluation import icp
+from jfrecon.geometry import alignment
 from jfrecon.morphable import load
 
 

@@ -16,10 +16,9 @@ from PIL import Image
 
 from jfrecon import morphable
 from jfrecon.export import gltf
-from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import rotations
-from jfrecon.morphable import model as linear
-from jfrecon.render import face as faces
+from jfrecon.geometry import cameras, rotations
+from jfrecon.morphable import linear
+from jfrecon.render import surface
 from jfrecon.types import FaceParameters, Pinhole
 
 VALIDATOR = 'gltf-validator@2.0.0-dev.3.10'
@@ -160,7 +159,7 @@ def test_weak_perspective_is_an_orthographic_camera(model, face):
     assert file.cameras[0].type == 'orthographic'
     box = file.cameras[0].orthographic
     points = np.asarray(rotations.transform(weak.rotation, weak.translation, jnp.asarray(model.mean[:50]))) / 1000
-    ours, depth = cameras.project(faces.seen_by(weak, camera), 1000 * points)
+    ours, depth = cameras.project(surface.seen_by(weak, camera), 1000 * points)
     width, height = 320 * (0.5 + 0.5 * points[:, 0] / box.xmag), 240 * (0.5 - 0.5 * points[:, 1] / box.ymag)
     np.testing.assert_allclose(np.stack([width, height], -1), ours, atol=1e-3)
     assert (depth / 1000 > box.znear).all() and (depth / 1000 < box.zfar).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from jfrecon.geometry import camera, uv
+from jfrecon.geometry import cameras, uv
 from jfrecon.types import Pinhole, Topology
 
 RNG = np.random.default_rng(5)
@@ -195,7 +195,7 @@ def test_unwrap_reads_the_projection_of_each_texel():
     points = uv.to_uv(texels, vertices).reshape(-1, 3)
     for k in range(2):
         single = Pinhole(focal=cam.focal[k], principal=cam.principal[k])
-        pixels = np.asarray(camera.project(single, points)[0]).reshape(48, 48, 2)
+        pixels = np.asarray(cameras.project(single, points)[0]).reshape(48, 48, 2)
         # An image of its own coordinates is bilinear: the look-up is exact but for float32, up to
         # the border.
         pixels = np.clip(pixels, 0.5, [79.5, 69.5])

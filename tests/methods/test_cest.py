@@ -12,13 +12,11 @@ import pytest
 from configs import cest as configs
 from jfrecon import methods
 from jfrecon.errors import UserError
-from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import rotations, uv
+from jfrecon.geometry import cameras, rotations, uv
 from jfrecon.methods.cest import estimator, factors
-from jfrecon.morphable import model as linear
-from jfrecon.render import face as faces
-from jfrecon.render.portrait import Portrait
-from jfrecon.render.portrait import photo as photograph
+from jfrecon.morphable import linear
+from jfrecon.render import portraits, surface
+from jfrecon.render.portraits import Portrait
 from jfrecon.shading import colour, sh
 from jfrecon.types import Batch, FaceParameters, Maps, Pinhole
 from tests.methods.energy import check_sum, loud
@@ -162,8 +160,8 @@ def batch(method):
 
     @jax.jit
     def shoot():
-        image, coverage = photograph(Portrait(method.model, None, 0.4), chi, CAMERA, (SIZE, SIZE))
-        return image, coverage, linear.landmarks(method.model, faces.surface(method.model, chi, CAMERA).pixels)
+        image, coverage = portraits.photo(Portrait(method.model, None, 0.4), chi, CAMERA, (SIZE, SIZE))
+        return image, coverage, linear.landmarks(method.model, surface.posed(method.model, chi, CAMERA).pixels)
 
     image, coverage, landmarks = map(np.asarray, shoot())
     weight = np.ones((COUNT, 68), np.float32)
@@ -240,7 +238,7 @@ def test_swapped_albedos_tell_skin_from_light(method, batch):
     @jax.jit
     def costs(maps, light, partner):
         chi = truth(method, maps, light)
-        face = faces.surface(method.model, chi, CAMERA)
+        face = surface.posed(method.model, chi, CAMERA)
         swapped = jax.tree.map(lambda leaf: leaf[partner], chi.maps)
         data = lambda maps: method.data(face, chi.light, batch, jax.random.key(0), maps)['photo'].mean()
         return data(chi.maps), data(swapped)
@@ -261,9 +259,9 @@ def test_swapped_albedos_tell_skin_from_light(method, batch):
 
     even = jnp.zeros((COUNT, 1, 3)) + sh.GREY
     posed = truth(method, Maps(skin, gloss), even)
-    face = faces.surface(method.model, posed, CAMERA)
-    seen = faces.fragments(method.model, face, (SIZE, SIZE))
-    texture, _ = faces.unwrapped(method.model, face, seen, jnp.asarray(batch.image), method.atlas.texels)
+    face = surface.posed(method.model, posed, CAMERA)
+    seen = surface.fragments(method.model, face, (SIZE, SIZE))
+    texture, _ = surface.unwrapped(method.model, face, seen, jnp.asarray(batch.image), method.atlas.texels)
     copied = costs(Maps(colour.srgb_to_linear(texture), gloss), even, partner)
     assert float(copied[0]) < 0.08 and float(copied[1]) > 3 * float(copied[0])
 
@@ -286,18 +284,18 @@ def test_the_shape_has_the_gradient_of_the_rasterised_photometric_term(method, b
             jnp.zeros((COUNT, 10)), jnp.zeros((COUNT, 10)), jnp.zeros((COUNT, 0)),
             jnp.broadcast_to(x[:3], (COUNT, 3)), jnp.broadcast_to(x[3:], (COUNT, 3)), light, perspective=False,
         )  # fmt: skip
-        seen = faces.fragments(model, faces.surface(model, at(start), wide.camera), (SIZE, SIZE))
+        seen = surface.fragments(model, surface.posed(model, at(start), wide.camera), (SIZE, SIZE))
 
         def loss(x):
-            face = faces.surface(model, at(x), wide.camera)
+            face = surface.posed(model, at(x), wide.camera)
             return data(face, light, wide, jax.random.key(0), maps, seen)['photo'].sum()
 
         @jax.jit
         def energy(x):
             """Each point against the photograph, looked up where it has moved to."""
-            face = faces.surface(model, at(x), wide.camera)
-            drawn = faces.layers(model, face, light, maps, seen, 0.4)
-            points, covered = faces.picture(model, seen, face.vertices)
+            face = surface.posed(model, at(x), wide.camera)
+            drawn = surface.layers(model, face, light, maps, seen, 0.4)
+            points, covered = surface.picture(model, seen, face.vertices)
             pixels, _ = cameras.project(face.camera, points.reshape(COUNT, -1, 3))
             there = uv.sample_image(colour.srgb_to_linear(jnp.asarray(wide.image)), pixels).reshape(points.shape)
             residual, weight = jnp.abs(drawn.radiance - there).sum(-1), wide.mask * covered
@@ -316,16 +314,16 @@ def test_weak_perspective_forgets_depth_and_keeps_size(method):
         jnp.array([[10.0, -20.0, -1200.0]]), jnp.zeros((1, 1, 3)), perspective=False,
     )  # fmt: skip
     camera = Pinhole(jnp.array([150.0]), jnp.array([[16.0, 15.0]]))
-    face = faces.surface(method.model, chi, camera)
+    face = surface.posed(method.model, chi, camera)
     vertices = np.asarray(face.vertices[0], np.float64)
     scale = 150 / 1200
     np.testing.assert_allclose(face.pixels[0], [16, 15] + scale * vertices[:, :2] * [1, -1], rtol=1e-5, atol=1e-4)
-    pinhole = faces.surface(method.model, chi.replace(perspective=True), camera)
+    pinhole = surface.posed(method.model, chi.replace(perspective=True), camera)
     near = vertices[:, 2] > -1180
     away = np.linalg.norm(vertices[:, :2], axis=-1) > 50
     assert (np.linalg.norm(pinhole.pixels - face.pixels, axis=-1)[0][near & away] > 0.05).all()
     crop = cameras.crop(camera, jnp.array([[3.0, 4.0]]), jnp.array([2.0]))
-    cropped = faces.surface(method.model, chi, crop)
+    cropped = surface.posed(method.model, chi, crop)
     np.testing.assert_allclose(cropped.pixels, 2 * (face.pixels - jnp.array([3.0, 4.0])), rtol=1e-5, atol=1e-3)
 
 

@@ -10,11 +10,10 @@ from configs import dib21 as configs
 from jfrecon import methods
 from jfrecon.errors import UserError
 from jfrecon.geometry import uv
-from jfrecon.losses import face as energies
-from jfrecon.morphable import model as linear
-from jfrecon.render import face as faces
-from jfrecon.render.portrait import Portrait
-from jfrecon.render.portrait import photo as photograph
+from jfrecon.losses import energies
+from jfrecon.morphable import linear
+from jfrecon.render import portraits, surface
+from jfrecon.render.portraits import Portrait
 from jfrecon.training import stages
 from jfrecon.types import Batch, FaceParameters, Maps, Pinhole
 from tests.methods.energy import check_sum, loud
@@ -62,8 +61,8 @@ def photographs(method, chi, size=SIZE):
 
     @jax.jit
     def shoot(chi):
-        face = faces.surface(method.model, chi, camera(count, size))
-        photo = photograph(Portrait(method.model, None, ROUGHNESS), chi, camera(count, size), (size, size))
+        face = surface.posed(method.model, chi, camera(count, size))
+        photo = portraits.photo(Portrait(method.model, None, ROUGHNESS), chi, camera(count, size), (size, size))
         return *photo, linear.landmarks(method.model, face.pixels)
 
     image, coverage, landmarks = shoot(chi)
@@ -90,7 +89,7 @@ def test_starts_at_the_mean_face_frontal_under_grey_light(method, variables):
     assert np.degrees(np.abs(chi.rotation)).max() < 2
     np.testing.assert_allclose(chi.light[:, 0], np.sqrt(4 * np.pi), rtol=0.02)
     assert np.abs(chi.light[:, 1:]).max() < 0.05
-    face = faces.surface(method.model, chi, camera())
+    face = surface.posed(method.model, chi, camera())
     width = np.ptp(np.asarray(face.pixels)[..., 0], axis=1)
     np.testing.assert_allclose(width / SIZE, method.network.fill, atol=0.1)
 
@@ -111,9 +110,9 @@ def test_energy_of_the_truth_is_next_to_nothing_and_of_anything_else_is_not(meth
 
     @jax.jit
     def terms(guess):
-        face = faces.surface(method.model, guess, batch.camera)
-        visible = faces.visible(method.model, face, faces.fragments(method.model, face, (size, size)))
-        colours = faces.colours(face, guess.light, ROUGHNESS)
+        face = surface.posed(method.model, guess, batch.camera)
+        visible = surface.visible(method.model, face, surface.fragments(method.model, face, (size, size)))
+        colours = surface.colours(face, guess.light, ROUGHNESS)
         photo = energies.vertex_photometric(colours, face.pixels, visible, batch)
         landmarks = face.pixels[:, np.asarray(method.model.landmark_ids)]
         return photo, energies.landmark_distance(landmarks, batch)
@@ -133,7 +132,7 @@ def test_data_term_of_both_renderers_has_the_terms_of_either(method):
 
     def data(renderer, light):
         term = dataclasses.replace(method.data, renderer=renderer, samples=8)
-        return term(faces.surface(method.model, chi, batch.camera), light, batch, jax.random.key(0))
+        return term(surface.posed(method.model, chi, batch.camera), light, batch, jax.random.key(0))
 
     def terms(light):
         alone = data('vertex', light) | data('raytrace', light)
@@ -182,9 +181,9 @@ def test_gradients_are_finite_for_faces_out_of_the_frame_and_behind_the_camera(m
     chi = chi.replace(translation=chi.translation * [1, 1, -1] + np.array([[0, 0, 0], [500, 0, 0]] * 2, np.float32))
 
     def energy(chi):
-        face = faces.surface(method.model, chi, batch.camera)
-        visible = faces.visible(method.model, face, faces.fragments(method.model, face, (SIZE, SIZE)))
-        colours = faces.colours(face, chi.light, ROUGHNESS)
+        face = surface.posed(method.model, chi, batch.camera)
+        visible = surface.visible(method.model, face, surface.fragments(method.model, face, (SIZE, SIZE)))
+        colours = surface.colours(face, chi.light, ROUGHNESS)
         return energies.vertex_photometric(colours, face.pixels, visible, batch).sum()
 
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.jit(jax.grad(energy))(chi)))

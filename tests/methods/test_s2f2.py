@@ -12,12 +12,11 @@ from configs import s2f2 as configs
 from jfrecon import methods
 from jfrecon.errors import UserError
 from jfrecon.geometry import mesh, uv
-from jfrecon.losses import face as energies
+from jfrecon.losses import energies
 from jfrecon.methods.s2f2 import STAGES
-from jfrecon.morphable import model as linear
-from jfrecon.render import face as faces
-from jfrecon.render.portrait import Portrait
-from jfrecon.render.portrait import photo as photograph
+from jfrecon.morphable import linear
+from jfrecon.render import portraits, surface
+from jfrecon.render.portraits import Portrait
 from jfrecon.training import stages
 from jfrecon.types import Batch, Pinhole
 from tests.methods.energy import check_sum, loud
@@ -54,9 +53,9 @@ def bumpy(method, variables):
 
     @jax.jit
     def shoot(chi):
-        maps = faces.prior_maps(method.model, method.atlas.texels, chi.albedo).replace(normal=relief)
-        photo = photograph(Portrait(method.model, None, 0.4), chi.replace(maps=maps), CAMERA, (SIZE, SIZE))
-        return *photo, linear.landmarks(method.model, faces.surface(method.model, chi, CAMERA).pixels)
+        maps = surface.prior_maps(method.model, method.atlas.texels, chi.albedo).replace(normal=relief)
+        photo = portraits.photo(Portrait(method.model, None, 0.4), chi.replace(maps=maps), CAMERA, (SIZE, SIZE))
+        return *photo, linear.landmarks(method.model, surface.posed(method.model, chi, CAMERA).pixels)
 
     image, coverage, landmarks = shoot(chi)
     batch = Batch(
@@ -150,8 +149,8 @@ def test_the_truth_explains_the_photographs_and_a_smooth_surface_does_not(method
 
     @jax.jit
     def miss(normal):
-        face = faces.surface(method.model, chi, CAMERA)
-        maps = faces.prior_maps(method.model, method.atlas.texels, chi.albedo).replace(normal=normal)
+        face = surface.posed(method.model, chi, CAMERA)
+        maps = surface.prior_maps(method.model, method.atlas.texels, chi.albedo).replace(normal=normal)
         return method.data(face, chi.light, batch, jax.random.key(0), maps)['vertex'].mean()
 
     truth, mirrored, flat = (

@@ -13,11 +13,10 @@ from configs import yang21 as configs
 from jfrecon import methods
 from jfrecon.errors import UserError
 from jfrecon.methods.yang21 import gradient_cost, light_cost, refinement
-from jfrecon.morphable import model as linear
+from jfrecon.morphable import linear
 from jfrecon.nets import iresnet
-from jfrecon.render import face as faces
-from jfrecon.render.portrait import Portrait
-from jfrecon.render.portrait import photo as photograph
+from jfrecon.render import portraits, surface
+from jfrecon.render.portraits import Portrait
 from jfrecon.shading import colour, sh, sphere
 from jfrecon.training import stages
 from jfrecon.types import Batch, FaceParameters, Maps, Pinhole
@@ -66,8 +65,8 @@ def batch(method):
 
     @jax.jit
     def shoot():
-        image, coverage = photograph(Portrait(method.model, None, 0.4), chi, CAMERA, (SIZE, SIZE))
-        return image, coverage, linear.landmarks(method.model, faces.surface(method.model, chi, CAMERA).pixels)
+        image, coverage = portraits.photo(Portrait(method.model, None, 0.4), chi, CAMERA, (SIZE, SIZE))
+        return image, coverage, linear.landmarks(method.model, surface.posed(method.model, chi, CAMERA).pixels)
 
     image, coverage, landmarks = map(np.asarray, shoot())
     return Batch(image, landmarks, np.ones((COUNT, 68), np.float32), coverage, CAMERA, np.arange(COUNT))
@@ -158,7 +157,7 @@ def test_fresh_networks_give_the_prior(method, variables, batch):
     @jax.jit
     def run():
         chi = method.predict(*variables, batch.image, CAMERA)
-        return chi, faces.prior_maps(method.model, method.atlas.texels, chi.albedo)
+        return chi, surface.prior_maps(method.model, method.atlas.texels, chi.albedo)
 
     chi, prior = run()
     np.testing.assert_array_equal(chi.maps.diffuse, prior.diffuse)
@@ -172,13 +171,13 @@ def test_light_that_is_the_same_in_all_texels_is_light(method, variables, batch)
     def draw():
         chi = method.predict(*variables, batch.image, CAMERA)
         light = chi.light.at[:, 3].add(1.0)
-        face = faces.surface(method.model, chi, CAMERA)
-        seen = faces.fragments(method.model, face, (SIZE, SIZE))
+        face = surface.posed(method.model, chi, CAMERA)
+        seen = surface.fragments(method.model, face, (SIZE, SIZE))
         spread = jnp.broadcast_to(light[:, None, None], chi.maps.light.shape)
         # half of the face in light of another colour
         half = (jnp.arange(TEXTURE) < TEXTURE // 2)[None, None, :, None, None]
         split = jnp.where(half, spread * jnp.array([1.0, 0.5, 0.25]), spread)
-        one = lambda maps: faces.layers(method.model, face, light, maps, seen, 0.4)
+        one = lambda maps: surface.layers(method.model, face, light, maps, seen, 0.4)
         return [one(chi.maps.replace(light=light_map)) for light_map in (None, spread, split)]
 
     plain, spread, split = draw()

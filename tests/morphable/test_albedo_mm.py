@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import albedo_mm, basel, model
+from jfrecon.morphable import albedo_mm, basel, linear
 from tests.morphable import small_files
 
 POINTS, TRIANGLES = small_files.mask(9, 10)
@@ -27,7 +27,7 @@ def test_one_vector_drives_both_and_colours_stay_linear(tmp_path):
     want = {
         name: (r['mean'] + r['pcaBasis'] @ (c * np.sqrt(r['pcaVariance']))).reshape(-1, 3) for name, r in raw.items()
     }
-    diffuse, specular = model.albedo(m, jnp.asarray(c, jnp.float32))
+    diffuse, specular = linear.albedo(m, jnp.asarray(c, jnp.float32))
     np.testing.assert_allclose(diffuse, want['diffuse'], atol=1e-6)  # float32 sums of numbers below 1
     np.testing.assert_allclose(specular, want['specular'].mean(1, keepdims=True), atol=1e-6)
 

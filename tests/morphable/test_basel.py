@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import albedo_mm, basel, landmarks, model
+from jfrecon.morphable import albedo_mm, basel, landmarks, linear
 from jfrecon.shading.colour import srgb_to_linear
 from tests.morphable import small_files
 
@@ -42,7 +42,7 @@ def test_vertices_are_the_sum_of_the_files_arrays(tmp_path, edition, version):
     m = basel.load(path, edition)
     rng = np.random.default_rng(5)
     identity, expression = rng.normal(size=5), rng.normal(size=4)
-    got = model.shape(m, jnp.asarray(identity, jnp.float32), jnp.asarray(expression, jnp.float32))
+    got = linear.shape(m, jnp.asarray(identity, jnp.float32), jnp.asarray(expression, jnp.float32))
     want = decode(raw['shape'], identity) + decode(raw['expression'], expression)
     neutral = decode(raw['shape'], []) + decode(raw['expression'], [])
     want -= neutral[IDS[::-1]].mean(0)
@@ -55,7 +55,7 @@ def test_colours_are_linear_and_agree_with_the_file_to_first_order(file):
     path, raw = file
     m = basel.load(path, 'basel2017')
     coefficients = 0.01 * np.random.default_rng(0).normal(size=6)
-    diffuse, specular = model.albedo(m, jnp.asarray(coefficients, jnp.float32))
+    diffuse, specular = linear.albedo(m, jnp.asarray(coefficients, jnp.float32))
     want = srgb_to_linear(jnp.asarray(decode(raw['color'], coefficients), jnp.float32))
     # What is left is the curvature of the sRGB curve, at most 1.5 times the square of a step of 1e-3.
     np.testing.assert_allclose(diffuse, want, atol=2e-6)

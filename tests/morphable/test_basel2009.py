@@ -6,7 +6,7 @@ import pytest
 from scipy.io import savemat
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import basel, basel2009, model
+from jfrecon.morphable import basel2009, linear
 from jfrecon.shading.colour import srgb_to_linear
 from tests.morphable import small_files
 
@@ -27,10 +27,10 @@ def decode(raw, identity, expression):
 
 def test_vertices_and_colours_are_the_sums_of_the_files_arrays(tmp_path):
     raw = small_files.basel2009(tmp_path)
-    m = basel.load(tmp_path, 'basel2009')
+    m = basel2009.load(tmp_path)
     rng = np.random.default_rng(0)
     identity, expression = rng.normal(size=5), rng.normal(size=3)
-    got = model.shape(m, jnp.asarray(identity, jnp.float32), jnp.asarray(expression, jnp.float32))
+    got = linear.shape(m, jnp.asarray(identity, jnp.float32), jnp.asarray(expression, jnp.float32))
     want = decode(raw, identity, expression) - decode(raw, [], [])[raw['keypoints']].mean(0)
     np.testing.assert_allclose(got, want, atol=1e-4)  # mm; float32 sums of numbers of about 100
     np.testing.assert_array_equal(m.landmark_ids, raw['keypoints'])

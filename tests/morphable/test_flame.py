@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import flame, licensed, model
+from jfrecon.morphable import flame, licensed, linear
 from tests.morphable import small_files
 
 ARRAYS = small_files.flame_arrays()
@@ -83,11 +83,11 @@ def test_vertices_and_skinning_against_loops(file):
     rng = np.random.default_rng(0)
     identity, expression = rng.normal(size=300), rng.normal(size=100)
     origin = 1000 * ARRAYS['v_template'][IDS].mean(0)
-    v = model.shape(m, jnp.asarray(identity, jnp.float32), jnp.asarray(expression, jnp.float32))
+    v = linear.shape(m, jnp.asarray(identity, jnp.float32), jnp.asarray(expression, jnp.float32))
     metres = in_file_space(identity, expression)
     np.testing.assert_allclose(v, 1000 * metres - origin, atol=1e-3)  # mm; float32 sums of 400 terms of about 1
     turns = rng.normal(scale=0.5, size=(5, 3))
-    posed = model.pose(m, v, jnp.asarray(turns, jnp.float32))
+    posed = linear.pose(m, v, jnp.asarray(turns, jnp.float32))
     want = 1000 * skinned(metres, Rotation.from_rotvec(turns).as_matrix()) - origin
     # The loops skin in the file's space and ours about another origin: they agree because a joint's place is an
     # average of vertices (rows of the regressor sum to one).
@@ -102,7 +102,7 @@ def test_structure(file):
     assert (m.name, m.expression_prior, len(m.expression_names)) == ('flame', 'gaussian', 100)
     np.testing.assert_array_equal(m.topology.triangles, ARRAYS['f'])
     np.testing.assert_array_equal(m.landmark_ids, IDS)
-    np.testing.assert_allclose(model.landmarks(m, jnp.asarray(m.mean)).mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(linear.landmarks(m, jnp.asarray(m.mean)).mean(0), 0, atol=1e-4)
 
 
 def test_the_skin_is_painted_but_for_the_eyeballs(tmp_path, plain_coat, monkeypatch):

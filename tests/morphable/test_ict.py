@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import ict, load, load_head
-from jfrecon.morphable import model as morphable
+from jfrecon.morphable import ict, linear, load, load_head
 
 SHARED = Path(os.environ.get('JFRECON_SHARED', Path(__file__).parents[2].parent / 'shared'))
 PACKED = SHARED / 'ict_facekit' / 'ict_face.npz'
@@ -119,7 +118,7 @@ def test_shape_is_the_sum_that_the_source_defines(model):
     expression[source.expression_names.index('mouthClose')] = 0  # ours includes jawOpen
     whole = source.neutral.vertices + np.einsum('k,kvc->vc', identity, source.identity)
     whole += np.einsum('k,kvc->vc', expression, source.expression)
-    found = morphable.shape(model, jnp.asarray(identity, jnp.float32), jnp.asarray(expression, jnp.float32))
+    found = linear.shape(model, jnp.asarray(identity, jnp.float32), jnp.asarray(expression, jnp.float32))
     origin = 10 * source.neutral.vertices[list(ict.LANDMARKS)].mean(axis=0)
     # the narrow face is the model's first 6,706 vertices; float32 sums of about 150 terms of millimetres
     np.testing.assert_allclose(found, 10 * whole[:6706] - origin, atol=2e-3)

@@ -14,9 +14,7 @@ import pytest
 
 from jfrecon.errors import UserError
 from jfrecon.geometry import mesh, uv
-from jfrecon.morphable import head as heads
-from jfrecon.morphable import load, load_head, load_portrait, makehuman, obj, people
-from jfrecon.morphable import model as morphable
+from jfrecon.morphable import heads, linear, load, load_head, load_portrait, makehuman, obj, people
 
 FLIP = np.array([-1.0, 1.0, 1.0])
 # iBUG index of each landmark's mirror image
@@ -64,7 +62,7 @@ def mirror(model):
 
 
 def expression(model, *names):
-    return morphable.shape(model, jnp.zeros(80), jnp.array([float(n in names) for n in model.expression_names]))
+    return linear.shape(model, jnp.zeros(80), jnp.array([float(n in names) for n in model.expression_names]))
 
 
 def test_shapes_and_names(model):
@@ -129,9 +127,7 @@ def test_modes_are_principal_components(model):
 
 def test_people_vary_like_people(model):
     random = np.random.default_rng(0)
-    faces = np.asarray(
-        morphable.shape(model, jnp.asarray(random.normal(size=(64, 80)), jnp.float32), jnp.zeros((64, 52)))
-    )
+    faces = np.asarray(linear.shape(model, jnp.asarray(random.normal(size=(64, 80)), jnp.float32), jnp.zeros((64, 52))))
     spread = np.sqrt(((faces - model.mean) ** 2).sum(-1).mean())
     # scans aligned without scaling spread by 3 to 5 mm a vertex (ICT-FaceKit: 4.4); here half of the size is
     # taken out

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jfrecon.geometry import uv as uv_maps
+from jfrecon.geometry import uv
 from jfrecon.morphable.unwrap import cylindrical
 from jfrecon.types import Topology
 from tests.morphable import small_files
@@ -67,8 +67,8 @@ def test_a_symmetric_head_has_a_symmetric_layout():
 def test_every_texel_in_front_is_covered():
     """The unwrap of a closed head leaves no hole between the columns at the seam and none inside."""
     points, triangles = small_files.ball(11, 24)
-    uv, uv_triangles = cylindrical(points, triangles)
-    texels = uv_maps.texel_map(Topology(triangles, uv, uv_triangles), 64)
+    corners, uv_triangles = cylindrical(points, triangles)
+    texels = uv.texel_map(Topology(triangles, corners, uv_triangles), 64)
     assert texels.coverage[8:-8, 4:-4].all()
 
 

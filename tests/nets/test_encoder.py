@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jfrecon.errors import UserError
-from jfrecon.nets import BACKBONES, Encoder, FaceHead, place, with_published
+from jfrecon.nets.encoder import BACKBONES, Encoder, with_published
+from jfrecon.nets.head import FaceHead, place
 from jfrecon.nets.small import THUMBNAIL
 from jfrecon.shading import colour
 from jfrecon.types import Pinhole

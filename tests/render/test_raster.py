@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from jfrecon.geometry import camera, rotations
+from jfrecon.geometry import cameras, rotations
 from jfrecon.render import raster
 from jfrecon.types import Pinhole
 
@@ -56,7 +56,7 @@ def sphere_scene(size, level=3, centre=(0.0, 0, -500), radius=80.0):
     sphere = trimesh.creation.icosphere(level, radius)
     cam = Pinhole(focal=jnp.float32(size * 2.4), principal=jnp.array([size / 2, size / 2]))
     vertices = jnp.asarray(sphere.vertices + centre, jnp.float32)
-    return cam, vertices, np.asarray(sphere.faces, np.int32), *camera.project(cam, vertices)
+    return cam, vertices, np.asarray(sphere.faces, np.int32), *cameras.project(cam, vertices)
 
 
 def head(n):
@@ -195,7 +195,7 @@ def test_tilted_plane_has_its_closed_form_depth():
     xy = np.float32([[-250, -200], [150, -200], [-250, 150], [150, 150]])
     vertices = jnp.asarray(np.column_stack([xy, -300 + 0.8 * xy[:, 0] - 0.5 * xy[:, 1]]), jnp.float32)
     triangles = np.array([[0, 1, 2], [2, 1, 3]])
-    pixels, depth = camera.project(cam, vertices)
+    pixels, depth = cameras.project(cam, vertices)
     out = raster.rasterise(pixels, depth, triangles, (60, 64))
     x, y = np.meshgrid(np.arange(64) + 0.5, np.arange(60) + 0.5)
     # The ray (a, -b, -1) d meets the plane z = -300 + 0.8 x - 0.5 y where -d = -300 + 0.8 a d + 0.5 b d.
@@ -258,7 +258,7 @@ def test_image_gradients_reach_the_vertices_but_not_through_visibility():
     @jax.jit
     def gradients(vertices):
         def loss(v, recompute):
-            pixels, depth = camera.project(cam, v)
+            pixels, depth = cameras.project(cam, v)
             out = raster.rasterise(pixels, depth, triangles, (64, 64))
             if recompute:
                 out = out.replace(barycentric=raster.barycentric(out, pixels, depth, triangles))
@@ -286,7 +286,7 @@ def test_interpolate_is_the_adjoint_of_its_gradient():
 def test_strategies_agree():
     _, vertices, triangles, *_ = sphere_scene(24, level=1)
     cam = Pinhole(focal=jnp.array([36.0, 54.0, 90.0]), principal=jnp.full((3, 2), 12.0))
-    pixels, depth = camera.project(cam, jnp.tile(vertices, (3, 1, 1)))
+    pixels, depth = cameras.project(cam, jnp.tile(vertices, (3, 1, 1)))
     mapped, vmapped = (raster.rasterise_batch(pixels, depth, triangles, (24, 24), s) for s in ('map', 'vmap'))
     single = raster.rasterise(pixels[1], depth[1], triangles, (24, 24))
     for a, b, c in zip(*map(jax.tree.leaves, (mapped, vmapped, single))):
@@ -311,7 +311,7 @@ def test_a_ball_hides_what_is_behind_it():
     cam, far, far_triangles, *_ = sphere_scene(64, level=4)
     _, close, close_triangles, *_ = sphere_scene(64, level=2, centre=(20.0, 5, -350), radius=25.0)
     vertices, triangles = jnp.concatenate([far, close]), np.concatenate([far_triangles, close_triangles + len(far)])
-    pixels, depth = camera.project(cam, vertices)
+    pixels, depth = cameras.project(cam, vertices)
     out = raster.rasterise(pixels, depth, triangles, (64, 64))
     ours = np.asarray(raster.visible_vertices(pixels, depth, triangles, out))[: len(far)]
     # The distance of each vertex's ray from the centre of the small ball, one pixel of which covers 2.3 mm.
@@ -352,7 +352,7 @@ def test_visible_vertices_of_a_head_match_ray_casting(yaw, record_property):
     truth = facing & (hidden < 0.05)
     for size, worst in ((64, 0.02), (96, 0.015), (256, 0.01)):
         cam = Pinhole(focal=jnp.float32(2.4 * size), principal=jnp.array([size / 2, size / 2]))
-        pixels, depth = camera.project(cam, jnp.asarray(v.T, jnp.float32))
+        pixels, depth = cameras.project(cam, jnp.asarray(v.T, jnp.float32))
         out = raster.rasterise(pixels, depth, triangles, (size, size))
         ours = np.asarray(raster.visible_vertices(pixels, depth, triangles, out))
         share = (ours != truth).mean()

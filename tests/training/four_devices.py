@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from jfrecon.methods.method import AXIS
-from jfrecon.training import checkpoints, optimiser, state, step
+from jfrecon.training import checkpoints, optimiser, parallel, train_state
 from tests.training.toy import Data, Toy
 
 KEY = jax.random.PRNGKey(9)
@@ -22,20 +22,20 @@ ROUNDING = dict(rtol=2e-5, atol=2e-6)
 @functools.cache
 def started(name='sgd'):
     descent, _ = optimiser.build(10, name, 0.1)
-    return descent, state.create(*Toy().init(jax.random.PRNGKey(1)), descent, KEY)
+    return descent, train_state.create(*Toy().init(jax.random.PRNGKey(1)), descent, KEY)
 
 
 @functools.cache
 def compiled(noise, count, name):
     descent, _ = started(name)
-    return step.pmapped(step.gradient_step(Toy(noise).loss, descent), jax.devices()[:count])
+    return parallel.pmapped(parallel.gradient_step(Toy(noise).loss, descent), jax.devices()[:count])
 
 
 def run(count, batches, noise=0.0, name='sgd'):
-    mesh = step.device_mesh(jax.devices()[:count])
-    current, history = step.replicate(started(name)[1], mesh), []
+    mesh = parallel.device_mesh(jax.devices()[:count])
+    current, history = parallel.replicate(started(name)[1], mesh), []
     for batch in batches:
-        current, metrics = compiled(noise, count, name)(current, step.share_out(batch, mesh))
+        current, metrics = compiled(noise, count, name)(current, parallel.share_out(batch, mesh))
         history.append(jax.device_get(metrics))
     return jax.device_get(current), history
 
@@ -54,7 +54,7 @@ def test_equals_pmap():
     ours, our_history = run(4, batches, 0.1, 'adam')
 
     descent, begin = started('adam')
-    mapped = jax.pmap(step.gradient_step(Toy(0.1).loss, descent), AXIS)
+    mapped = jax.pmap(parallel.gradient_step(Toy(0.1).loss, descent), AXIS)
     theirs = jax.tree.map(lambda x: jnp.stack([x] * 4), begin)
     for batch, metrics in zip(batches, our_history):
         split = jax.tree.map(lambda x: x.reshape(4, -1, *x.shape[1:]), batch)
@@ -100,10 +100,10 @@ def test_gradient_is_the_mean_with_and_without_vma(check_vma):
         return jnp.mean((params['w'] * batch) ** 2), (model_state, {})
 
     descent, _ = optimiser.build(10, 'sgd', 1.0)
-    begin = state.create({'w': jnp.float32(3)}, {}, descent, KEY)
+    begin = train_state.create({'w': jnp.float32(3)}, {}, descent, KEY)
     mesh = jax.make_mesh((4,), (AXIS,), (AxisType.Auto,))
     update = jax.shard_map(
-        step.gradient_step(loss, descent),
+        parallel.gradient_step(loss, descent),
         mesh=mesh,
         in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
         out_specs=PartitionSpec(),
@@ -122,9 +122,11 @@ def test_loops_with_constant_carries_are_allowed():
         return total, (model_state, {})
 
     descent, _ = optimiser.build(10, 'sgd', 1.0)
-    mesh = step.device_mesh()
-    begin = step.replicate(state.create({'w': jnp.float32(1)}, {}, descent, KEY), mesh)
-    after, _ = step.pmapped(step.gradient_step(loss, descent))(begin, step.share_out(np.ones(8, np.float32), mesh))
+    mesh = parallel.device_mesh()
+    begin = parallel.replicate(train_state.create({'w': jnp.float32(1)}, {}, descent, KEY), mesh)
+    after, _ = parallel.pmapped(parallel.gradient_step(loss, descent))(
+        begin, parallel.share_out(np.ones(8, np.float32), mesh)
+    )
     assert float(after.params['w']) == 1 - 2  # two rows a device
 
 
@@ -141,11 +143,11 @@ def test_devices_and_steps_draw_different_numbers():
         return 0.0 * params['w'], (model_state, {'drawn': jax.random.uniform(key)})
 
     descent, _ = optimiser.build(10, 'sgd', 1.0)
-    mesh = step.device_mesh()
-    current = step.replicate(state.create({'w': jnp.float32(1)}, {}, descent, KEY), mesh)
-    update = step.pmapped(step.gradient_step(loss, descent))
+    mesh = parallel.device_mesh()
+    current = parallel.replicate(train_state.create({'w': jnp.float32(1)}, {}, descent, KEY), mesh)
+    update = parallel.pmapped(parallel.gradient_step(loss, descent))
     for number in range(2):
-        current, metrics = update(current, step.share_out(np.ones(8, np.float32), mesh))
+        current, metrics = update(current, parallel.share_out(np.ones(8, np.float32), mesh))
         key = jax.random.fold_in(KEY, number)
         expected = [float(jax.random.uniform(jax.random.fold_in(key, i))) for i in range(4)]
         assert len(set(expected)) == 4
@@ -156,9 +158,9 @@ def test_devices_and_steps_draw_different_numbers():
 def test_checkpoint_of_four_devices_restores_on_one(tmp_path):
     _, begin = started()
     saved = checkpoints.manager(tmp_path, every=1, keep=1)
-    checkpoints.save(saved, step.replicate(begin.replace(step=jnp.int32(1)), step.device_mesh()), {})
+    checkpoints.save(saved, parallel.replicate(begin.replace(step=jnp.int32(1)), parallel.device_mesh()), {})
     saved.wait_until_finished()
-    one = step.replicate(begin, step.device_mesh(jax.devices()[:1]))
+    one = parallel.replicate(begin, parallel.device_mesh(jax.devices()[:1]))
     abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), one)
     restored = checkpoints.restore(saved, abstract)
     saved.close()

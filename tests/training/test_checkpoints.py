@@ -14,12 +14,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from jfrecon.errors import UserError
-from jfrecon.training import checkpoints, optimiser, state, step
+from jfrecon.training import checkpoints, optimiser, parallel, train_state
 
 CONFIG = {'seed': 0, 'optimiser': {'name': 'adam'}}
 
 
-def example(number: int, width: int = 7) -> state.TrainState:
+def example(number: int, width: int = 7) -> train_state.TrainState:
     key = jax.random.PRNGKey(number)
     params = {
         'encoder': {'w': jax.random.normal(key, (5, width)), 'b': jnp.float32(-0.0)},
@@ -27,8 +27,8 @@ def example(number: int, width: int = 7) -> state.TrainState:
     }
     descent, _ = optimiser.build(10, 'adam', 0.1, clip_norm=1.0, groups={'decoder': 0.0})
     statistics = {'batch_stats': {'mean': jnp.full(2, number, jnp.float32)}}
-    begin = state.create(params, statistics, descent, key)
-    return step.replicate(begin.replace(step=jnp.int32(number)), step.device_mesh())
+    begin = train_state.create(params, statistics, descent, key)
+    return parallel.replicate(begin.replace(step=jnp.int32(number)), parallel.device_mesh())
 
 
 def shapes(tree):

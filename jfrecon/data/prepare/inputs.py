@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from jfrecon.data import folder, images
-from jfrecon.data.prepare import clips, tables
-from jfrecon.data.prepare.faces import Given, Rejected
+from jfrecon.data import folder, images, videos
+from jfrecon.data.prepare import tables
+from jfrecon.data.prepare.extract import Given, Rejected
 from jfrecon.errors import UserError
 
 
@@ -109,7 +109,7 @@ def plan(
             rejected.append(Rejected(name, 'not a file'))
         elif path in masked:
             rejected.append(Rejected(name, 'a mask'))
-        elif suffix in images.SUFFIXES or suffix in clips.SUFFIXES:
+        elif suffix in images.SUFFIXES or suffix in videos.SUFFIXES:
             found.append((name, path))
         else:
             rejected.append(Rejected(name, 'neither a photo nor a video by its name'))
@@ -124,7 +124,7 @@ def plan(
         if own is not None and own in closed:
             rejected.append(Rejected(name, f'its mask {closed[own]}'))
             continue
-        clip = path.suffix.lower() in clips.SUFFIXES
+        clip = path.suffix.lower() in videos.SUFFIXES
         inputs.append(
             Input(
                 name=name,

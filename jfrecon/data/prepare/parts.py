@@ -12,9 +12,8 @@ from typing import NamedTuple
 import msgpack
 
 from jfrecon import files
-from jfrecon.data import images, shards
-from jfrecon.data.prepare import clips
-from jfrecon.data.prepare.faces import Given, Rejected, Settings, faces
+from jfrecon.data import images, shards, videos
+from jfrecon.data.prepare.extract import Given, Rejected, Settings, faces
 from jfrecon.data.prepare.inputs import Input, digest
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.errors import UserError
@@ -112,7 +111,7 @@ def _clip(given: Input, settings: Settings, done: Callable[[int], bool]) -> Iter
     """(segment, whether it is the last, part) of a video; segments that are ``done`` stay empty."""
     part, segment, used = Part([], [], [], []), 0, 0
     try:
-        for number, image in clips.frames(given.path, settings.every):
+        for number, image in videos.frames(given.path, settings.every):
             if used and used % FRAMES == 0:
                 yield segment, False, part
                 part, segment = Part([], [], [], []), segment + 1

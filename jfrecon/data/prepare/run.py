@@ -25,9 +25,9 @@ from typing import Any
 from tqdm import tqdm
 
 from jfrecon import files
-from jfrecon.data import shards
-from jfrecon.data.prepare import clips, parts, workers
-from jfrecon.data.prepare.faces import Rejected, Settings
+from jfrecon.data import shards, videos
+from jfrecon.data.prepare import parts, workers
+from jfrecon.data.prepare.extract import Rejected, Settings
 from jfrecon.data.prepare.inputs import Input, Plan, Seen
 from jfrecon.errors import UserError
 
@@ -82,7 +82,7 @@ def prepare(plan: Plan, out: Path, settings: Settings, recorded: dict[str, Any],
     Raises ``UserError``: the folder holds something else, no face is found at all, a video wants PyAV.
     """
     if any(given.clip for given in plan.inputs):
-        clips.require()
+        videos.require()
     _begin(out, recorded)
     if not (out / shards.MANIFEST).exists():
         files.write_json(out / PARTS / HASHED, plan.hashed)

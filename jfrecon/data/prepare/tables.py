@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from jfrecon.data import folder
-from jfrecon.data.prepare.faces import Given
+from jfrecon.data.prepare.extract import Given
 from jfrecon.errors import UserError
 
 BOX_COLUMNS = ('x', 'y', 'w', 'h')

@@ -19,7 +19,7 @@ from jfrecon import files
 from jfrecon.data import shards
 from jfrecon.data.sample import Sample
 from jfrecon.data.synthetic import generate, skins
-from jfrecon.morphable.head import Head
+from jfrecon.morphable.heads import Head
 
 RECIPE = 'recipe.json'
 VERSION = 3  # of what a seed and an index stand for: to be raised with every change to a face

@@ -13,10 +13,9 @@ from flax import struct
 
 from jfrecon.data.synthetic import lighting, materials, shadow, strands
 from jfrecon.data.synthetic.pose import Layer, Posed
-from jfrecon.data.synthetic.scene import Scene
-from jfrecon.data.synthetic.stage import Stage
-from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import vectors
+from jfrecon.data.synthetic.scenes import Scene
+from jfrecon.data.synthetic.stages import Stage
+from jfrecon.geometry import cameras, vectors
 from jfrecon.render import raster
 from jfrecon.types import Fragments, Pinhole
 

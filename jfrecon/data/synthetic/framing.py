@@ -7,8 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jfrecon.data.synthetic.dice import Dice
-from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import rotations
+from jfrecon.geometry import cameras, rotations
 from jfrecon.types import Pinhole
 
 #: Limits of pitch, yaw and roll, degrees.

@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from jfrecon.data.synthetic import backdrop, formation, lighting, photograph, scene, shadow, skins
-from jfrecon.data.synthetic import stage as stages
+from jfrecon.data.synthetic import backdrop, formation, lighting, photograph, scenes, shadow, skins, stages
 from jfrecon.data.synthetic.materials import Albedo
 from jfrecon.data.synthetic.pose import pose
-from jfrecon.data.synthetic.stage import Stage
-from jfrecon.geometry import camera as cameras
-from jfrecon.morphable.head import Head
+from jfrecon.data.synthetic.stages import Stage
+from jfrecon.geometry import cameras
+from jfrecon.morphable.heads import Head
 from jfrecon.types import Batch, Pinhole, Truth
 
 FOCAL = 4.5  # default focal length in crop widths
@@ -52,7 +51,7 @@ def prepare(head: Head) -> Stage:
     return shadow.prepare(stages.build(head))
 
 
-def shoot(stage: Stage, worn: skins.Skins, view: scene.Scene, size: int) -> Shot:
+def shoot(stage: Stage, worn: skins.Skins, view: scenes.Scene, size: int) -> Shot:
     """Take the picture of a scene, in one painted skin."""
     posed = pose(stage, view, size)
     albedo = Albedo(worn.texture.astype(jnp.float32), worn.vertices.astype(jnp.float32))
@@ -82,7 +81,7 @@ def shoot(stage: Stage, worn: skins.Skins, view: scene.Scene, size: int) -> Shot
 
 def draw(
     stage: Stage, seed: int, index: jax.Array, skin: jax.Array, frames: int, focal: float, fill: float
-) -> scene.Scene:
+) -> scenes.Scene:
     """The scene of picture `index` of a seed, in the skin of that index: a pure function of the three.
 
     `frames` pictures in a row share a person.
@@ -90,7 +89,7 @@ def draw(
     root = jax.random.key(seed)
     who = jax.random.fold_in(jax.random.fold_in(root, 0xFACE), index // frames)
     tone = jax.random.split(skins.key(seed, skin))[0]
-    return scene.sample(stage.model, jax.random.fold_in(root, index), who, tone, focal, fill)
+    return scenes.sample(stage.model, jax.random.fold_in(root, index), who, tone, focal, fill)
 
 
 def take(

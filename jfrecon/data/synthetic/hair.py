@@ -12,7 +12,7 @@ import numpy as np
 from flax import struct
 
 from jfrecon.data.synthetic.dice import Dice
-from jfrecon.data.synthetic.stage import COLUMNS, ROWS, Stage
+from jfrecon.data.synthetic.stages import COLUMNS, ROWS, Stage
 from jfrecon.geometry import vectors
 
 FALL, SHEET = 10, 40  # rows and columns of the curtain

@@ -8,10 +8,10 @@ import numpy as np
 from flax import struct
 
 from jfrecon.data.synthetic import framing, hair, lighting, props
-from jfrecon.data.synthetic.scene import Scene
-from jfrecon.data.synthetic.stage import Stage
+from jfrecon.data.synthetic.scenes import Scene
+from jfrecon.data.synthetic.stages import Stage
 from jfrecon.geometry import mesh, rotations
-from jfrecon.morphable import model as morphable
+from jfrecon.morphable import linear
 from jfrecon.types import Pinhole
 
 
@@ -68,11 +68,11 @@ STRAND_TRIANGLES = props.strand_triangles()
 def pose(stage: Stage, scene: Scene, size: int) -> Posed:
     """Build and place everything for a picture of `size` pixels."""
     model, person = stage.model, scene.person
-    head = morphable.shape(model, person.identity, person.expression)
-    at_rest = morphable.landmarks(model, model.mean) + jnp.einsum(
+    head = linear.shape(model, person.identity, person.expression)
+    at_rest = linear.landmarks(model, model.mean) + jnp.einsum(
         'i,ilc->lc', person.identity, model.identity_basis[:, model.landmark_ids]
     )
-    landmarks = morphable.landmarks(model, head)
+    landmarks = linear.landmarks(model, head)
     rotation, translation, camera = framing.place(scene.framing, landmarks, size)
     matrix = rotations.matrix(rotation)
     to_camera = lambda points: rotations.rotate(matrix, points) + translation

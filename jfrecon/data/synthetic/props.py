@@ -8,7 +8,7 @@ import numpy as np
 from flax import struct
 
 from jfrecon.data.synthetic.dice import Dice
-from jfrecon.data.synthetic.stage import COLUMNS, LOWEST, ROWS, TORSO_ANGLES, TORSO_COLUMNS, Stage
+from jfrecon.data.synthetic.stages import COLUMNS, LOWEST, ROWS, TORSO_ANGLES, TORSO_COLUMNS, Stage
 from jfrecon.geometry import vectors
 
 RING = 28  # points around a lens

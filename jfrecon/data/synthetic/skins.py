@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jfrecon.data.synthetic.stage import Stage
+from jfrecon.data.synthetic.stages import Stage
 from jfrecon.geometry import mesh, uv
 from jfrecon.morphable import skin
 from jfrecon.types import Array, Topology

@@ -6,19 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jfrecon.errors import UserError
+from jfrecon.evaluation.benchmarks import arranged, reference
 from jfrecon.evaluation.benchmarks.aflw2000 import Aflw2000
-from jfrecon.evaluation.benchmarks.arranged import BENCHMARKS as ARRANGED
 from jfrecon.evaluation.benchmarks.arranged import Arranged
 from jfrecon.evaluation.benchmarks.micc import Micc
 from jfrecon.evaluation.benchmarks.now_challenge import Now
 from jfrecon.evaluation.benchmarks.photographs import Benchmark
 from jfrecon.evaluation.benchmarks.realy_export import Realy
-from jfrecon.evaluation.benchmarks.reference import MISSING as REFERENCES
 from jfrecon.evaluation.benchmarks.reference import Reference
 
 SYNTHETIC = 'synthetic'
 ALONE: dict[str, Callable[[Path], Benchmark]] = {'aflw2000': Aflw2000, 'now': Now, 'micc': Micc, 'realy': Realy}
-NAMES = (SYNTHETIC, 'aflw2000', 'micc', 'now', *ARRANGED, *REFERENCES, 'realy')
+NAMES = (SYNTHETIC, 'aflw2000', 'micc', 'now', *arranged.BENCHMARKS, *reference.MISSING, 'realy')
 
 
 def load(name: str, folder: Path | None) -> Benchmark:
@@ -30,8 +29,8 @@ def load(name: str, folder: Path | None) -> Benchmark:
     folder = Path('data') / name if folder is None else folder
     if name in ALONE:
         return ALONE[name](folder)
-    if name in ARRANGED:
+    if name in arranged.BENCHMARKS:
         return Arranged(name, folder)
-    if name in REFERENCES:
+    if name in reference.MISSING:
         return Reference(name, folder)
     raise UserError(f'no benchmark {name!r}; there are {", ".join(NAMES)}')

@@ -25,7 +25,8 @@ from jfrecon.errors import UserError
 from jfrecon.evaluation import metrics
 from jfrecon.evaluation.benchmarks import scans
 from jfrecon.evaluation.benchmarks.photographs import LANDMARKS, Benchmark, Photo, Photos, Row
-from jfrecon.evaluation.predict import Predictor, Reconstruction
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.reconstruction.result import Reconstruction
 
 MISSING = """AFLW2000-3D: download AFLW2000-3D.zip from the project page of 3DDFA (Face Alignment Across Large Poses,
 CVPR 2016) and name the unpacked folder, with image00002.jpg beside image00002.mat and so on, with --data"""

@@ -31,7 +31,8 @@ from jfrecon.errors import UserError
 from jfrecon.evaluation import now
 from jfrecon.evaluation.benchmarks import scans
 from jfrecon.evaluation.benchmarks.photographs import Benchmark, Photo, Photos, Row, known_landmarks, means, need
-from jfrecon.evaluation.predict import Predictor, Reconstruction
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.reconstruction.result import Reconstruction
 
 #: What to download, and what keeps the numbers from being anybody's official score.
 BENCHMARKS = {

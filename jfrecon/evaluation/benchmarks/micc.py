@@ -24,7 +24,8 @@ from jfrecon.data.sample import Sample
 from jfrecon.errors import UserError
 from jfrecon.evaluation.benchmarks import scans, views
 from jfrecon.evaluation.benchmarks.photographs import Benchmark, Pictures, Row, means
-from jfrecon.evaluation.predict import Predictor, Reconstruction
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.reconstruction.result import Reconstruction
 
 MISSING = """MICC Florence: ask the Media Integration and Communication Center, University of Florence, for the
 Florence 2D/3D hybrid face data set and name the folder with subject_01, subject_02 and so on with --data"""

@@ -22,13 +22,14 @@ from pathlib import Path
 
 import numpy as np
 
-from jfrecon.data.crop import Box
+from jfrecon.data.cropping import Box
 from jfrecon.errors import UserError
 from jfrecon.evaluation import now
 from jfrecon.evaluation.benchmarks import scans
 from jfrecon.evaluation.benchmarks.photographs import Benchmark, Photo, Photos, Row, known_landmarks, need
-from jfrecon.evaluation.predict import Predictor, Reconstruction
 from jfrecon.morphable import restricted_pickle
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.reconstruction.result import Reconstruction
 
 MISSING = """NoW: register on the page of the NoW Challenge (ringnet.is.tue.mpg.de) and download NoW_Dataset and, for
 the validation set, its scans, their landmarks and imagepathsvalidation.txt; see the docstring of

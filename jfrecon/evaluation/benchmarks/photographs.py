@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from jfrecon.data import crop, detect, images
-from jfrecon.data.crop import Box
+from jfrecon.data import cropping, images
+from jfrecon.data.cropping import Box
+from jfrecon.data.detection import cascade
 from jfrecon.data.folder import read_landmarks
 from jfrecon.data.pipeline import BoxRule, landmark_box
 from jfrecon.data.sample import Sample, Source, Unreadable
 from jfrecon.errors import UserError
-from jfrecon.evaluation.predict import Predictor, Reconstruction
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.reconstruction.result import Reconstruction
 
 Row = dict[str, Any]  # a number by its name, or an array [M] of numbers that are pooled over the images
 LANDMARKS = 'landmarks.npz'
@@ -95,9 +97,9 @@ class Photos(Pictures):
         if photo.landmarks is not None:
             return sample.replace(landmarks=np.asarray(photo.landmarks, np.float32))
         if photo.name not in self._boxes:
-            if not (found := detect.faces(image)):
+            if not (found := cascade.faces(image)):
                 raise Unreadable(f'no face was found; {LANDMARKS} can say where its landmarks are')
-            self._boxes[photo.name] = crop.box_from_detection(found[0], 1.0)
+            self._boxes[photo.name] = cropping.box_from_detection(found[0], 1.0)
         return sample
 
     def rule(self, crop_scale: float) -> BoxRule:
@@ -105,7 +107,7 @@ class Photos(Pictures):
 
         def square(sample: Sample) -> Box:
             if (box := self._boxes.get(sample.name)) is None:
-                return crop.box_from_landmarks(sample.landmarks, crop_scale)
+                return cropping.box_from_landmarks(sample.landmarks, crop_scale)
             margin = (crop_scale - 1) * box.side / 2
             return Box(box.x - margin, box.y - margin, crop_scale * box.side)
 

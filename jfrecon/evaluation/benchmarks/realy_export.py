@@ -21,8 +21,9 @@ from jfrecon.data import images
 from jfrecon.errors import UserError
 from jfrecon.evaluation import realy
 from jfrecon.evaluation.benchmarks.photographs import Benchmark, Photo, Photos, Row, known_landmarks, means, need
-from jfrecon.evaluation.predict import Predictor, Reconstruction
 from jfrecon.morphable import obj
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.reconstruction.result import Reconstruction
 
 MISSING = """REALY: ask for the benchmark on the page of the project (REALY, Chai et al. 2022), clone its evaluator, and
 name the folder with images/ and template/ with --data; see the docstring of

@@ -26,7 +26,8 @@ from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
 from jfrecon.evaluation import layers, normals
 from jfrecon.evaluation.benchmarks.photographs import Benchmark, Photo, Photos, Row, known_landmarks, means, need
-from jfrecon.evaluation.predict import Predictor, Reconstruction
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.reconstruction.result import Reconstruction
 
 MISSING = {
     'emily': 'Digital Emily 2: accept the terms on the page of the Wikihuman project (USC ICT) and render the asset',

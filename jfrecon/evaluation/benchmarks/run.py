@@ -15,11 +15,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from jfrecon import files
-from jfrecon.data.crop import crop
+from jfrecon.data.cropping import crop
 from jfrecon.evaluation import curves
 from jfrecon.evaluation.benchmarks.photographs import Benchmark, Row
-from jfrecon.evaluation.predict import Predictor, Reconstruction
 from jfrecon.export import report
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.reconstruction.result import Reconstruction
 from jfrecon.render import panel
 from jfrecon.types import Pinhole
 

@@ -12,9 +12,8 @@ import numpy as np
 
 from jfrecon.errors import UserError
 from jfrecon.evaluation import icp, now, surface
-from jfrecon.evaluation.predict import Predictor
-from jfrecon.morphable import model as morphable
-from jfrecon.morphable import obj
+from jfrecon.morphable import linear, obj
+from jfrecon.reconstruction.prediction import Predictor
 from jfrecon.types import MorphableModel
 
 SUFFIXES = ('.obj', '.ply', '.stl', '.off')
@@ -101,7 +100,7 @@ def seven(model: MorphableModel, vertices: np.ndarray) -> np.ndarray:
 def neutral(predictor: Predictor, identity: np.ndarray) -> np.ndarray:
     """The vertices [V, 3] of a face without its expression, mm, model space."""
     without = jnp.zeros(predictor.model.expression_basis.shape[0])
-    return np.asarray(morphable.shape(predictor.model, jnp.asarray(identity), without))
+    return np.asarray(linear.shape(predictor.model, jnp.asarray(identity), without))
 
 
 def region(model: MorphableModel) -> np.ndarray:

@@ -8,8 +8,9 @@ from PIL import Image
 
 from jfrecon import files
 from jfrecon.data import build, pipeline
-from jfrecon.evaluation import held_out, predict
+from jfrecon.evaluation import baseline, held_out
 from jfrecon.export import report
+from jfrecon.reconstruction import prediction
 from jfrecon.render import panel
 
 HELD_OUT = 200
@@ -21,10 +22,10 @@ def run(checkpoint: Path, out: Path) -> dict[str, dict[str, float]]:
 
     Returns metric -> {'baseline': the mean face's value, 'trained': the network's}.
     """
-    network, config, step = predict.load(checkpoint)
+    network, config, step = prediction.load(checkpoint)
     faces = build.synthetic_faces(config, checkpoint / 'synthetic', 'test', HELD_OUT)
     seen = build.source(config, checkpoint / 'synthetic')
-    floor = predict.mean_face(network, build.mean_landmarks(config, seen), config.light_bands)
+    floor = baseline.predictor(network, build.mean_landmarks(config, seen), config.light_bands)
     examples = pipeline.with_truth(
         faces,
         size=config.data.size,

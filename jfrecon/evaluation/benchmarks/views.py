@@ -12,12 +12,10 @@ from scipy.ndimage import map_coordinates
 from jfrecon import morphable
 from jfrecon.data.sample import Sample
 from jfrecon.errors import UserError
-from jfrecon.evaluation import alignment
 from jfrecon.evaluation.benchmarks import scans
-from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import rotations
+from jfrecon.geometry import alignment, cameras, rotations
 from jfrecon.render import raster
-from jfrecon.render.fragments import interpolate
+from jfrecon.render.interpolation import interpolate
 from jfrecon.types import Pinhole
 
 HEAD = 'makehuman'  # stands scans upright: whatever model is judged, its pictures are the same

@@ -21,7 +21,7 @@ def part(glb: bytes, radiance: np.ndarray, expression: np.ndarray) -> str:
 
     Args:
       glb: of `jfrecon.export.gltf`.
-      radiance: [H, W, 3] of the light, in the frame of a file (`jfrecon.export.light`).
+      radiance: [H, W, 3] of the light, in the frame of a file (`jfrecon.export.hdri`).
       expression: [E] weights of the morph targets.
 
     What is chosen at the page may also stand after the # of its address: ``#turn=90&lamp=1&view=diffuse``.

@@ -17,17 +17,15 @@ from ml_collections import ConfigDict
 
 from jfrecon.errors import UserError
 from jfrecon.geometry import uv
-from jfrecon.losses import face as energies
-from jfrecon.losses import terms
+from jfrecon.losses import energies, terms
 from jfrecon.losses.data_term import DataTerm
 from jfrecon.methods import parts
 from jfrecon.methods.cest import estimator
 from jfrecon.methods.cest.factors import Groups, Settings
-from jfrecon.morphable import model as linear
+from jfrecon.morphable import linear
 from jfrecon.nets import head
-from jfrecon.render import face as faces
-from jfrecon.render import panel
-from jfrecon.render.portrait import Portrait
+from jfrecon.render import panel, surface
+from jfrecon.render.portraits import Portrait
 from jfrecon.types import Batch, FaceParameters, Fragments, Maps, MorphableModel, Pinhole
 
 #: Whose albedo a frame is rebuilt with: its own, that of another frame of its clip, one of the two mirrored, or the
@@ -158,12 +156,12 @@ class Cest(parts.Pictured):
         )  # fmt: skip
 
     def _scene(self, camera: Pinhole) -> estimator.Scene:
-        def pose(groups: Groups) -> tuple[faces.Surface, Fragments]:
-            face = faces.surface(self.model, self._posed(groups, camera), camera)
-            return face, faces.fragments(self.model, face, (self.size, self.size))
+        def pose(groups: Groups) -> tuple[surface.Surface, Fragments]:
+            face = surface.posed(self.model, self._posed(groups, camera), camera)
+            return face, surface.fragments(self.model, face, (self.size, self.size))
 
         def unwrap(image: jax.Array, posed: estimator.Posed) -> tuple[jax.Array, jax.Array]:
-            return faces.unwrapped(self.model, *posed, image, self.atlas.texels)
+            return surface.unwrapped(self.model, *posed, image, self.atlas.texels)
 
         return estimator.Scene(pose, unwrap)
 

@@ -15,14 +15,14 @@ from jfrecon.errors import UserError
 from jfrecon.geometry import rotations, uv
 from jfrecon.methods.cest import factors
 from jfrecon.methods.cest.factors import FACTORS, SHAPE, VIEW, Groups, Settings
-from jfrecon.render import face as faces
+from jfrecon.render import surface
 from jfrecon.types import Fragments
 
 Order = tuple[tuple[str, tuple[str, ...]], ...]
 
 WHOLE = {*VIEW, *SHAPE, 'diffuse', 'light'}
 
-Posed = tuple[faces.Surface, Fragments]
+Posed = tuple[surface.Surface, Fragments]
 
 
 class Scene(NamedTuple):

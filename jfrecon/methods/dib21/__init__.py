@@ -1,7 +1,7 @@
 """dib21: Dib et al., Towards High Fidelity Monocular Face Reconstruction (ICCV 2021).
 
-image -> chi and increments (`nets.regressor`) -> geometry and albedo (`render.face`) -> shading and pixels
-(`losses.data_term`) -> energy (`losses.face`).
+image -> chi and increments (`nets.regressor`) -> geometry and albedo (`render.surface`) -> shading and pixels
+(`losses.data_term`) -> energy (`losses.energies`).
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jfrecon.errors import UserError
-from jfrecon.fitting import light as lights
 from jfrecon.geometry import uv
-from jfrecon.losses import face as energies
+from jfrecon.losses import energies
 from jfrecon.losses.data_term import DataTerm
 from jfrecon.methods import parts
-from jfrecon.morphable import model as linear
+from jfrecon.morphable import linear
 from jfrecon.nets import regressor
-from jfrecon.render import face as faces
-from jfrecon.render.portrait import Portrait
+from jfrecon.render import surface
+from jfrecon.render.portraits import Portrait
 from jfrecon.types import Batch, FaceParameters, Maps, MorphableModel, Pinhole
 
 ENERGIES = ('base', 'albedo', 'joint')
@@ -45,7 +44,6 @@ class Dib21(parts.Pictured):
       data: the renderers.
       atlas: of the decoders' maps, None without decoders.
       published: file of ImageNet weights that E begins with, or None.
-      solve_light: predictions have the light that explains the photograph best, given all else, in place of E's.
     """
 
     model: MorphableModel
@@ -58,7 +56,6 @@ class Dib21(parts.Pictured):
     data: DataTerm
     atlas: uv.Atlas | None = None
     published: str | None = None
-    solve_light: bool = False
 
     def init(self, key: jax.Array) -> tuple[dict, dict]:
         """Parameters and batch statistics of a network that has seen no face."""
@@ -73,19 +70,12 @@ class Dib21(parts.Pictured):
         chi, increments = found
         if increments is not None:
             chi = chi.replace(maps=self._reflectance(chi, increments)[0])
-        return self._lit(chi, image, camera) if self.solve_light else chi
-
-    def _lit(self, chi: FaceParameters, image: jax.Array, camera: Pinhole) -> FaceParameters:
-        face = faces.surface(self.model, chi, camera)
-        if chi.maps is not None:
-            face = faces.textured(self.model, face, chi.maps, self.data.places)
-        light = lights.solved(self.model, face, chi.light, image, self.weights, self.data.roughness)
-        return dataclasses.replace(chi, light=light)
+        return chi
 
     def _reflectance(self, chi: FaceParameters, increments: Maps) -> tuple[Maps, Maps]:
         """(D^ and S^, D and S): the morphable model's reflectance in UV, with the increments and without."""
         assert self.atlas is not None
-        prior = faces.prior_maps(self.model, self.atlas.texels, chi.albedo)
+        prior = surface.prior_maps(self.model, self.atlas.texels, chi.albedo)
         return jax.tree.map(jnp.add, prior, increments), prior
 
     def loss(
@@ -101,7 +91,7 @@ class Dib21(parts.Pictured):
             fixed=self.energy == 'albedo',
             mutable=list(model_state),
         )
-        face = faces.surface(self.model, chi, batch.camera)
+        face = surface.posed(self.model, chi, batch.camera)
         landmarks = energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
         weights = energies.relaxed(self.weights, step // self.epoch)
         first, second = jax.random.split(key)
@@ -129,9 +119,6 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
     energy, texture = parts.choice(config, 'energy', ENERGIES), config.network.texture
     if energy != 'base' and not texture:
         raise UserError(f'config.energy={energy} needs decoders: config.network.texture is 0')
-    solve_light = config.get('solve_light', False)
-    if solve_light and config.renderer != 'vertex':
-        raise UserError(f'config.solve_light needs config.renderer=vertex, without shadows; not {config.renderer}')
     model, portrait = parts.models(config)
     return Dib21(
         model=model,
@@ -144,5 +131,4 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
         data=parts.data_term(config, model),
         atlas=uv.atlas(model.topology, np.asarray(model.mean), texture) if texture else None,
         published=config.network.weights,
-        solve_light=solve_light,
     )

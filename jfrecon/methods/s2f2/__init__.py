@@ -1,6 +1,6 @@
 """s2f2: Dib et al., S2F2: Self-Supervised High Fidelity Face Reconstruction from Monocular Image (2022).
 
-coarse  image -> chi (`nets.regressor`) -> geometry, albedo (`render.face`)      -> pixels -> energy, eqs. 1 to 4
+coarse  image -> chi (`nets.regressor`) -> geometry, albedo (`render.surface`)      -> pixels -> energy, eqs. 1 to 4
 medium  image -> chi and increments D1, D2 -> albedos outside of the prior       -> pixels -> energy, eq. 5
 fine    image -> UV -> U-nets (`detail`) -> normal map and a further increment   -> pixels -> energy, eq. 6
 
@@ -21,15 +21,14 @@ from ml_collections import ConfigDict
 
 from jfrecon.errors import UserError
 from jfrecon.geometry import uv
-from jfrecon.losses import face as energies
+from jfrecon.losses import energies
 from jfrecon.losses.data_term import DataTerm
 from jfrecon.methods import parts
-from jfrecon.methods.s2f2 import detail as details
-from jfrecon.morphable import model as linear
+from jfrecon.methods.s2f2 import details
+from jfrecon.morphable import linear
 from jfrecon.nets import regressor
-from jfrecon.render import face as faces
-from jfrecon.render import panel
-from jfrecon.render.portrait import Portrait
+from jfrecon.render import panel, surface
+from jfrecon.render.portraits import Portrait
 from jfrecon.types import Batch, FaceParameters, Maps, MorphableModel, Pinhole
 
 STAGES = ('coarse', 'medium', 'fine')
@@ -80,7 +79,7 @@ class S2F2(parts.Pictured):
         variables = {'params': params, **model_state}
         chi, maps = self._medium(variables, image, camera)
         if self.energy == 'fine':
-            face = faces.surface(self.model, chi, camera)
+            face = surface.posed(self.model, chi, camera)
             detail: Any = self.detail.apply(variables, *self._unwrapped(face, image), train=False)
             maps = _refined(maps, detail)
         return chi if self.energy == 'coarse' else dataclasses.replace(chi, maps=maps)
@@ -95,7 +94,7 @@ class S2F2(parts.Pictured):
         if self.energy == 'fine':
             # E and the decoders are fixed, and so are their batch norms' statistics.
             chi, medium = jax.lax.stop_gradient(self._medium(variables, batch.image, batch.camera))
-            face = faces.surface(self.model, chi, batch.camera)
+            face = surface.posed(self.model, chi, batch.camera)
             unwrapped = self._unwrapped(face, batch.image)
             detail, updated = self.detail.apply(variables, *unwrapped, train=True, mutable=list(model_state))
             maps = _refined(medium, detail)
@@ -106,10 +105,10 @@ class S2F2(parts.Pictured):
                 variables, batch.image, batch.camera, train=True, increments=self.energy == 'medium',
                 mutable=list(model_state),
             )  # fmt: skip
-            face = faces.surface(self.model, chi, batch.camera)
+            face = surface.posed(self.model, chi, batch.camera)
             terms |= energies.priors(chi)
             if increments is not None:
-                prior = faces.prior_maps(self.model, self.atlas.texels, chi.albedo)
+                prior = surface.prior_maps(self.model, self.atlas.texels, chi.albedo)
                 maps = jax.tree.map(jnp.add, prior, increments)
                 terms |= self._albedo_terms(maps, prior)
         terms |= self.data(face, chi.light, batch, key, maps)
@@ -121,12 +120,12 @@ class S2F2(parts.Pictured):
         """chi, and the prior's albedos with the increments of D1 and D2, as they are after training."""
         found: Any = self.network.apply(variables, image, camera, train=False)
         chi, increments = found
-        prior = faces.prior_maps(self.model, self.atlas.texels, chi.albedo)
+        prior = surface.prior_maps(self.model, self.atlas.texels, chi.albedo)
         return chi, jax.tree.map(jnp.add, prior, increments)
 
-    def _unwrapped(self, face: faces.Surface, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-        seen = faces.fragments(self.model, face, (image.shape[1], image.shape[2]))
-        return faces.unwrapped(self.model, face, seen, image, self.atlas.texels)
+    def _unwrapped(self, face: surface.Surface, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+        seen = surface.fragments(self.model, face, (image.shape[1], image.shape[2]))
+        return surface.unwrapped(self.model, face, seen, image, self.atlas.texels)
 
     def _albedo_terms(self, maps: Maps, prior: Maps) -> dict[str, jax.Array]:
         return energies.albedo_terms(maps, prior, self.atlas.texels, self.atlas.mirror)

@@ -18,16 +18,14 @@ from ml_collections import ConfigDict
 
 from jfrecon.errors import UserError
 from jfrecon.geometry import uv
-from jfrecon.losses import face as energies
-from jfrecon.losses import terms
+from jfrecon.losses import energies, terms
 from jfrecon.losses.data_term import DataTerm
 from jfrecon.methods import parts
 from jfrecon.methods.yang21 import refinement
-from jfrecon.morphable import model as linear
+from jfrecon.morphable import linear
 from jfrecon.nets import iresnet, regressor
-from jfrecon.render import face as faces
-from jfrecon.render import panel
-from jfrecon.render.portrait import Portrait
+from jfrecon.render import panel, surface
+from jfrecon.render.portraits import Portrait
 from jfrecon.shading import colour, sh
 from jfrecon.types import Batch, FaceParameters, Fragments, Maps, MorphableModel, Pinhole
 
@@ -96,8 +94,8 @@ class Yang21(parts.Pictured):
 
         The noise of unseen texels is the same whenever it is asked.
         """
-        face = faces.surface(self.model, chi, camera)
-        seen = faces.fragments(self.model, face, (image.shape[1], image.shape[2]))
+        face = surface.posed(self.model, chi, camera)
+        seen = surface.fragments(self.model, face, (image.shape[1], image.shape[2]))
         maps, _ = self._refined(params, chi, face, seen, image, jax.random.key(0))
         return dataclasses.replace(chi, maps=maps if self.light == 'detailed' else relit(maps, None))
 
@@ -111,21 +109,21 @@ class Yang21(parts.Pictured):
         """
         variables = {'params': params, **model_state}
         chi, updated = self._prior(variables, batch)
-        face = faces.surface(self.model, chi, batch.camera)
-        seen = faces.fragments(self.model, face, batch.image.shape[1:3])
+        face = surface.posed(self.model, chi, batch.camera)
+        seen = surface.fragments(self.model, face, batch.image.shape[1:3])
         if self.energy == 'prior':
             costs = self.data(face, chi.light, batch, key, None, seen)
             costs['landmarks'] = energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
             priors = energies.priors(chi)
             costs |= {name: cost for name, cost in priors.items() if name in self.weights}
             if self.who is not None:
-                drawn = faces.layers(self.model, face, chi.light, None, seen, self.data.roughness)
+                drawn = surface.layers(self.model, face, chi.light, None, seen, self.data.roughness)
                 costs['perceptual'] = self._unlike(drawn, batch)
             energy, metrics = energies.weighed(costs, self.weights)
             return energy, (updated, {'loss': energy, **metrics})
 
         maps, prior = self._refined(params, chi, face, seen, batch.image, key)
-        draw = lambda maps: faces.layers(self.model, face, chi.light, maps, seen, self.data.roughness)
+        draw = lambda maps: surface.layers(self.model, face, chi.light, maps, seen, self.data.roughness)
         detailed, coarse = draw(maps), draw(relit(maps, None))
         light = jnp.asarray(maps.light)
         costs = self._albedo_terms(params, maps.diffuse, prior)
@@ -156,12 +154,18 @@ class Yang21(parts.Pictured):
         return jax.lax.stop_gradient(fixed[0]), state
 
     def _refined(
-        self, params: dict, chi: FaceParameters, face: faces.Surface, seen: Fragments, image: jax.Array, key: jax.Array
+        self,
+        params: dict,
+        chi: FaceParameters,
+        face: surface.Surface,
+        seen: Fragments,
+        image: jax.Array,
+        key: jax.Array,
     ) -> tuple[Maps, jax.Array]:
         """Detailed albedo and light map, and the albedo that they start from."""
-        prior = faces.prior_maps(self.model, self.atlas.texels, chi.albedo)
+        prior = surface.prior_maps(self.model, self.atlas.texels, chi.albedo)
         start = jnp.ones_like(prior.diffuse) if self.white_prior else prior.diffuse
-        texture, shown = faces.unwrapped(self.model, face, seen, image, self.atlas.texels)
+        texture, shown = surface.unwrapped(self.model, face, seen, image, self.atlas.texels)
         albedo, light = self.refiner.apply(
             {'params': params['refinement']}, refinement.filled(texture, shown, key), start
         )
@@ -190,7 +194,7 @@ class Yang21(parts.Pictured):
     def _on_chart(self, values: jax.Array) -> jax.Array:
         return terms.masked_mean(values, jnp.asarray(self.atlas.texels.coverage), axis=(-2, -1))
 
-    def _unlike(self, drawn: faces.Layers, batch: Batch) -> jax.Array:
+    def _unlike(self, drawn: surface.Layers, batch: Batch) -> jax.Array:
         """Eq. 5: how far a rendering is from showing who the photograph shows; [B]. No gradient in the mask."""
         assert self.who is not None
         rendered = jnp.clip(colour.linear_to_srgb(drawn.radiance), 0, 1)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from jfrecon.data import images, shards
 from jfrecon.data.prepare import inputs, parts, run
-from jfrecon.data.prepare.faces import Settings
+from jfrecon.data.prepare.extract import Settings
 from jfrecon.errors import UserError
 
 COUNT, SHARD = 9, 2

@@ -11,12 +11,11 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from jfrecon.data.images import FILM_DIAGONAL_MM
-from jfrecon.evaluation import now, predict
-from jfrecon.geometry import camera as cameras
-from jfrecon.geometry import rotations
-from jfrecon.morphable import load, obj
-from jfrecon.morphable import model as linear
-from jfrecon.render.portrait import Portrait
+from jfrecon.evaluation import now
+from jfrecon.geometry import cameras, rotations
+from jfrecon.morphable import linear, load, obj
+from jfrecon.reconstruction import prediction
+from jfrecon.render.portraits import Portrait
 from jfrecon.types import FaceParameters, Pinhole
 
 SIZE = 128  # pixels of the photographs, whose EXIF tells the focal length: so the crop has no say in where the face is
@@ -45,10 +44,10 @@ def code(count: int = 1) -> FaceParameters:
     )
 
 
-def predictor(chi=code) -> predict.Predictor:
+def predictor(chi=code) -> prediction.Predictor:
     """Knows the face whatever it is shown."""
     portrait = Portrait(model(), None, 0.4)
-    return predict.Predictor(model(), portrait, lambda image, camera: chi(len(image)), 32, 4.5, 1.8, batch_size=2)
+    return prediction.Predictor(model(), portrait, lambda image, camera: chi(len(image)), 32, 4.5, 1.8, batch_size=2)
 
 
 def vertices(expression: bool = True, posed: bool = True) -> np.ndarray:

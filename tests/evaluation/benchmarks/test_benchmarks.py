@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jfrecon import evaluate
-from jfrecon.data.crop import Box
+from jfrecon.data.cropping import Box
 from jfrecon.errors import UserError
 from jfrecon.evaluation import benchmarks, realy
 from jfrecon.evaluation.benchmarks import run

@@ -1,0 +1,287 @@
+"""A face fitted to one photograph, or to several of the same person.
+
+    landmarks     pose, shape and expression from the landmarks alone
+    coefficients  all of chi, dib21's eq. 2: first by the vertex renderer, then by the ray tracer
+    maps          what the morphable model does not span: albedo and relief in UV, and the light, under the regularisers
+                  of dib21's eq. 3 and s2f2's eq. 6
+
+In the last stage shape and pose are fixed, and with them what each pixel sees and which share of the light reaches it
+(`render.portraits`): its steps need neither rays nor a rasteriser. Pixels at the rim that show something else than the
+face (`outsiders`) no longer count then: what they hide is symmetry's and smoothness' to fill.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from jfrecon.fitting import occluders, start
+from jfrecon.fitting.descent import Descent
+from jfrecon.geometry import mesh, uv
+from jfrecon.losses import energies, terms
+from jfrecon.losses.data_term import DataTerm
+from jfrecon.morphable import linear
+from jfrecon.render import portraits, surface, tree
+from jfrecon.render.portraits import Portrait
+from jfrecon.shading import colour
+from jfrecon.types import Batch, FaceParameters, Fragments, Maps, MorphableModel
+
+Progress = Callable[[], None]
+
+TEXTURE = 256  # texels of the side of a map
+SAMPLES = 8  # directions of light for each pixel of the ray tracer
+ROUGHNESS = 0.4  # of skin, as in `configs/dib21.py`
+ROW, ROWS = 128, 32  # pixels that count come in multiples of so many
+
+# The image counts as in dib21's eq. 2, a mean over pixels. The regularisers of maps are as strong as they may be before
+# skin, rather than eyes and the rim, is what the picture lacks most; looked at on three training portraits. The
+# relief is so smooth that a low sun does not break up on it; looked at on scikit-image's astronaut.
+WEIGHTS: Mapping[str, float] = {
+    'photo': 1.0, 'vertex': 1.0, 'landmarks': 5.0,
+    'identity': 5e-4, 'albedo': 1e-4, 'expression': 2e-4, 'box': 1.0, 'light': 1e-5, 'exposure': 0.05,
+    'symmetry': 2.0, 'consistency_diffuse': 0.5, 'consistency_specular': 0.5, 'smoothness': 0.1, 'albedo_box': 1.0,
+    'smoothness_normal': 1.0, 'symmetry_normal': 0.0, 'consistency_normal': 0.05, 'behind': 0.01,
+}  # fmt: skip
+
+LANDMARK_RATES = FaceParameters(identity=0.05, expression=0.02, albedo=0.0, rotation=0.01, translation=2.0, light=0.0)
+RATES = FaceParameters(identity=0.03, expression=0.01, albedo=0.05, rotation=0.003, translation=0.5, light=0.02)
+MAP_RATES = (Maps(diffuse=0.01, specular=0.005, normal=0.02, behind=0.01), 0.01)
+MAPS = ('diffuse', 'specular', 'normal', 'behind')
+FREEZABLE = ('diffuse', 'specular', 'normal', 'light')
+
+
+@struct.dataclass
+class Sight:
+    """What does not change while maps are fitted: the K pixels of each image that count, as a picture [B, h, w, ...].
+
+    Attributes:
+      face: the portrait's posed surface.
+      fragments: what a pixel sees of it.
+      arriving: [B, h, w, 3] share of the irradiance that arrives there.
+      wanted: [B, h, w, 3] the photograph, linear.
+      weight: [B, h, w] 1; 0 where there are more places than pixels.
+    """
+
+    face: surface.Surface
+    fragments: Fragments
+    arriving: jax.Array
+    wanted: jax.Array
+    weight: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitter:
+    """A morphable model, ready to be fitted to crops of photographs.
+
+    Attributes:
+      model: the morphable model; ``portrait``: the same with eyes and teeth, for pictures.
+      vertex, traced: its two renderers.
+      atlas: of the maps.
+      bands: of the light.
+      steps: of the stages.
+      weights: of the terms.
+      frozen: what the last stage leaves as it is, of `FREEZABLE`.
+    """
+
+    model: MorphableModel
+    portrait: Portrait
+    vertex: DataTerm
+    traced: DataTerm
+    atlas: uv.Atlas
+    bands: int
+    steps: tuple[int, int, int, int] = (200, 150, 40, 120)
+    weights: Mapping[str, float] = dataclasses.field(default_factory=lambda: WEIGHTS)
+    frozen: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, model: MorphableModel, filled: MorphableModel, bands: int = 9, texture: int = TEXTURE) -> Fitter:
+        """For a morphable model, and the same with eyes and teeth. texture: texels of the side of a map."""
+        leaves = [tree.order(np.asarray(m.mean), np.asarray(m.topology.triangles)) for m in (model, filled)]
+        places = uv.of_vertices(model.topology, len(model.mean))
+        term = lambda renderer: DataTerm(model, leaves[0], places, renderer, SAMPLES, ROUGHNESS)
+        atlas = uv.atlas(model.topology, np.asarray(model.mean), texture)
+        portrait = Portrait(filled, leaves[1], ROUGHNESS)
+        return cls(model, portrait, term('vertex'), term('raytrace'), atlas, bands)
+
+    def upright(self, batch: Batch) -> FaceParameters:
+        """The mean face at the pose that fits the landmarks best, under grey light; identity and albedo [1, ...]."""
+        rows = []
+        for k, points in enumerate(np.asarray(batch.landmarks)):
+            camera = jax.tree.map(lambda leaf, k=k: leaf[k : k + 1], batch.camera)
+            rows.append(start.mean_face(self.model, points, camera, self.bands, batch.image.shape[-2]))
+        chi = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows)
+        return dataclasses.replace(chi, identity=chi.identity[:1], albedo=chi.albedo[:1])
+
+    def __call__(self, batch: Batch, start: FaceParameters, progress: Progress | None = None) -> FaceParameters:
+        """Fits one person to all images of a batch.
+
+        start: identity and albedo have leaves [1, ...], what differs from image to image [B, ...].
+
+        Returns all leaves [B, ...], maps included.
+        """
+        keys = jax.random.split(jax.random.key(0), 4)
+        chi = self._landmarks(start, batch, keys[0], progress)
+        chi = self._coefficients(chi, batch, keys[1], progress)
+        chi = self._ray_traced(chi, batch, keys[2], progress)
+        return self._detailed(chi, batch, self._nothing(), keys[3], progress)
+
+    def go_on(self, batch: Batch, start: FaceParameters, progress: Progress | None = None) -> FaceParameters:
+        """The last stage again, from a face with maps of the atlas' size; what is `frozen` stays as it is.
+
+        start: identity, albedo and maps have leaves [1, ...], what differs from image to image [B, ...].
+        """
+        maps = start.maps
+        assert maps is not None
+        prior, nothing = surface.prior_maps(self.model, self.atlas.texels, jnp.asarray(start.albedo)), self._nothing()
+        everybody = self._everybody(start)
+        increments = Maps(
+            maps.diffuse - prior.diffuse,
+            maps.specular - prior.specular,
+            nothing.normal if maps.normal is None else mesh.raw_relief(jnp.asarray(maps.normal)),
+            nothing.behind if maps.behind is None else maps.behind - everybody,
+        )
+        return self._detailed(start, batch, increments, jax.random.key(0), progress)
+
+    def _detailed(
+        self, chi: FaceParameters, batch: Batch, increments: Maps, key: jax.Array, progress: Progress | None
+    ) -> FaceParameters:
+        chi = dataclasses.replace(chi, maps=None)
+        known = chi, batch, self._sight(_each(chi, batch), batch)
+        increments, light = self._maps((increments, chi.light), known, key, progress)
+        return _each(self._with(chi, increments, light), batch)
+
+    def _nothing(self) -> Maps:
+        size, behind = len(self.atlas.texels.triangle), len(self.portrait.model.mean) - len(self.model.mean)
+        diffuse, specular, normal = (jnp.zeros((1, size, size, channels)) for channels in (3, 1, 3))
+        return Maps(diffuse, specular, normal, jnp.zeros((1, behind, 3)))
+
+    @property
+    def total(self) -> int:
+        """How often ``progress`` is called."""
+        return sum(self.steps)
+
+    @functools.cached_property
+    def _landmarks(self) -> Descent:
+        def energy(chi: FaceParameters, batch: Batch, _: jax.Array) -> jax.Array:
+            chi = _each(chi, batch)
+            face = surface.posed(self.model, chi, batch.camera)
+            return self._weighed({'landmarks': self._distance(face, batch), **energies.priors(chi)})
+
+        return Descent(energy, LANDMARK_RATES, self.steps[0])
+
+    def _photographed(self, data: DataTerm) -> Callable[[FaceParameters, Batch, jax.Array], jax.Array]:
+        def energy(chi: FaceParameters, batch: Batch, key: jax.Array) -> jax.Array:
+            chi = _each(chi, batch)
+            face = surface.posed(self.model, chi, batch.camera)
+            costs = data(face, chi.light, batch, key)
+            return self._weighed({**costs, 'landmarks': self._distance(face, batch), **energies.priors(chi)})
+
+        return energy
+
+    @functools.cached_property
+    def _coefficients(self) -> Descent:
+        return Descent(self._photographed(self.vertex), RATES, self.steps[1])
+
+    @functools.cached_property
+    def _ray_traced(self) -> Descent:
+        return Descent(self._photographed(self.traced), jax.tree.map(lambda rate: rate / 2, RATES), self.steps[2])
+
+    @functools.cached_property
+    def _maps(self) -> Descent:
+        def energy(unknowns: tuple[Maps, jax.Array], known, _: jax.Array) -> jax.Array:
+            chi, batch, sight = known
+            chi = _each(self._with(chi, *unknowns), batch)
+            drawn = surface.layers(
+                self.portrait.model, sight.face, chi.light, chi.maps, sight.fragments, self.portrait.roughness
+            )
+            prior = surface.prior_maps(self.model, self.atlas.texels, chi.albedo[:1])
+            own = jax.tree.map(lambda leaf: leaf[:1], chi.maps)
+            costs = {
+                'photo': terms.masked_mean(
+                    terms.photometric(drawn.radiance * sight.arriving, sight.wanted), sight.weight, axis=(-2, -1)
+                ),
+                **energies.albedo_terms(own, prior, self.atlas.texels, self.atlas.mirror),
+                **energies.relief_terms(own.normal, self.atlas.texels, self.atlas.mirror),
+                **{name: term for name, term in energies.priors(chi).items() if name in ('light', 'exposure')},
+                'behind': jnp.mean(jnp.sum(jnp.square(jnp.asarray(unknowns[0].behind)), -1), -1),
+            }
+            return self._weighed(costs)
+
+        still = lambda name, rate: 0.0 if name in self.frozen else rate
+        increments, light = MAP_RATES
+        rates = Maps(**{name: still(name, getattr(increments, name)) for name in MAPS}), still('light', light)
+        return Descent(energy, rates, self.steps[3])
+
+    def _sight(self, chi: FaceParameters, batch: Batch) -> Sight:
+        face, fragments, arriving, drawn, forehead = self._seen(chi, batch)
+        shown = np.asarray((fragments.triangle >= 0) & (batch.mask > 0))
+        pictures = (np.asarray(x) for x in (drawn, batch.image, shown, forehead))
+        counted = shown & ~np.stack([occluders.find(*picture) for picture in zip(*pictures)])
+        counted = counted.reshape(len(batch.image), -1)
+        # as many rows as hold the fullest image: few shapes to compile for
+        room = ROW * ROWS * max(1, -(-int(counted.sum(-1).max()) // (ROW * ROWS)))
+        places = np.argsort(~counted, axis=-1, kind='stable')[:, :room]
+
+        def kept(leaf):
+            leaf = jnp.asarray(leaf)
+            flat = leaf.reshape(*counted.shape, *leaf.shape[3:])
+            index = places.reshape(*places.shape, *[1] * (flat.ndim - 2))
+            return jnp.take_along_axis(flat, index, axis=1).reshape(len(flat), -1, ROW, *flat.shape[2:])
+
+        overflow, fragments = fragments.overflow, dataclasses.replace(fragments, overflow=None)
+        fragments = dataclasses.replace(jax.tree.map(kept, fragments), overflow=overflow)
+        wanted = kept(colour.srgb_to_linear(jnp.asarray(batch.image)))
+        weight = kept(counted.reshape(batch.mask.shape).astype(np.float32))
+        return Sight(face, fragments, kept(arriving), wanted, weight)
+
+    @functools.cached_property
+    def _seen(self):
+        model = self.portrait.model
+        brows = linear.landmarks(self.model, jnp.asarray(self.model.mean))[17:27, 1]
+        above = jnp.asarray(model.mean)[:, 1] > brows.mean()
+
+        def seen(
+            chi: FaceParameters, batch: Batch
+        ) -> tuple[surface.Surface, Fragments, jax.Array, jax.Array, jax.Array]:
+            size = batch.image.shape[1:3]
+            face, drawn = portraits.draw(self.portrait, chi, batch.camera, size)
+            fragments = surface.fragments(model, face, size)
+            forehead = above[jnp.asarray(model.topology.triangles)].all(-1)[fragments.triangle]
+            return face, fragments, drawn.arriving, colour.linear_to_srgb(drawn.radiance), forehead
+
+        return jax.jit(seen)
+
+    def _everybody(self, chi: FaceParameters) -> jax.Array:
+        """The albedo of eyes and teeth as the morphable model has it, [1, W, 3]."""
+        return linear.albedo(self.portrait.model, jnp.asarray(chi.albedo))[0][:, len(self.model.mean) :]
+
+    def _with(self, chi: FaceParameters, increments: Maps, light: jax.Array) -> FaceParameters:
+        """chi with maps, leaves [1, ...]: the morphable model's albedo and the increments, and the relief."""
+        prior = surface.prior_maps(self.model, self.atlas.texels, chi.albedo)
+        assert increments.normal is not None and increments.behind is not None
+        everybody = self._everybody(chi)
+        maps = Maps(
+            prior.diffuse + increments.diffuse,
+            prior.specular + increments.specular,
+            mesh.relief(increments.normal),
+            everybody + increments.behind,
+        )
+        return dataclasses.replace(chi, maps=maps, light=light)
+
+    def _distance(self, face: surface.Surface, batch: Batch) -> jax.Array:
+        return energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
+
+    def _weighed(self, costs: Mapping[str, jax.Array]) -> jax.Array:
+        return energies.weighed(costs, self.weights)[0]
+
+
+def _each(chi: FaceParameters, batch: Batch) -> FaceParameters:
+    """What the images share, for each of them."""
+    count = len(batch.image)
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape[1:])), chi)

@@ -1,0 +1,188 @@
+"""From a photograph to the faces in it, reconstructed by a network, by a fit, or by both."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jfrecon import morphable
+from jfrecon.data import cropping, pipeline
+from jfrecon.data.prepare import extract
+from jfrecon.data.sample import Sample, Unreadable
+from jfrecon.fitting.fitter import TEXTURE, Fitter
+from jfrecon.geometry import uv
+from jfrecon.reconstruction import landmark_search, result
+from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.reconstruction.result import Reconstruction
+from jfrecon.render.portraits import Portrait
+from jfrecon.types import Batch, FaceParameters, MorphableModel
+
+SIZE = 256  # pixels of the side of a crop that is fitted to
+SCALE = 1.8  # of that side over the longer side of the landmarks' box
+FOCAL = 4.5  # sides of the crop, for photographs that do not know theirs
+BANDS = 9  # of the light
+FOREHEAD = 0.2  # see `jfrecon.data.cropping.hull_mask`
+
+
+class Face(NamedTuple):
+    """A face in a photograph, before it is reconstructed.
+
+    Attributes:
+      sample: photograph, landmarks (NaN where unknown), focal length and principal point.
+      box: the square around it.
+    """
+
+    sample: Sample
+    box: cropping.Box
+
+    def cut(self, size: int) -> Batch:
+        """The square at so many pixels, as a batch of one."""
+        return cut([self], size)
+
+    @classmethod
+    def again(cls, photo: Sample, found: Reconstruction) -> Face:
+        """The face that was found in a photograph, where it was found and with the camera of then."""
+        camera = found.camera
+        sample = photo.replace(landmarks=found.landmarks2d, focal=float(camera.focal), principal=camera.principal)
+        return cls(sample, found.box)
+
+
+def cut(faces: Sequence[Face], size: int) -> Batch:
+    """The squares of faces, of so many pixels, as a batch."""
+    made = [cropping.crop(face.sample, face.box, size, FOCAL, FOREHEAD) for face in faces]
+    cuts = [pipeline.Cut(k, face.box, face.sample.image.shape[:2], made[k]) for k, face in enumerate(faces)]
+    return pipeline.stack(cuts, len(cuts))
+
+
+def find(
+    photo: Sample, given: extract.Given, settings: extract.Settings, network: Predictor | None = None
+) -> list[Face]:
+    """The faces in a photograph, see `jfrecon.data.prepare.extract.find`; raises ``Unreadable`` where there is none.
+
+    Lips that a detector of landmarks left ajar are shut (`crop.shut_lips`).
+
+    network: looks for the landmarks of faces of which only a box is known (`homing`); a photograph that does not know
+      its focal length gets the network's, in sides of the crop.
+    """
+    found = [locate(photo, *place, network, settings.scale) for place in extract.find(photo.image, given, settings)]
+    if not found:
+        raise Unreadable('no face found')
+    return found
+
+
+def locate(
+    photo: Sample, landmarks: np.ndarray, box: cropping.Box | None, network: Predictor | None, scale: float = SCALE
+) -> Face:
+    """A face of which landmarks [68, 2], NaN where unknown, or a square are known; the rest as `find` has it.
+
+    scale: side of the crop over the longer side of the landmarks' box.
+    """
+    landmarks = cropping.shut_lips(landmarks)
+    if network is not None and box is not None and np.isnan(landmarks).all():
+        cropping.require_face(box, photo.image)
+        landmarks, box = landmark_search.landmarks(network, photo, box), None
+    box = cropping.box_from_landmarks(landmarks, scale) if box is None else box
+    cropping.require_face(box, photo.image)
+    sample = photo.replace(landmarks=landmarks.astype(np.float32))
+    if not np.isfinite(sample.focal):
+        # The same camera for crops of any size.
+        centre = np.array([box.x + box.side / 2, box.y + box.side / 2], np.float32)
+        focal = FOCAL if network is None else network.focal
+        sample = sample.replace(focal=focal * box.side, principal=centre)
+    return Face(sample, box)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstructor:
+    """What makes a face of a photograph.
+
+    Attributes:
+      model: the morphable model; ``portrait``: the same with eyes and teeth.
+      atlas: of the maps.
+      network: predicts the face, or where a fit starts; None: the fit starts from the mean face.
+      fitter: fits to the photograph; None: the prediction is the result.
+    """
+
+    model: MorphableModel
+    portrait: Portrait
+    atlas: uv.Atlas
+    network: Predictor | None = None
+    fitter: Fitter | None = None
+
+    def __call__(self, faces: Sequence[Face], progress: Callable[[], None] | None = None) -> list[Reconstruction]:
+        """Reconstructs one person from a photograph or several: identity, albedo and maps are the same in all.
+
+        Raises:
+          Unreadable: landmarks are unknown and there is no network.
+        """
+        if self.network is None:
+            assert self.fitter is not None
+            batch = cut(faces, SIZE)
+            if not batch.landmark_weight.all():
+                raise Unreadable('its landmarks are not known, from which a fit starts without a network')
+            return self.placed(faces, self.fitter(batch, self.fitter.upright(batch), progress), batch)
+
+        batch = cut(faces, self.network.size)
+        chi = _of_one_person(self.network.infer(batch.image, batch.camera))
+        found = self.placed(faces, chi, batch)
+        if self.fitter is None:
+            return found
+        faces = [
+            face if np.isfinite(face.sample.landmarks).all()
+            else face._replace(sample=face.sample.replace(landmarks=first.landmarks2d))
+            for face, first in zip(faces, found)
+        ]  # fmt: skip
+        batch = cut(faces, SIZE)
+        more = max(0, self.fitter.bands**2 - chi.light.shape[-2])
+        light = jnp.pad(jnp.asarray(chi.light), ((0, 0), (0, more), (0, 0)))
+        chi = dataclasses.replace(chi, light=light, maps=None)
+        return self.placed(faces, self.fitter(batch, chi, progress), batch)
+
+    def go_on(self, face: Face, found: Reconstruction, progress: Callable[[], None] | None = None) -> Reconstruction:
+        """What was found of a face, and perhaps edited since, fitted on to its photograph; shape and pose stay."""
+        assert self.fitter is not None
+        batch = face.cut(SIZE)
+        chi = jax.tree.map(lambda leaf: np.asarray(leaf)[None], found.parameters)
+        return self.placed([face], self.fitter.go_on(batch, chi, progress), batch)[0]
+
+    def placed(self, faces: Sequence[Face], chi: FaceParameters, batch: Batch) -> list[Reconstruction]:
+        """Faces of parameters, leaves [B, ...] or [1, ...], in their photographs; batch: of their squares."""
+        boxes = np.array([face.box for face in faces], np.float32)
+        chi = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(faces), *leaf.shape[1:])), chi)
+        made = chi, *result.placed(self.model, chi, batch.camera, boxes, batch.image.shape[-2])
+        made = jax.tree.map(np.asarray, made)
+        placed = []
+        for k, face in enumerate(faces):
+            chi_k, vertices, landmarks, camera = jax.tree.map(lambda leaf, k=k: leaf[k], made)
+            height, width = face.sample.image.shape[:2]
+            placed.append(Reconstruction(chi_k, vertices, landmarks, camera, face.box, (height, width)))
+        return placed
+
+
+def _of_one_person(chi: FaceParameters) -> FaceParameters:
+    """Means over the images, leaves [1, ...], of what a person keeps."""
+    mean = lambda leaves: jax.tree.map(lambda leaf: jnp.mean(leaf, 0, keepdims=True), leaves)
+    maps = chi.maps
+    if maps is not None:
+        maps = dataclasses.replace(mean(dataclasses.replace(maps, light=None)), light=maps.light)
+    return dataclasses.replace(chi, identity=mean(chi.identity), albedo=mean(chi.albedo), maps=maps)
+
+
+def reconstructor(network: Predictor | None, refine: bool, frozen: tuple[str, ...] = ()) -> Reconstructor:
+    """By a network, by a fit, or by both. Without a network the model is the embedded one.
+
+    frozen: what a fit that goes on leaves as it is, see `Fitter`.
+    """
+    if network is None:
+        model, filled = morphable.load(), morphable.load_portrait()
+    else:
+        model, filled = network.model, network.portrait.model
+    if refine or network is None:
+        fitter = dataclasses.replace(Fitter.of(model, filled, BANDS), frozen=frozen)
+        return Reconstructor(model, fitter.portrait, fitter.atlas, network, fitter)
+    return Reconstructor(model, network.portrait, uv.atlas(model.topology, np.asarray(model.mean), TEXTURE), network)

@@ -1,0 +1,172 @@
+"""A face in a video: one person in all frames, and a pose, an expression and a light that move steadily."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from jfrecon.data import cropping
+from jfrecon.data.cropping import Box
+from jfrecon.data.detection import cascade
+from jfrecon.data.sample import Sample, Unreadable
+from jfrecon.reconstruction import photograph
+from jfrecon.reconstruction.photograph import Face, Reconstructor
+from jfrecon.reconstruction.result import Reconstruction
+from jfrecon.render import panel
+from jfrecon.types import FaceParameters
+
+Frames = Callable[[], Iterator[tuple[int, np.ndarray]]]  # (number, image [H, W, 3] uint8), from the first on
+
+STEADY = 0.08  # seconds: standard deviation of the Gaussian that smooths boxes and faces in time
+KEYS = 6  # frames that a fit looks at
+PICTURE = 256  # pixels of the side of the pictures
+MOVING = ('expression', 'rotation', 'translation', 'light')
+
+
+class Clip(NamedTuple):
+    """A video reconstructed: the face in its middle frame, and how it moves.
+
+    Attributes:
+      face: where it was found in that frame, and ``result``: what it is.
+      motion: the face in every frame, leaves [F, ...]; identity, albedo and maps are those of ``result``.
+      numbers: [F] of the frames.
+      pictures: [F, PICTURE, 2 PICTURE, 3] uint8: the frame around the face, and the face over it.
+    """
+
+    face: Face
+    result: Reconstruction
+    motion: FaceParameters
+    numbers: np.ndarray
+    pictures: np.ndarray
+
+
+def reconstruct(
+    frames: Frames, make: Reconstructor, rate: float, box: Box | None = None, focal: float = float('nan'),
+    progress: Callable[[], None] | None = None,
+) -> Clip:  # fmt: skip
+    """Reconstructs the largest face of a video, by a network and, where there is a fitter, by a fit to some frames.
+
+    What the fit changes in the frames that it has seen is spread over those in between.
+
+    Args:
+      frames: reads the video; called twice, as its frames are not kept.
+      make: with a network.
+      rate: frames a second.
+      box: the face in all frames, as a detector would have it; by default it is looked for and followed.
+      focal: pixels; by default the network's, in sides of the face's square.
+
+    Raises:
+      Unreadable: half of the frames or more show no face.
+    """
+    network = make.network
+    assert network is not None
+    numbers, boxes = _follow(frames, box, network.crop_scale, rate * STEADY)
+    if not np.isfinite(focal):
+        focal = network.focal * float(np.median([place.side for place in boxes]))
+    keys = set(np.linspace(0, len(boxes) - 1, KEYS).round().astype(int).tolist()) | {len(boxes) // 2}
+
+    kept: dict[int, Face] = {}
+    around = _union(boxes)
+    found, shown = [], []
+    for k, (_, image) in enumerate(frames()):
+        height, width = image.shape[:2]
+        sample = Sample(image, focal=focal, principal=np.array([width / 2, height / 2], np.float32))
+        face = Face(sample, boxes[k])
+        batch = face.cut(network.size)
+        found.append(jax.tree.map(np.asarray, network.infer(batch.image, batch.camera)))
+        shown.append(photograph.cut([Face(sample, around)], PICTURE))
+        if k in keys:
+            kept[k] = face
+    steady = _steady(jax.tree.map(lambda *leaves: np.concatenate(leaves), *found), rate * STEADY)
+
+    places = sorted(kept)
+    results = make([kept[k] for k in places], progress)
+    middle = places.index(len(boxes) // 2)
+    person = results[middle].parameters
+    bands = person.light.shape[-2]
+    steady = dataclasses.replace(
+        steady, light=np.pad(steady.light, ((0, 0), (0, bands - steady.light.shape[-2]), (0, 0)))
+    )
+    moving = {}
+    for name in MOVING:
+        ours = getattr(steady, name)
+        change = np.stack([getattr(result.parameters, name) for result in results]) - ours[places]
+        moving[name] = ours + _between(places, change, len(boxes))
+    motion = dataclasses.replace(steady, **{name: value.astype(np.float32) for name, value in moving.items()})
+    every = lambda leaf: np.broadcast_to(leaf, (len(boxes), *np.shape(leaf)))
+    motion = dataclasses.replace(motion, identity=every(person.identity), albedo=every(person.albedo), maps=None)
+    centre = kept[places[middle]]
+    chi = dataclasses.replace(at(motion, places[middle]), maps=person.maps)
+    one = jax.tree.map(lambda leaf: np.asarray(leaf)[None], chi)
+    result = make.placed([centre], one, centre.cut(PICTURE))[0]
+
+    pictures = []
+    for k, batch in enumerate(shown):
+        chi = dataclasses.replace(at(motion, k), maps=person.maps)
+        one = jax.tree.map(lambda leaf: np.asarray(leaf)[None], chi)
+        pictures.append(panel.rows(make.portrait, one, batch.image, batch.camera, ('input', 'overlay'))[0])
+    return Clip(centre, result, motion, numbers, np.stack(pictures))
+
+
+def at(motion: FaceParameters, k: int) -> FaceParameters:
+    """The face in one frame."""
+    return jax.tree.map(lambda leaf: leaf[k], motion)
+
+
+def _follow(frames: Frames, box: Box | None, scale: float, sigma: float) -> tuple[np.ndarray, list[Box]]:
+    """Numbers of the frames, and a steady square around the face in each."""
+    numbers, centres = [], []
+    last: Box | None = None
+    for number, image in frames():
+        numbers.append(number)
+        there = cascade.faces(image) if box is None else [box]
+        if last is not None:  # the largest goes first, then whoever is where it was
+            before = last
+            away = lambda b, before=before: float(np.hypot(*(_centre(b) - _centre(before))))
+            there = sorted((b for b in there if away(b) < before.side), key=away)
+        if there:
+            last = there[0]
+            square = cropping.box_from_detection(last, scale)
+            centres.append([*_centre(square), np.log(square.side)])
+        else:
+            centres.append([np.nan] * 3)
+    path = np.array(centres, np.float64).reshape(-1, 3)
+    seen = np.isfinite(path).all(-1)
+    if 2 * seen.sum() <= len(path):
+        raise Unreadable(f'a face is found in {seen.sum()} of {len(path)} frames')
+    path = _between(np.flatnonzero(seen).tolist(), path[seen], len(path))
+    path = gaussian_filter1d(path, sigma, axis=0, mode='nearest')
+    sides = np.exp(path[:, 2])
+    boxes = [Box(float(x - s / 2), float(y - s / 2), float(s)) for (x, y, _), s in zip(path, sides)]
+    return np.array(numbers), boxes
+
+
+def _centre(box: Box) -> np.ndarray:
+    return np.array([box.x + box.side / 2, box.y + box.side / 2])
+
+
+def _union(boxes: list[Box]) -> Box:
+    """The square around all of them."""
+    corners = np.array([[b.x, b.y, b.x + b.side, b.y + b.side] for b in boxes])
+    low, high = corners[:, :2].min(0), corners[:, 2:].max(0)
+    side = float((high - low).max())
+    x, y = (low + high) / 2 - side / 2
+    return Box(float(x), float(y), side)
+
+
+def _steady(chi: FaceParameters, sigma: float) -> FaceParameters:
+    """Smoothed in time, leaves [F, ...]."""
+    smooth = lambda values: gaussian_filter1d(np.asarray(values, np.float64), sigma, axis=0, mode='nearest')
+    return dataclasses.replace(chi, maps=None, **{name: smooth(getattr(chi, name)) for name in MOVING})
+
+
+def _between(places: list[int], values: np.ndarray, count: int) -> np.ndarray:
+    """Values [K, ...] at some of ``count`` frames, linearly in between, for all of them."""
+    flat = values.reshape(len(places), -1)
+    columns = [np.interp(np.arange(count), places, column) for column in flat.T]
+    return np.stack(columns, -1).reshape(count, *values.shape[1:])

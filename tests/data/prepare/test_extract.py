@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import skimage.data
+
+from jfrecon.data import cropping, shards
+from jfrecon.data.cropping import Box
+from jfrecon.data.detection import cascade
+from jfrecon.data.prepare import extract
+from jfrecon.data.prepare.extract import MARGIN, Given, Settings, cut, faces
+from jfrecon.data.sample import Sample, Unreadable
+
+
+def photo(height: int = 120, width: int = 150) -> Sample:
+    """Smooth, so that resampling twice differs little from resampling once."""
+    y, x = np.mgrid[:height, :width]
+    image = np.stack([x * 250 / width, y * 250 / height, (x + y) * 120 / (width + height)], axis=-1)
+    mask = np.uint8(255) * ((x - 70) ** 2 + (y - 60) ** 2 < 30**2).astype(np.uint8)
+    points = np.random.default_rng(0).uniform((50, 40), (90, 80), (68, 2)).astype(np.float32)
+    return Sample(image.astype(np.uint8), points, mask, focal=200.0, name='a.jpg', group='kim')
+
+
+@pytest.mark.parametrize('box', [Box(45.5, 32.25, 48.0), Box(-9.0, 70.0, 60.0), Box(40.0, 30.0, 140.0)])
+def test_a_crop_of_the_part_is_the_crop_of_the_photo(box):
+    """Also as far out as the default jitter moves it, and where the box leaves the photo; nothing was
+    reduced, so the pixels, the mask, the landmarks and the camera are those of the crop that never saw the
+    part."""
+    whole = photo()
+    part = cut(whole, box, size=512)
+    assert part.image.shape[0] <= MARGIN * box.side + 2 and part.image.shape[1] <= MARGIN * box.side + 2
+    left, top = np.array(box[:2]) - part.box[:2]
+    for scale, dx, dy in [(1.0, 0.0, 0.0), (np.exp(0.1), 0.05, -0.05), (np.exp(-0.1), -0.05, 0.05)]:
+        side = box.side * scale
+        moved = Box(box.x + (box.side - side) / 2 + dx * box.side, box.y + (box.side - side) / 2 + dy * box.side, side)
+        expected = cropping.crop(whole, moved, 32, default_focal=4.0)
+        found = cropping.crop(part, moved._replace(x=moved.x - left, y=moved.y - top), 32, default_focal=4.0)
+        np.testing.assert_array_equal(found.image, expected.image)
+        np.testing.assert_array_equal(found.mask, expected.mask)
+        # float32 pixels: 1e-7 of 150
+        np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=1e-4)
+        np.testing.assert_allclose(found.principal, expected.principal, atol=1e-4)
+        assert found.focal == pytest.approx(expected.focal, rel=1e-6)
+
+
+def test_a_large_face_is_reduced():
+    """By one factor along both axes: rays to the landmarks, (p - c) / f, stay what they were."""
+    whole, box = photo(), Box(45.5, 32.25, 48.0)
+    part = cut(whole, box, size=20)
+    assert part.box[2] == pytest.approx(20) and max(part.image.shape[:2]) <= 20 * MARGIN + 1
+    rays = (whole.landmarks - [75, 60]) / whole.focal
+    np.testing.assert_allclose((part.landmarks - part.principal) / part.focal, rays, atol=1e-6)
+    direct = cropping.crop(whole, box, 10, default_focal=4.0)
+    again = cropping.crop(part, Box(*part.box), 10, default_focal=4.0)
+    # Two triangles instead of one over ramps of at most 250 / 120 a pixel of the photo: rounding (1) and
+    # little more.
+    assert np.abs(again.image.astype(int) - direct.image).max() <= 3
+
+
+def test_boxes_without_a_face_to_see():
+    for box, reason in [(Box(200.0, 0.0, 40.0), 'does not fit'), (Box(-31.0, 30.0, 60.0), 'does not fit')]:
+        with pytest.raises(Unreadable, match=reason):
+            cut(photo(), box, 512)
+    with pytest.raises(Unreadable, match='too little'):
+        cut(photo(), Box(50.0, 50.0, 10.0), 512)  # 14 pixels, which shards would not take for a picture
+
+
+def test_several_faces_of_a_photo_are_numbered():
+    points = np.stack([photo().landmarks, photo().landmarks - [0, 20], np.full((68, 2), np.nan)])
+    known = Given(landmarks=points, groups=('kim', 'lee', 'sam'))
+    kept, rejected = faces(photo(), known, Settings(crop='landmarks'))
+    assert [(face.name, face.group) for face in kept] == [('a.jpg_0', 'kim'), ('a.jpg_1', 'lee')]
+    assert rejected == [('a.jpg_2', 'no landmark is known')]
+    alone, _ = faces(photo(), Given(landmarks=points[:1]), Settings(crop='landmarks'))
+    assert (alone[0].name, alone[0].group) == ('a.jpg', 'kim')
+    box = cropping.box_from_landmarks(points[0], 1.6)
+    np.testing.assert_allclose(alone[0].box[2], box.side, rtol=1e-6)
+
+
+def test_boxes_are_the_detectors_or_given():
+    image = skimage.data.astronaut()[:240, 100:340]
+    found = cascade.faces(image)
+    detected, _ = faces(Sample(image, name='a'), Given(), Settings(crop='box'))
+    x, y, side = found[0]
+    given = Given(boxes=np.array([[x, y + side * 0.1, side, side * 0.8]]))  # whose square is the detector's
+    told, _ = faces(Sample(image, name='a'), given, Settings(crop='box'))
+    assert np.isnan(detected[0].landmarks).all()
+    np.testing.assert_allclose(told[0].box, detected[0].box, atol=1e-9 * 512)
+    np.testing.assert_array_equal(told[0].image, detected[0].image)
+    expected = cropping.box_from_detection(found[0], 1.6)
+    assert detected[0].box[2] == pytest.approx(expected.side)
+
+
+@pytest.mark.parametrize(
+    'given, crop, reason',
+    [
+        (Given(), 'box', 'no face found'),
+        (Given(boxes=np.zeros((0, 4))), 'box', 'nothing is given for it'),
+        (Given(landmarks=np.zeros((0, 68, 2))), 'landmarks', 'nothing is given for it'),
+        (Given(boxes=np.array([[0, 0, np.nan, 5]])), 'box', 'not a box'),
+        (Given(boxes=np.array([[0, 0, -5, 5]])), 'box', 'not a box'),
+    ],
+)
+def test_photos_without_a_face(given, crop, reason):
+    with pytest.raises(Unreadable, match=reason):
+        faces(photo(), given, Settings(crop=crop))
+
+
+def test_pictures_that_are_crops_already():
+    kept, _ = faces(photo(), Given(), Settings(crop='whole'))
+    np.testing.assert_array_equal(kept[0].image, photo().image)
+    assert kept[0].box == (0.0, -15.0, 150.0)
+
+
+def test_faces_survive_the_shards():
+    kept, _ = faces(photo(), Given(landmarks=photo().landmarks[None]), Settings(crop='landmarks'))
+    again = shards.unpack(shards.pack(kept[0]))
+    assert again.box == pytest.approx(kept[0].box) and again.focal == pytest.approx(kept[0].focal)
+    np.testing.assert_array_equal(again.image, kept[0].image)
+
+
+def test_landmarks_by_face_alignment(monkeypatch):
+    """Only what we hand it and take back: its networks are not here."""
+    asked = []
+
+    class Network:
+        def get_landmarks_from_image(self, image, detected_faces):
+            asked.append(detected_faces)
+            return [photo().landmarks] if detected_faces is not None else None
+
+    monkeypatch.setattr(extract.align, 'network', Network)
+    settings = Settings(crop='landmarks', align=True)
+    with pytest.raises(Unreadable, match='no face found'):
+        faces(photo(), Given(), settings)
+    kept, _ = faces(photo(), Given(boxes=np.array([[1.0, 2.0, 30.0, 40.0]])), settings)
+    np.testing.assert_allclose(asked[1][0][:4], [1, 2, 31, 42])
+    assert len(kept) == 1 and np.isfinite(kept[0].landmarks).all()

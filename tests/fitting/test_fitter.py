@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jfrecon import morphable
+from jfrecon.fitting import occluders
+from jfrecon.fitting.fitter import WEIGHTS, Fitter, _each
+from jfrecon.geometry import mesh
+from jfrecon.morphable import linear
+from jfrecon.render import portraits, surface
+from jfrecon.shading import colour, sh
+from jfrecon.types import Batch, FaceParameters, Maps, Pinhole
+
+SIZE, TEXTURE, IMAGES = 32, 16, 2
+
+
+@pytest.fixture(scope='module')
+def fitter():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(portraits, 'DIRECTIONS', 64)  # without optimisations rays are slow
+        yield made()
+
+
+def made():
+    pair = (linear.truncate(load(), 3, 8, 2) for load in (morphable.load, morphable.load_portrait))
+    # blotches are anything but symmetric and smooth
+    weights = {**WEIGHTS, 'symmetry': 0.1, 'smoothness': 0.01, 'consistency_diffuse': 0.01}
+    return dataclasses.replace(Fitter.of(*pair, bands=3, texture=TEXTURE), steps=(150, 1, 1, 60), weights=weights)
+
+
+@pytest.fixture(scope='module')
+def person(fitter):
+    """Two photographs of one person with blotchy skin and red eyes, and what is true of them."""
+    draws = np.random.default_rng(0)
+    each = lambda *shape: draws.normal(size=shape).astype(np.float32)
+    identity, albedo = each(1, 3), each(1, 2)
+    light = np.zeros((IMAGES, 9, 3), np.float32)
+    light[:, 0] = sh.GREY * 0.9
+    light[0, 1], light[1, 3] = 0.8, 0.9
+    chi = FaceParameters(
+        identity=np.repeat(identity, IMAGES, 0),
+        expression=draws.uniform(0, 1, (IMAGES, 8)).astype(np.float32),
+        albedo=np.repeat(albedo, IMAGES, 0),
+        rotation=np.array([[0.1, -0.3, 0.05], [0.0, 0.25, -0.1]], np.float32),
+        translation=np.array([[5.0, 0.0, -900.0], [-8.0, 4.0, -880.0]], np.float32),
+        light=light,
+    )
+    blotches = 0.12 * jax.image.resize(each(1, 5, 5, 3), (1, TEXTURE, TEXTURE, 3), 'cubic')
+    behind = jnp.zeros((1, len(fitter.portrait.model.mean) - len(fitter.model.mean), 3)).at[..., 0].set(0.3)
+    increments = dataclasses.replace(fitter._nothing(), diffuse=blotches, behind=behind)
+    whole = fitter._with(dataclasses.replace(chi, albedo=albedo), increments, jnp.asarray(light))
+    camera = Pinhole(np.full(IMAGES, 4.0 * SIZE, np.float32), np.full((IMAGES, 2), SIZE / 2, np.float32))
+    twice = _each(whole, Batch(*[np.zeros(IMAGES)] * 6))
+    image, coverage = portraits.photo(fitter.portrait, twice, camera, (SIZE, SIZE))
+    points = linear.landmarks(fitter.model, surface.posed(fitter.model, chi, camera).pixels)
+    batch = Batch(
+        image=np.asarray(image),
+        landmarks=np.asarray(points),
+        landmark_weight=np.ones((IMAGES, 68), np.float32),
+        mask=np.asarray(coverage),
+        camera=camera,
+        index=np.arange(IMAGES),
+    )
+    return batch, chi, whole
+
+
+def test_landmarks_find_pose_and_expression(fitter, person):
+    batch, chi, _ = person
+    start = fitter.upright(batch)
+    assert start.identity.shape == (1, 3) and start.expression.shape == (IMAGES, 8)
+    found = _each(fitter._landmarks(start, batch, jax.random.key(0)), batch)
+    pixels = linear.landmarks(fitter.model, surface.posed(fitter.model, found, batch.camera).pixels)
+    before = linear.landmarks(fitter.model, surface.posed(fitter.model, _each(start, batch), batch.camera).pixels)
+    distance = lambda points: float(np.linalg.norm(np.asarray(points) - batch.landmarks, axis=-1).mean())
+    assert distance(pixels) < 0.3 * distance(before)
+    np.testing.assert_allclose(found.rotation, chi.rotation, atol=0.01)
+    np.testing.assert_array_equal(found.identity[0], found.identity[1])
+    np.testing.assert_array_equal(found.light, np.asarray(_each(start, batch).light))
+
+
+def test_maps_take_what_the_morphable_model_lacks(fitter, person):
+    """From the true shape, pose and coefficients: what is left is in the albedo of skin and eyes, and it is found."""
+    batch, chi, whole = person
+    start = dataclasses.replace(chi, identity=chi.identity[:1], albedo=chi.albedo[:1])
+    sight = fitter._sight(chi, batch)
+    increments, light = fitter._maps((fitter._nothing(), chi.light), (start, batch, sight), jax.random.key(0))
+
+    def error(increments, light):
+        made = _each(fitter._with(start, increments, light), batch)
+        image, _ = portraits.photo(fitter.portrait, made, batch.camera, (SIZE, SIZE))
+        return float(np.abs(np.asarray(image) - batch.image)[batch.mask > 0].mean())
+
+    assert error(increments, light) < 0.25 * error(fitter._nothing(), chi.light)
+    seen = np.asarray(fitter.atlas.texels.coverage)
+    missed = lambda maps: float(np.abs(np.asarray(maps) - np.asarray(whole.maps.diffuse))[:, seen].mean())
+    prior = fitter._with(start, fitter._nothing(), chi.light).maps.diffuse
+    assert missed(fitter._with(start, increments, light).maps.diffuse) < 0.7 * missed(prior)
+    redder = np.asarray(increments.behind[..., 0] - increments.behind[..., 1])
+    assert np.median(redder[redder != 0]) > 0.02, 'what is seen of the eyes turns red'
+    np.testing.assert_allclose(np.linalg.norm(mesh.relief(increments.normal), axis=-1), 1, atol=1e-5)
+
+
+def test_only_the_pixels_that_count_are_kept(fitter, person, monkeypatch):
+    monkeypatch.setattr(fitter, 'ROW', 32)
+    monkeypatch.setattr(fitter, 'ROWS', 1)
+    batch, chi, _ = person
+    monkeypatch.setattr(occluders, 'find', lambda drawn, photo, face, forehead: face & False)
+    mask = batch.mask.copy()
+    mask[0, : SIZE // 2] = 0
+    sight = fitter._sight(chi, dataclasses.replace(batch, mask=mask))
+    assert sight.weight.shape[1] < SIZE * SIZE // 32, 'there are fewer places than pixels'
+    linear_image = np.asarray(colour.srgb_to_linear(jnp.asarray(batch.image)))
+    for k in range(IMAGES):
+        kept = np.asarray(sight.weight[k]) > 0
+        counted = (mask[k] > 0) & (np.asarray(fitter._seen(chi, batch)[1].triangle[k]) >= 0)
+        assert kept.sum() == counted.sum()
+        np.testing.assert_allclose(np.asarray(sight.wanted[k])[kept], linear_image[k][counted], rtol=1e-6)
+    assert isinstance(fitter._nothing(), Maps)
+
+
+def test_an_edited_albedo_stays_as_it_is_where_it_is_frozen(fitter, person):
+    """Half of the light is taken away and the fit goes on: what is not frozen takes it up."""
+    batch, chi, whole = person
+    edited = dataclasses.replace(
+        whole, identity=chi.identity[:1], albedo=chi.albedo[:1], light=np.asarray(chi.light) * 0.5
+    )
+    frozen = dataclasses.replace(fitter, frozen=('diffuse', 'normal'))
+    found = frozen.go_on(batch, edited)
+    for name in frozen.frozen:
+        before = np.asarray(getattr(whole.maps, name))
+        after = np.asarray(getattr(found.maps, name))
+        np.testing.assert_allclose(after, np.broadcast_to(before, after.shape), atol=1e-5)
+    assert np.asarray(found.light)[:, 0].mean() > 1.15 * edited.light[:, 0].mean()  # as far as 60 steps reach
+    np.testing.assert_array_equal(found.rotation, chi.rotation)
