@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jax
 
-from jfrecon import files
+from jfrecon import commands, files
 from jfrecon.errors import UserError
 
 SHARED = Path(__file__).resolve().parent.parent.parent / 'shared'
@@ -24,9 +24,7 @@ _VERSIONS = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'grain', 'orbax-checkpoi
 def parser(name: str, description: str) -> argparse.ArgumentParser:
     """The arguments of `python -m experiments.NAME`."""
     command = f'python -m experiments.{name} --out=runs/{name}'
-    made = argparse.ArgumentParser(
-        prog=f'python -m experiments.{name}', description=description, epilog=f'example: {command}'
-    )
+    made = commands.Parser(prog=f'python -m experiments.{name}', description=description, epilog=f'example: {command}')
     made.add_argument('--out', type=Path, required=True, help='folder for tables, results.json and pictures')
     made.add_argument('--quick', action='store_true', help='everything, but small: to see that it runs')
     return made

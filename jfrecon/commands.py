@@ -1,18 +1,32 @@
-"""What every command does at its edge: one clear line for the user's errors, a code for the shell."""
+"""What every command does at its edge: one style of flags, one line for the user's errors, a code for the shell."""
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
 from jfrecon.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's arguments. Flags have hyphens (``--shard-size``); underscores in them are read as hyphens."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """See `argparse.ArgumentParser.parse_known_args`."""
+        given = list(sys.argv[1:] if args is None else args)
+        end = given.index('--') if '--' in given else len(given)  # file names follow
+        return super().parse_known_args([*map(_hyphened, given[:end]), *given[end:]], namespace)
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -39,6 +53,11 @@ def run(main: Callable[[], int | None]) -> None:
         # not sys.exit: it would wait for threads that compile or make batches nobody wants any more
         os._exit(130)
     sys.exit(code or 0)
+
+
+def _hyphened(argument: str) -> str:
+    name, *value = argument.split('=', 1)
+    return '='.join([name.replace('_', '-'), *value]) if name.startswith('--') else argument
 
 
 def _keep_compilations() -> None:

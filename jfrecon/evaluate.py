@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from jfrecon import commands
@@ -16,7 +15,7 @@ BATCH = prediction.Predictor.batch_size
 
 def main(arguments: list[str] | None = None) -> None:
     """Score a checkpoint and the mean face on a benchmark; write numbers, a table of images, pictures and a page."""
-    parser = argparse.ArgumentParser(
+    parser = commands.Parser(
         prog='python -m jfrecon.evaluate',
         description=main.__doc__,
         epilog='example: python -m jfrecon.evaluate --checkpoint=runs/quickstart --benchmark=synthetic '

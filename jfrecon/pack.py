@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from jfrecon import commands
@@ -14,7 +13,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     Wherever a --checkpoint is asked for, the file serves as well as the run.
     """
-    parser = argparse.ArgumentParser(
+    parser = commands.Parser(
         prog='python -m jfrecon.pack',
         description=main.__doc__,
         epilog='example: python -m jfrecon.pack runs/mine --out=mine.safetensors',

@@ -65,7 +65,7 @@ def by_reason(rejected: list[Rejected]) -> dict[str, int]:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = commands.Parser(
         prog='python -m jfrecon.prepare',
         description=main.__doc__,
         epilog='example: python -m jfrecon.prepare PHOTOS CLIP.mp4 --out=data/mine --boxes=FACES.csv',
@@ -78,14 +78,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help='npz with filename and landmarks (N, 68, 2); a file may come several times. Default: by '
         "face-alignment where it is installed (pip install 'jfrecon[landmarks]'), else unknown",
     )
-    parser.add_argument('--landmarks_key', default='landmarks', help='name of the landmarks in the npz')
+    parser.add_argument('--landmarks-key', default='landmarks', help='name of the landmarks in the npz')
     parser.add_argument(
         '--boxes',
         type=Path,
         help='csv with filename, x, y, w, h, or npz with filename and boxes: faces, not detected',
     )
     parser.add_argument('--masks', type=Path, help='folder of <stem><suffix>.png, bright on the face')
-    parser.add_argument('--mask_suffix', default='')
+    parser.add_argument('--mask-suffix', default='')
     parser.add_argument('--parse', action='store_true', help='masks by the embedded network where none are given')
     parser.add_argument(
         '--crop',
@@ -96,11 +96,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--scale', type=float, default=1.6, help="of the crop to the landmarks' box")
     parser.add_argument('--size', type=int, default=512, help='pixels of the crop at most; larger ones are reduced')
     parser.add_argument('--every', type=int, default=5, help='frames of a video from one that is used to the next')
-    parser.add_argument('--shard_size', type=int, default=1024, help='photos whose faces share a file')
+    parser.add_argument('--shard-size', type=int, default=1024, help='photos whose faces share a file')
     parser.add_argument('--processes', type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args(arguments)
     if min(options.size, options.every, options.shard_size, options.processes) < 1 or not 0.5 <= options.scale <= 10:
-        raise UserError('--size, --every, --shard_size and --processes must be positive, --scale from 0.5 to 10')
+        raise UserError('--size, --every, --shard-size and --processes must be positive, --scale from 0.5 to 10')
     return options
 
 

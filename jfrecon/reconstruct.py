@@ -183,7 +183,7 @@ def _go_on(options: argparse.Namespace) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = commands.Parser(
         prog='python -m jfrecon.reconstruct',
         description=main.__doc__,
         epilog='example: python -m jfrecon.reconstruct ME.jpg --out=faces --landmarks=ME.npz',
@@ -205,7 +205,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help='npz with filename and landmarks (N, 68, 2); several rows with one name are several faces. Default: by '
         "face-alignment where it is installed (pip install 'jfrecon[landmarks]'), else unknown",
     )
-    parser.add_argument('--landmarks_key', default='landmarks', help='name of the landmarks in the npz')
+    parser.add_argument('--landmarks-key', default='landmarks', help='name of the landmarks in the npz')
     parser.add_argument('--box', type=_box, metavar='X,Y,W,H', help='the face in every photograph, not detected')
     parser.add_argument('--focal', type=float, help='pixels; default: by EXIF, else 4.5 times the width of the face')
     parser.add_argument('--every', type=int, default=1, help='every so many frames of a video')

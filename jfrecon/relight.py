@@ -215,7 +215,7 @@ def _on_dark(picture: np.ndarray) -> np.ndarray:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = commands.Parser(
         prog='python -m jfrecon.relight',
         description=main.__doc__,
         epilog='example: python -m jfrecon.relight faces/ME --out=relit --light sunset.hdr faces/YOU',

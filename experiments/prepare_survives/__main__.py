@@ -32,7 +32,7 @@ from jfrecon.prepare import by_reason
 NAME = 'prepare_survives'
 KILLS, QUICK = 20, 4
 LIVES = 10  # a life ends within this share of the undisturbed run's work
-KEY = '--landmarks_key=lm68_auto3d'
+KEY = '--landmarks-key=lm68_auto3d'
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,17 +48,17 @@ def main(arguments: list[str] | None = None) -> None:
             portraits / 'images',
             f'--landmarks={portraits / "landmarks.npz"}',
             KEY,
-            '--shard_size=32',
+            '--shard-size=32',
         ],
         'photos': [
             wild,
             f'--landmarks={wild / "landmarks.npz"}',
             KEY,
             f'--masks={wild}',
-            '--mask_suffix=_skinmask',
-            '--shard_size=4',
+            '--mask-suffix=_skinmask',
+            '--shard-size=4',
         ],
-        'photos_cascade': [wild, '--crop=box', '--shard_size=4'],
+        'photos_cascade': [wild, '--crop=box', '--shard-size=4'],
     }
     started = time.time()
     rows, reasons = {}, {}

@@ -1,32 +1,17 @@
-"""Draw a morphable model, to look at it before trusting it.
-
-    python -m jfrecon.morphable MODEL --out=DIR [--path=PATH] [--subdivisions=0|1]
-
-For example:
-
-    python -m jfrecon.morphable makehuman --out=runs/makehuman
-
-MODEL is a name that jfrecon.morphable.load knows; all but makehuman need --path, their file or folder.
-Writes mean.png (front, three quarters, profile), modes.png (the first eight identity modes at -2 and +2
-standard deviations), people.png (random identities), expressions.png (each at 1, or at 2 standard
-deviations), skin.png (sixteen random albedos) and landmarks.png (the 68 landmarks, numbered).
-"""
+"""python -m jfrecon.morphable MODEL --out=DIR: a morphable model drawn, to look at before it is trusted."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from PIL import Image, ImageDraw
 
 from jfrecon import commands
-from jfrecon.errors import UserError
 from jfrecon.geometry import cameras, mesh, rotations, vectors
 from jfrecon.morphable import linear, load, load_head
 from jfrecon.morphable.heads import HAIR, LASH, Head
@@ -34,43 +19,41 @@ from jfrecon.render import interpolation, raster, vertex
 from jfrecon.shading import colour, sh
 from jfrecon.types import MorphableModel, Topology, WeakPerspective
 
-OUT = flags.DEFINE_string('out', None, 'Folder to write the pictures to.')
-MODEL_PATH = flags.DEFINE_string('path', None, 'File or folder of the model.')
-SUBDIVISIONS = flags.DEFINE_integer('subdivisions', 0, 'makehuman and ict: 1 for four times the triangles.')
-
 TILE = 320  # pixels
 HEIGHT = 270.0  # mm that a tile shows
 TURNS = (0.0, -40.0, -80.0)  # degrees of yaw: the subject's left cheek comes into view
 
 
-def main() -> int:
-    """Reads the command line and draws."""
-    if {'--help', '-h', '-help', '--helpfull'} & set(sys.argv[1:]):
-        print(__doc__.strip())
-        return 0
-    try:
-        rest = flags.FLAGS(sys.argv)[1:]
-    except flags.Error as error:
-        raise UserError(f'{error} (see --help)') from None
-    if len(rest) != 1:
-        raise UserError('which model? for example: makehuman --out=runs/makehuman (see --help)')
-    if OUT.value is None:
-        raise UserError('where to? give --out=DIR (see --help)')
-    model = load(rest[0], MODEL_PATH.value, SUBDIVISIONS.value)
-    out = Path(OUT.value)
-    out.mkdir(parents=True, exist_ok=True)
-    for name, picture in sheets(model, rest[0]).items():
-        picture.save(out / f'{name}.png')
-        print(out / f'{name}.png')
-    return 0
+def main(arguments: list[str] | None = None) -> None:
+    """Draw a morphable model: its mean, modes, random people, expressions, skins and landmarks.
+
+    Writes mean.png (front, three quarters, profile), modes.png (the first eight identity modes at -2 and +2 standard
+    deviations), people.png (random identities), expressions.png (each at 1, or at 2 standard deviations), skin.png
+    (sixteen random albedos) and landmarks.png (the 68 landmarks, numbered).
+    """
+    parser = commands.Parser(
+        prog='python -m jfrecon.morphable',
+        description=main.__doc__,
+        epilog='example: python -m jfrecon.morphable makehuman --out=runs/makehuman',
+    )
+    parser.add_argument('model', metavar='MODEL', help='as in --config.model.name')
+    parser.add_argument('--out', type=Path, required=True, help='folder for the pictures')
+    parser.add_argument('--path', help='file or folder of the model; all but makehuman need it')
+    parser.add_argument('--subdivisions', type=int, default=0, help='makehuman and ict: 1 for four times the triangles')
+    options = parser.parse_args(arguments)
+    model = load(options.model, options.path, options.subdivisions)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, picture in sheets(model, options.model, options.path, options.subdivisions).items():
+        picture.save(options.out / f'{name}.png')
+        print(options.out / f'{name}.png')
 
 
-def sheets(model: MorphableModel, name: str) -> dict[str, Image.Image]:
+def sheets(model: MorphableModel, name: str, path: str | None = None, subdivisions: int = 0) -> dict[str, Image.Image]:
     """All pictures of a model, by file name."""
     random = np.random.default_rng(0)
     whole = model
     if name in ('makehuman', 'ict'):
-        whole = _bare(load_head(name, MODEL_PATH.value, SUBDIVISIONS.value))
+        whole = _bare(load_head(name, path, subdivisions))
     identities = 2.0 * np.eye(len(model.identity_basis))
     strength = 1.0 if model.expression_prior == 'box' else 2.0
     expressions = strength * np.eye(len(model.expression_basis))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ DOT = np.array([0.1, 1.0, 0.1])
 
 def main(arguments: list[str] | None = None) -> None:
     """Draw random faces: faces.png, and overlay.png with their landmarks, masks and normals."""
-    parser = argparse.ArgumentParser(
+    parser = commands.Parser(
         prog='python -m jfrecon.data.synthetic',
         description=main.__doc__,
         epilog='example: python -m jfrecon.data.synthetic --out=runs/faces --count=64',

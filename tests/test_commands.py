@@ -1,0 +1,52 @@
+"""What all commands share: --help with an example, and one style of flags."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from jfrecon import commands
+
+ROOT = Path(__file__).parents[1]
+FLAG = re.compile(r'(?<![\w-])--[A-Za-z][\w-]*')
+COMMANDS = sorted(
+    '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+    for path in (ROOT / 'jfrecon').rglob('*.py')
+    if path.name != 'main.py' and 'commands.run(main)' in path.read_text()  # main's flags are those of its config
+)
+
+
+def said(command: str, capsys, *arguments: str) -> str:
+    with pytest.raises(SystemExit):
+        importlib.import_module(command).main(list(arguments))
+    out, err = capsys.readouterr()
+    return out + err
+
+
+def test_there_are_commands():
+    assert {'jfrecon.prepare', 'jfrecon.reconstruct', 'jfrecon.morphable.__main__'} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_flags_have_hyphens_and_underscores_are_still_read(command, capsys):
+    text = said(command, capsys, '--help')
+    assert 'example: python -m jfrecon' in text
+    flags = set(FLAG.findall(text)) - {'--help'}
+    assert flags and not [flag for flag in flags if '_' in flag]
+    for flag in flags:
+        if '-' in (name := flag.removeprefix('--')):
+            old = f'--{name.replace("-", "_")}'
+            # without a value, and with one where there is none: the complaint shows which flag was read
+            complaints = said(command, capsys, old) + said(command, capsys, f'{old}=x', '--')
+            assert f'argument {flag}:' in complaints, complaints
+
+
+def test_only_names_of_flags_are_changed():
+    parser = commands.Parser()
+    parser.add_argument('--mask-suffix')
+    parser.add_argument('files', nargs='*')
+    options = parser.parse_args(['--mask_suffix=_skin_mask', 'a_b.png', '--', '--c_d.png'])
+    assert options.mask_suffix == '_skin_mask' and options.files == ['a_b.png', '--c_d.png']
