@@ -48,7 +48,7 @@ def main() -> int:
     join(DISTRIBUTED.value)
 
     # After the flags, because it takes seconds, and after joining, because it may touch the devices.
-    from jfrecon.training.loop import Diverged
+    from jfrecon.training.meter import Diverged
     from jfrecon.training.parallel import share_cores
     from jfrecon.training.stages import train
 

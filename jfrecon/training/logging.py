@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+from jfrecon import files
+from jfrecon.data import images
 
 METRICS = 'metrics.jsonl'
 SECONDS_BETWEEN_LINES = 20.0
@@ -47,11 +48,7 @@ class Journal:
     def panels(self, step: int, pictures: np.ndarray) -> None:
         """Pictures [N, H, W, 3] uint8, one below the other, as panels/<step>.png and to TensorBoard."""
         sheet = np.concatenate(list(pictures))
-        path = self._workdir / 'panels' / f'{step}.png'
-        path.parent.mkdir(exist_ok=True)
-        unfinished = path.with_suffix('.tmp')
-        Image.fromarray(sheet).save(unfinished, format='png')
-        os.replace(unfinished, path)
+        files.write_bytes(self._workdir / 'panels' / f'{step}.png', images.encode(sheet))
         self._events.add_image('panels', sheet, step, dataformats='HWC')
 
     def advance(self, step: int) -> None:
@@ -127,6 +124,4 @@ def truncate(path: Path, step: int) -> None:
                 kept.append(line + '\n')
         except (ValueError, KeyError, TypeError):
             continue
-    unfinished = path.with_suffix('.tmp')
-    unfinished.write_text(''.join(kept), encoding='utf-8')
-    os.replace(unfinished, path)
+    files.write_text(path, ''.join(kept))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from jfrecon import files
 from jfrecon.errors import UserError
 
 CONFIG = 'config.json'
@@ -32,9 +32,7 @@ def plain(config: ConfigDict) -> dict[str, Any]:
 
 def write(workdir: Path, record: dict[str, Any]) -> None:
     """workdir/config.json, whole or not at all."""
-    unfinished = workdir / f'{CONFIG}.tmp'
-    unfinished.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
-    os.replace(unfinished, workdir / CONFIG)
+    files.write_json(workdir / CONFIG, record)
 
 
 def check_same_experiment(workdir: Path, before: dict[str, Any], now: dict[str, Any]) -> None:

@@ -19,7 +19,8 @@ import pytest
 
 from jfrecon.errors import UserError
 from jfrecon.training import checkpoints
-from jfrecon.training.loop import Diverged, train
+from jfrecon.training.loop import train
+from jfrecon.training.meter import Diverged
 from jfrecon.training.prefetch import prefetched
 from tests.training import toy
 
