@@ -15,7 +15,8 @@ from jfrecon.data.synthetic import scenes, skins, stages
 from jfrecon.data.synthetic.generate import FILL, FOCAL
 from jfrecon.data.synthetic.pose import TORSO_TRIANGLES, Posed, pose
 from jfrecon.data.synthetic.stages import Stage
-from jfrecon.morphable import makehuman, skin
+from jfrecon.morphable import skin
+from jfrecon.morphable.models import makehuman
 
 SEEDS = {'makehuman': 90_001, 'ict': 90_002}
 SIZE = 256  # pixels of a photograph

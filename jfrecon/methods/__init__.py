@@ -1,25 +1,25 @@
-"""The papers as code, one package each."""
+"""The papers as code, one package each, found by its name; `docs/adding.md` says how to add one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ml_collections import ConfigDict
 
-from jfrecon.errors import UserError
-from jfrecon.methods import cest, dib21, s2f2, yang21
+from jfrecon import registry
 from jfrecon.methods.method import Method
 
-_BUILDERS: dict[str, Callable[[ConfigDict, str | None], Method]] = {
-    'cest': cest.build,
-    'dib21': dib21.build,
-    's2f2': s2f2.build,
-    'yang21': yang21.build,
-}
+
+def names() -> tuple[str, ...]:
+    """What ``config.method`` may be."""
+    return registry.names(__name__, only_packages=True)
 
 
 def build(config: ConfigDict, axis_name: str | None = None) -> Method:
-    """The method that a config describes; ``axis_name`` is the device axis over which its batch norms synchronise."""
-    if config.method not in _BUILDERS:
-        raise UserError(f'config.method is {config.method!r}; there are {", ".join(_BUILDERS)}')
-    return _BUILDERS[config.method](config, axis_name)
+    """The method that a config describes: what ``build`` of the package ``config.method`` returns.
+
+    axis_name: the device axis over which its batch norms synchronise.
+
+    Raises:
+      UserError: there is no such method.
+    """
+    method = registry.find(__name__, config.method, f'config.method is {config.method!r}', only_packages=True)
+    return method.build(config, axis_name)

@@ -1,64 +1,63 @@
-"""Morphable models behind one pytree: `load` gives the face, `load_portrait` its eyes too, `load_head` a whole head."""
+"""Morphable models behind one pytree: `load` gives the face, `load_portrait` its eyes too, `load_head` a whole head.
+
+Each is a module of `jfrecon.morphable.models`, found by its name.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+from jfrecon import registry
 from jfrecon.errors import UserError
 from jfrecon.morphable.heads import Head, portrait
 from jfrecon.types import MorphableModel
 
-MODELS = ('makehuman', 'ict', 'basel2009', 'basel2017', 'basel2019', 'flame')
-HEADS = ('makehuman', 'ict')
+_MODELS = f'{__name__}.models'
+
+
+def names(with_head: bool = False) -> tuple[str, ...]:
+    """What ``config.model.name`` may be: all models, or those that have a whole head."""
+    return tuple(name for name in registry.names(_MODELS) if not with_head or has_head(name))
+
+
+def has_head(name: str) -> bool:
+    """Whether there is a whole head around the face of a model.
+
+    Raises:
+      UserError: unknown name.
+    """
+    return hasattr(_module(name), 'load_head')
 
 
 def load(name: str = 'makehuman', path: str | Path | None = None, subdivisions: int = 0) -> MorphableModel:
     """A morphable model by name.
 
     Args:
-      name: one of `MODELS`.
-      path: file or folder of the model; needed for all but ``makehuman``.
-      subdivisions: makehuman and ict: 0, or 1 for four times the triangles.
+      name: one of `names`.
+      path: file or folder of the model; needed by all that are not embedded.
+      subdivisions: 0, or 1 for four times the triangles, of models that can be subdivided.
 
     Raises:
       UserError: unknown name, or missing or broken files; the message says where to get them.
     """
-    _check(subdivisions)
-    if name == 'makehuman':
-        from jfrecon.morphable import makehuman
-
-        return makehuman.load(None if path is None else Path(path), subdivisions)
-    if name == 'ict':
-        from jfrecon.morphable import ict
-
-        return ict.load(_needed(name, path, ict.MISSING), subdivisions)
-    if name not in MODELS:
-        raise UserError(f'no morphable model {name!r}; there are {", ".join(MODELS)}')
-    if subdivisions:
-        raise UserError(f'subdivisions={subdivisions}: {name} has its own resolution, 0 only')
-    if name == 'flame':
-        from jfrecon.morphable import flame
-
-        return flame.load(_needed(name, path, flame.MISSING))
-    from jfrecon.morphable import basel, basel2009
-
-    if name == 'basel2009':
-        return basel2009.load(_needed(name, path, basel.MISSING))
-    return basel.load(_needed(name, path, basel.MISSING), name)
+    module = _module(name)
+    return _called(module, module.load, name, path, subdivisions)
 
 
 def load_head(name: str = 'makehuman', path: str | Path | None = None, subdivisions: int = 0) -> Head:
-    """The whole head around `load`'s face, for synthetic photographs; makehuman and ict have one."""
-    _check(subdivisions)
-    if name == 'makehuman':
-        from jfrecon.morphable import makehuman
+    """The whole head around `load`'s face, for synthetic photographs.
 
-        return makehuman.load_head(None if path is None else Path(path), subdivisions)
-    if name == 'ict':
-        from jfrecon.morphable import ict
-
-        return ict.load_head(_needed(name, path, ict.MISSING), subdivisions)
-    raise UserError(f'no whole head for {name!r}; there is one for {" and ".join(HEADS)}')
+    Raises:
+      UserError: as `load`, or the model has none.
+    """
+    module = _module(name)
+    if not has_head(name):
+        raise UserError(f'no whole head for {name!r}; there is one for {" and ".join(names(with_head=True))}')
+    return _called(module, module.load_head, name, path, subdivisions)
 
 
 def load_portrait(name: str = 'makehuman', path: str | Path | None = None) -> MorphableModel:
@@ -66,15 +65,27 @@ def load_portrait(name: str = 'makehuman', path: str | Path | None = None) -> Mo
 
     Its first vertices are those of `load`, see `jfrecon.morphable.heads.portrait`.
     """
-    return portrait(load_head(name, path)) if name in HEADS else load(name, path)
+    return portrait(load_head(name, path)) if has_head(name) else load(name, path)
 
 
-def _needed(name: str, path: str | Path | None, missing: str) -> Path:
-    if path is None:
-        raise UserError(f'the morphable model {name!r} needs a path: {missing}')
-    return Path(path)
+def _module(name: str) -> ModuleType:
+    return registry.find(_MODELS, name, f'no morphable model {name!r}')
 
 
-def _check(subdivisions: int) -> None:
+def _called(module: ModuleType, load: Callable[..., Any], name: str, path: str | Path | None, subdivisions: int) -> Any:
+    """What a model's ``load`` or ``load_head`` returns, given what its parameters take.
+
+    A path without a default is needed, and only one with ``subdivisions`` can be subdivided.
+    """
+    parameters, settings = inspect.signature(load).parameters, dict[str, Any]()
+    if path is not None:
+        settings['path'] = Path(path)
+    elif parameters['path'].default is inspect.Parameter.empty:
+        raise UserError(f'the morphable model {name!r} needs a path: {module.MISSING}')
     if subdivisions not in (0, 1):
         raise UserError(f'subdivisions={subdivisions}: 0 or 1')
+    if 'subdivisions' in parameters:
+        settings['subdivisions'] = subdivisions
+    elif subdivisions:
+        raise UserError(f'subdivisions={subdivisions}: {name} has its own resolution, 0 only')
+    return load(**settings)

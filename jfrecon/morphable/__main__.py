@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jfrecon import commands
+from jfrecon import commands, morphable
 from jfrecon.geometry import cameras, mesh, rotations, vectors
-from jfrecon.morphable import linear, load, load_head
+from jfrecon.morphable import linear
 from jfrecon.morphable.heads import HAIR, LASH, Head
 from jfrecon.render import interpolation, raster, vertex
 from jfrecon.shading import colour, sh
@@ -39,9 +39,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('model', metavar='MODEL', help='as in --config.model.name')
     parser.add_argument('--out', type=Path, required=True, help='folder for the pictures')
     parser.add_argument('--path', help='file or folder of the model; all but makehuman need it')
-    parser.add_argument('--subdivisions', type=int, default=0, help='makehuman and ict: 1 for four times the triangles')
+    parser.add_argument('--subdivisions', type=int, default=0, help='1: four times the triangles, where the model can')
     options = parser.parse_args(arguments)
-    model = load(options.model, options.path, options.subdivisions)
+    model = morphable.load(options.model, options.path, options.subdivisions)
     options.out.mkdir(parents=True, exist_ok=True)
     for name, picture in sheets(model, options.model, options.path, options.subdivisions).items():
         picture.save(options.out / f'{name}.png')
@@ -52,8 +52,8 @@ def sheets(model: MorphableModel, name: str, path: str | None = None, subdivisio
     """All pictures of a model, by file name."""
     random = np.random.default_rng(0)
     whole = model
-    if name in ('makehuman', 'ict'):
-        whole = _bare(load_head(name, path, subdivisions))
+    if morphable.has_head(name):
+        whole = _bare(morphable.load_head(name, path, subdivisions))
     identities = 2.0 * np.eye(len(model.identity_basis))
     strength = 1.0 if model.expression_prior == 'box' else 2.0
     expressions = strength * np.eye(len(model.expression_basis))

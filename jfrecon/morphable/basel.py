@@ -1,6 +1,6 @@
 """The Basel Face Model, editions 2009, 2017 and 2019 (University of Basel; a licence has to be asked for).
 
-2017 and 2019 (Gerig et al. 2018) are read here from their HDF5 files; `basel2009` reads the first edition
+2017 and 2019 (Gerig et al. 2018) are read here from their HDF5 files; `models.basel2009` reads the first edition
 (Paysan et al. 2009) in the cut of Deng et al. 2019.
 
     vertices = shape mean + expression mean + sum_i a_i sqrt(variance_i) basis_i + the same for expressions
@@ -59,7 +59,7 @@ def load(path: str | Path, edition: str, landmark_file: str | Path | None = None
 
     Args:
       path: file or folder.
-      edition: 'basel2017' or 'basel2019'; for the first, of 2009, see `basel2009.load`.
+      edition: 'basel2017' or 'basel2019'; for the first, of 2009, see `jfrecon.morphable.models.basel2009.load`.
       landmark_file: see above.
 
     Raises:
@@ -133,7 +133,7 @@ def _landmark_ids(path: Path, landmark_file: str | Path | None, named: dict[str,
         return landmarks.read(given, len(mean))
     if len(named.keys() & landmarks.NAMED.keys()) < landmarks.FEWEST:
         raise UserError(f'{path}: names no landmarks; put {landmarks.FILE}, vertex ids of the 68 landmarks, beside it')
-    from jfrecon.morphable import makehuman
+    from jfrecon.morphable.models import makehuman
 
     template = makehuman.load()
     return landmarks.transfer(named, mean, np.asarray(template.mean)[template.landmark_ids])

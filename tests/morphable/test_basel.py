@@ -8,6 +8,7 @@ import pytest
 
 from jfrecon.errors import UserError
 from jfrecon.morphable import albedo_mm, basel, landmarks, linear
+from jfrecon.morphable.models import basel2009
 from jfrecon.shading.colour import srgb_to_linear
 from tests.morphable import small_files
 
@@ -105,7 +106,7 @@ def test_named_landmarks_are_taken_and_the_others_follow(tmp_path, as_bytes, mon
         mean = 1.3 * template[::-1] + [5, 6, 7]
         landmark_ids = np.arange(68)[::-1]
 
-    monkeypatch.setattr('jfrecon.morphable.makehuman.load', lambda: Template)
+    monkeypatch.setattr('jfrecon.morphable.models.makehuman.load', lambda: Template)
     got = np.asarray(basel.load(path, 'basel2017').landmark_ids)
     for name, ids in landmarks.NAMED.items():
         if len(ids) == 1:
@@ -118,7 +119,7 @@ def test_named_landmarks_are_taken_and_the_others_follow(tmp_path, as_bytes, mon
 
 def test_transfer_between_two_real_faces():
     """MakeHuman's landmarks onto another of its faces: what is not named stays within what the docstring says."""
-    from jfrecon.morphable import makehuman
+    from jfrecon.morphable.models import makehuman
 
     m = makehuman.load()
     ids, mean = np.asarray(m.landmark_ids), np.asarray(m.mean)
@@ -181,8 +182,10 @@ def test_wrong_editions_are_named(file, monkeypatch):
     assert basel.load(path, 'basel2017').name == 'basel2017'
     with pytest.raises(UserError, match='basel2018'):
         basel.load(path, 'basel2018')
-    with pytest.raises(UserError, match='later edition'):
+    with pytest.raises(UserError, match='there are basel2017, basel2019'):
         basel.load(path, 'basel2009')
+    with pytest.raises(UserError, match='later edition'):
+        basel2009.load(path)
     (path.parent / '01_MorphableModel.mat').write_bytes(b'')
     with pytest.raises(UserError, match='edition of 2009'):
         basel.load(path.parent / '01_MorphableModel.mat', 'basel2017')

@@ -6,7 +6,8 @@ import pytest
 from scipy.io import savemat
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import basel2009, linear
+from jfrecon.morphable import linear
+from jfrecon.morphable.models import basel2009
 from jfrecon.shading.colour import srgb_to_linear
 from tests.morphable import small_files
 

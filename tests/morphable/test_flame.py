@@ -9,7 +9,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import flame, licensed, linear
+from jfrecon.morphable import licensed, linear
+from jfrecon.morphable.models import flame
 from tests.morphable import small_files
 
 ARRAYS = small_files.flame_arrays()

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import ict, linear, load, load_head
+from jfrecon.morphable import linear, load, load_head
+from jfrecon.morphable.models import ict
 
 SHARED = Path(os.environ.get('JFRECON_SHARED', Path(__file__).parents[2].parent / 'shared'))
 PACKED = SHARED / 'ict_facekit' / 'ict_face.npz'

@@ -14,7 +14,8 @@ import pytest
 
 from jfrecon.errors import UserError
 from jfrecon.geometry import mesh, uv
-from jfrecon.morphable import heads, linear, load, load_head, load_portrait, makehuman, obj, people
+from jfrecon.morphable import heads, linear, load, load_head, load_portrait, obj, people
+from jfrecon.morphable.models import makehuman
 
 FLIP = np.array([-1.0, 1.0, 1.0])
 # iBUG index of each landmark's mirror image
@@ -279,7 +280,7 @@ def test_missing_and_broken_files_say_so(monkeypatch, tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=name):
             makehuman.read_target(tmp_path / name, 10)
-    with pytest.raises(UserError, match=r'there are makehuman'):
+    with pytest.raises(UserError, match=r'there are basel2009, .*, makehuman'):
         load('nobody')
 
 

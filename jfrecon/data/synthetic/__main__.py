@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--size', type=int, default=128, help='pixels of their sides')
     parser.add_argument('--columns', type=int, default=8, help='of the sheets')
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--model', default='makehuman', help='makehuman or ict')
+    parser.add_argument('--model', default='makehuman', help='a morphable model that has a whole head')
     parser.add_argument('--path', type=Path, help='file or folder of the model')
     options = parser.parse_args(arguments)
     if min(options.count, options.size, options.columns) < 1:

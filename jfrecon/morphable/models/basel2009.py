@@ -29,6 +29,7 @@ from jfrecon.errors import UserError
 from jfrecon.morphable import basel, licensed
 from jfrecon.types import MorphableModel
 
+MISSING = basel.MISSING
 BASEL = 'from faces.dmi.unibas.ch/bfm (licence on request)'
 GUO = 'from github.com/Juyong/3DFace'
 DENG = 'from the folder BFM of github.com/microsoft/Deep3DFaceReconstruction'
