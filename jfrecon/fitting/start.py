@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jfrecon.geometry import alignment
+from jfrecon.shading import sh
 from jfrecon.types import FaceParameters, MorphableModel, Pinhole
 
 TYPICAL_WIDTH = 250  # mm across a crop; where the search for a pose begins
@@ -24,7 +25,7 @@ def mean_face(model: MorphableModel, landmarks: np.ndarray, camera: Pinhole, ban
     ]
     count = len(poses)
     light = np.zeros((count, bands**2, 3), np.float32)
-    light[:, 0] = np.sqrt(4 * np.pi)
+    light[:, 0] = sh.GREY
     return FaceParameters(
         identity=np.zeros((count, model.identity_basis.shape[0]), np.float32),
         expression=np.zeros((count, model.expression_basis.shape[0]), np.float32),

@@ -92,7 +92,7 @@ def _render(size, model, identity, expression, skin, turn):
     vertices = vertices @ rotations.euler(0.0, jnp.radians(turn), 0.0).T
     normals = mesh.vertex_normals(vertices, model.topology.triangles)
     light = 0.5 * sh.directional(vectors.normalise(jnp.array([0.4, 0.5, 0.8])), 3.0 * jnp.ones(3), 3)
-    light = light.at[0].add(0.5 * jnp.sqrt(4 * jnp.pi))
+    light = light.at[0].add(0.5 * sh.GREY)
     view = jnp.zeros_like(vertices).at[:, 2].set(1.0)
     shaded = vertex.shade(normals, view, jnp.clip(diffuse, 0, 1), jnp.clip(specular, 0, 1), light, 0.5)
     pixels, depth = cameras.project(_camera(size), vertices)

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jfrecon.shading import sh
 from jfrecon.types import Pinhole
-
-GREY = float(np.sqrt(4 * np.pi))  # the constant band of unit radiance
 
 
 class FaceHead(nn.Module):
@@ -57,7 +56,7 @@ class FaceHead(nn.Module):
         parts = jnp.split(flat, np.cumsum(list(sizes.values()))[:-1], axis=-1)
         raw = {name: scales.get(name, 1.0) * part for name, part in zip(sizes, parts)}
         light = raw['light'].reshape(*flat.shape[:-1], k, 3)
-        return raw | {'light': light.at[..., 0, :].add(self.radiance * GREY)}
+        return raw | {'light': light.at[..., 0, :].add(self.radiance * sh.GREY)}
 
 
 def place(raw: jax.Array, camera: Pinhole, size: int, face_width_mm: float = 150.0, fill: float = 0.6) -> jax.Array:

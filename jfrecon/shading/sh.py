@@ -17,7 +17,7 @@ import numpy as np
 
 from jfrecon.shading import brdf, sphere
 
-#: The first coefficient of uniform light of unit radiance.
+#: sqrt(4 pi), 1 / Y_00: the first coefficient of uniform light of unit radiance.
 GREY = math.sqrt(4.0 * math.pi)
 
 _HIGHEST = jax.lax.Precision.HIGHEST
@@ -63,7 +63,7 @@ def polynomials(x, y, z, kept: Sequence[int]) -> list:
         cosine, sine = [*cosine, x * cosine[-1] - y * sine[-1]], [*sine, x * sine[-1] + y * cosine[-1]]
 
     values = {}
-    diagonal = math.sqrt(1.0 / (4.0 * math.pi))
+    diagonal = 1.0 / GREY
     for m in range(bands):
         if m:
             diagonal *= math.sqrt((2 * m + 1) / (2 * m))

@@ -14,6 +14,7 @@ from jfrecon.losses import energies
 from jfrecon.morphable import linear
 from jfrecon.render import portraits, surface
 from jfrecon.render.portraits import Portrait
+from jfrecon.shading import sh
 from jfrecon.training import stages
 from jfrecon.types import Batch, FaceParameters, Maps, Pinhole
 from tests.methods.energy import check_sum, loud
@@ -87,7 +88,7 @@ def test_starts_at_the_mean_face_frontal_under_grey_light(method, variables):
     # the head starts at 1e-2 of unit variance: hundredths of a standard deviation, a degree, a percent of light
     assert np.abs(chi.identity).max() < 0.1 and np.abs(chi.expression).max() < 0.1
     assert np.degrees(np.abs(chi.rotation)).max() < 2
-    np.testing.assert_allclose(chi.light[:, 0], np.sqrt(4 * np.pi), rtol=0.02)
+    np.testing.assert_allclose(chi.light[:, 0], sh.GREY, rtol=0.02)
     assert np.abs(chi.light[:, 1:]).max() < 0.05
     face = surface.posed(method.model, chi, camera())
     width = np.ptp(np.asarray(face.pixels)[..., 0], axis=1)

@@ -9,7 +9,7 @@ from jfrecon.errors import UserError
 from jfrecon.nets.encoder import BACKBONES, Encoder, with_published
 from jfrecon.nets.head import FaceHead, place
 from jfrecon.nets.small import THUMBNAIL
-from jfrecon.shading import colour
+from jfrecon.shading import colour, sh
 from jfrecon.types import Pinhole
 
 
@@ -90,7 +90,7 @@ def test_head_starts_at_the_mean_face_under_grey_light():
     # variance; 6 of them bound 2,000 draws.
     for group in raw.values():
         assert 0 < np.abs(group).max() < 0.06
-    np.testing.assert_allclose(light[..., 0, :], 0.7 * np.sqrt(4 * np.pi), atol=0.24)
+    np.testing.assert_allclose(light[..., 0, :], 0.7 * sh.GREY, atol=0.24)
     np.testing.assert_allclose(light[..., 1:, :], 0, atol=0.24)
 
 

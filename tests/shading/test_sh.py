@@ -48,6 +48,7 @@ def test_first_bands_follow_the_convention():
     x, y, z = 0.36, 0.48, 0.8
     a, b = np.sqrt(1 / (4 * np.pi)), np.sqrt(3 / (4 * np.pi))
     np.testing.assert_allclose(basis(jnp.array([x, y, z]), 2), [a, b * y, b * z, b * x], rtol=1e-6)
+    assert sh.GREY == pytest.approx(1 / a)
 
 
 def test_basis_is_orthonormal():

@@ -18,9 +18,9 @@ from flax import struct
 
 from jfrecon.nets.decoder import Decoder
 from jfrecon.nets.encoder import Encoder
-from jfrecon.nets.head import GREY
 from jfrecon.nets.resnet import Dtype
 from jfrecon.nets.unet import UNet
+from jfrecon.shading import sh
 
 Groups = dict[str, jax.Array]
 
@@ -204,7 +204,7 @@ class Light(nn.Module):
         """-> 'light' [B, L²], camera space, radiance 1 from everywhere at the start."""
         code = Code(self.settings, name='code')(sight.image, sight, train)
         light = Linear({'light': self.settings.bands**2}, self.settings.scales, name='head')(code)['light']
-        return {'light': light.at[:, 0].add(GREY)}
+        return {'light': light.at[:, 0].add(sh.GREY)}
 
 
 FACTORS: dict[str, Any] = {
