@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> None:
         plan = inputs.plan(
             options.inputs, landmarks, boxes, options.masks, options.mask_suffix, run.hashed(options.out)
         )
+        if plan.passed_over:
+            print(plan.passed_over, file=sys.stderr)
         if plan.unused:
             print(f'{len(plan.unused)} given names fit no file, {plan.unused[0]!r} the first', file=sys.stderr)
         if settings.align:

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jfrecon import commands, pretrained
-from jfrecon.data import folder, images, videos
+from jfrecon.data import folder, images, scan, videos
 from jfrecon.data.detection import face_alignment
 from jfrecon.data.prepare import extract
 from jfrecon.data.sample import Sample, Unreadable
@@ -260,18 +260,26 @@ def _given(path: Path, known: folder.LandmarkFile | None, box: np.ndarray | None
 
 
 def _listed(paths: list[Path]) -> list[Path]:
-    """The photographs and videos among files and folders, those of a folder by name."""
+    """The photographs and videos among files and folders, those of a folder by name; says what it passes over."""
     found: dict[Path, None] = {}
+    others: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob('*') if p.suffix.lower() in SUFFIXES and p.is_file())
-            found |= dict.fromkeys(inside)
+            below = scan.scan(path, SUFFIXES)
+            found |= dict.fromkeys(below.wanted)
+            others += below.others
+            for closed, why in below.closed:
+                print(f'passed over {closed}: {why}', file=sys.stderr)
         elif path.exists():
             found[path] = None
         else:
             raise UserError(f'no such file or folder: {path}')
+    passed = scan.passed_over(others)
     if not found:
-        raise UserError(f'there are no photographs and no videos in {", ".join(map(str, paths[:3]))}')
+        named = ', '.join(map(str, paths[:3]))
+        raise UserError(f'there are no photographs and no videos in {named}{f"; {passed}" if passed else ""}')
+    if passed:
+        print(passed, file=sys.stderr)
     return list(found)
 
 

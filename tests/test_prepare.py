@@ -97,7 +97,7 @@ def hostile(tmp_path):
 def test_hostile_files_are_listed_and_the_others_prepared(hostile, tmp_path):
     out = tmp_path / 'out'
     code, said, complained = run(hostile, f'--out={out}', '--crop=box', '--processes=2')
-    assert code == 0 and complained == '', complained
+    assert code == 0 and complained == 'passed over 1 file: 1 .txt\n', complained
     assert said.startswith('2 faces from 6 files, 6 rejected (')
     with (out / 'rejected.csv').open(newline='') as file:
         rejected = {row['name']: row['reason'] for row in csv.DictReader(file)}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from jfrecon.data import images
+from jfrecon.data import images, scan
 from jfrecon.data.sample import Sample, Source, check
 from jfrecon.errors import UserError
 
@@ -164,8 +164,11 @@ def read_index(path: Path) -> dict[str, list[str]]:
 
 
 def _list_pictures(folder: Path) -> LandmarkFile:
-    paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in images.SUFFIXES and path.is_file())
-    names = [path.relative_to(folder).as_posix() for path in paths]
+    below = scan.scan(folder, images.SUFFIXES)
+    passed = [scan.passed_over(below.others)] if below.others else []
+    for line in passed + [f'passed over {path}: {why}' for path, why in below.closed]:
+        logging.warning('%s: %s', folder, line)
+    names = [path.relative_to(folder).as_posix() for path in below.wanted]
     return LandmarkFile(names, np.full((len(names), 68, 2), np.nan, np.float32), [''] * len(names))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import math
 import warnings
@@ -17,8 +18,13 @@ Image.init()  # registers the formats; `formats=` below does not do it by itself
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)
 
 # Formats that decode by themselves: PIL would run external programs for others (Ghostscript for EPS).
-FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'PPM')
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.ppm')
+FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'PPM', 'GIF', 'AVIF')
+HEIC = ('.heic', '.heif', '.hif')
+INSTALL_HEIC = "pip install 'jfrecon[heic]'"
+SUFFIXES = (
+    '.jpg', '.jpeg', '.jpe', '.jfif', '.mpo', '.png', '.webp', '.bmp', '.tif', '.tiff', '.ppm', '.pgm', '.gif',
+    '.avif', *(HEIC if importlib.util.find_spec('pillow_heif') else ()),
+)  # fmt: skip
 MAX_PIXELS = 80_000_000  # refused before decoding; below PIL's own bomb warning at 89 million
 MIN_SIDE = 16  # nothing smaller shows a face
 FILM_DIAGONAL_MM = math.hypot(36.0, 24.0)  # the format that EXIF's 35 mm equivalent refers to

@@ -13,10 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from jfrecon.data import folder, images, videos
+from jfrecon.data import folder, images, scan, videos
 from jfrecon.data.prepare import tables
 from jfrecon.data.prepare.extract import Given, Rejected
 from jfrecon.errors import UserError
+
+SUFFIXES = images.SUFFIXES + videos.SUFFIXES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +64,21 @@ class Seen(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What there is to do, what is left out already, hashes by path, and given names that fit no file."""
+    """What there is to do.
+
+    Attributes:
+      inputs: photos and videos.
+      rejected: what is left out already.
+      hashed: by path.
+      unused: given names that fit no file.
+      passed_over: a line that counts the files that are neither, by suffix; '' for none.
+    """
 
     inputs: list[Input]
     rejected: list[Rejected]
     hashed: dict[str, Seen]
     unused: list[str]
+    passed_over: str
 
 
 def plan(
@@ -102,16 +113,16 @@ def plan(
     )
     belongs = {} if masks is None else _masks([path for _, path in files], _absolute(masks), mask_suffix)
     masked = set(belongs.values())
-    found = []
+    found, others = [], []
     for name, path in files:
-        suffix = path.suffix.lower()
-        if not os.path.isfile(path):  # a link that leads nowhere, a pipe that would block
+        if not os.path.isfile(path):
             rejected.append(Rejected(name, 'not a file'))
         elif path in masked:
             rejected.append(Rejected(name, 'a mask'))
-        elif suffix in images.SUFFIXES or suffix in videos.SUFFIXES:
+        elif path.suffix.lower() in SUFFIXES and not path.name.startswith('.'):
             found.append((name, path))
         else:
+            others.append(path)
             rejected.append(Rejected(name, 'neither a photo nor a video by its name'))
     used = {belongs[path] for _, path in found if path in belongs}
     seen, closed = _hash([path for _, path in found] + sorted(used), hashed or {})
@@ -141,7 +152,8 @@ def plan(
     inputs, copies = _once(inputs)
     if not inputs:
         raise UserError(f'there are no photos and no videos in {", ".join(map(str, paths[:3]))}')
-    return Plan(inputs, rejected + copies, {str(path): found for path, found in seen.items()}, unused)
+    hashes = {str(path): found for path, found in seen.items()}
+    return Plan(inputs, rejected + copies, hashes, unused, scan.passed_over(others))
 
 
 def digest(path: Path) -> str:
@@ -151,27 +163,22 @@ def digest(path: Path) -> str:
 
 
 def _listed(paths: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[Rejected]]:
-    """(name, path) of all files, in order, and the folders that cannot be read."""
+    """(name, path) of all files, in order, and what nobody looks into."""
     absolute = [_absolute(path) for path in paths]
     for path in absolute:
         if not os.path.lexists(path):
             raise UserError(f'no such file or folder: {path}')
     common = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in absolute]))
     files: dict[Path, None] = {}
-    closed: list[OSError] = []
-    links: list[Path] = []
+    rejected: list[Rejected] = []
     for path in absolute:
         if not path.is_dir():
             files[path] = None
             continue
-        below = []
-        for at, folders, names in os.walk(path, onerror=closed.append):
-            below += [Path(at) / name for name in names]
-            links += [link for name in folders if (link := Path(at) / name).is_symlink()]
-        files |= dict.fromkeys(sorted(below))
-    rejected = [Rejected(_name(Path(error.filename), common), f'cannot be read ({error.strerror})') for error in closed]
-    rejected += [Rejected(_name(link, common), 'a link to a folder') for link in links]
-    return [(_name(path, common), path) for path in files], sorted(rejected)
+        below = scan.scan(path, SUFFIXES)
+        files |= dict.fromkeys(sorted(below.wanted + below.others))
+        rejected += [Rejected(_name(closed, common), why) for closed, why in below.closed]
+    return [(_name(path, common), path) for path in files], sorted(set(rejected))
 
 
 def _absolute(path: Path) -> Path:
