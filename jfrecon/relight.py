@@ -137,7 +137,7 @@ def _shot(
     shape, maps, model = (size, size), chi.maps, portrait.model
     assert maps is not None and portrait.leaves is not None
     face = surface.posed(model, chi, camera)
-    seen = surface.fragments(model, face, shape)
+    seen = surface.rasterise(model, face, shape)
     drawn = surface.layers(model, face, sh.project(radiance, BANDS), maps, seen, portrait.roughness)
     skin = raytrace.render(
         face.vertices, model.topology, portrait.leaves, maps.diffuse, maps.specular, radiance, face.camera, shape, key,

@@ -103,7 +103,7 @@ def unwrapped(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Albedo and photograph in UV, linear [B, S, S, 3], and [B, S, S] 1 where the photograph shows the face."""
     face = surface.posed(model, chi, batch.camera)
-    seen = surface.fragments(model, face, batch.image.shape[1:3])
+    seen = surface.rasterise(model, face, batch.image.shape[1:3])
     texture, shown = surface.unwrapped(model, face, seen, jnp.asarray(batch.image), texels)
     on_skin, _ = surface.unwrapped(model, face, seen, jnp.asarray(batch.mask)[..., None], texels)
     assert chi.maps is not None
@@ -113,7 +113,7 @@ def unwrapped(
 @functools.partial(jax.jit, static_argnums=3)
 def _diffuse(model: MorphableModel, chi: FaceParameters, camera: Pinhole, size: tuple[int, int]) -> jax.Array:
     face = surface.posed(model, chi, camera)
-    seen = surface.fragments(model, face, size)
+    seen = surface.rasterise(model, face, size)
     return surface.layers(model, face, chi.light, chi.maps, seen, roughness=1.0).diffuse
 
 

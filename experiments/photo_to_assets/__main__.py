@@ -206,7 +206,7 @@ def unwrapped(make: Reconstructor, result: Reconstruction, photo: Sample) -> tup
     """The photograph [S, S, 3] in UV, linear, as the face lies in it, and [S, S] 1 where the face is seen, else 0."""
     chi, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (result.parameters, result.camera))
     face = surface.posed(make.model, chi, camera)
-    fragments = surface.fragments(make.model, face, photo.image.shape[:2])
+    fragments = surface.rasterise(make.model, face, photo.image.shape[:2])
     image = colour.srgb_to_linear(jnp.asarray(photo.image)[None] / 255)
     texture, seen = surface.unwrapped(make.model, face, fragments, image, make.atlas.texels)
     return np.asarray(texture[0]), np.asarray(seen[0])

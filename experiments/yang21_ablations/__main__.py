@@ -159,7 +159,7 @@ def _diffuse(model: MorphableModel, chi: FaceParameters, batch: Batch) -> jax.Ar
 @functools.partial(jax.jit, static_argnums=3)
 def _layers(model, chi, camera, size):
     face = surface.posed(model, chi, camera)
-    found = surface.layers(model, face, chi.light, chi.maps, surface.fragments(model, face, size), roughness=1.0)
+    found = surface.layers(model, face, chi.light, chi.maps, surface.rasterise(model, face, size), roughness=1.0)
     return found.radiance, found.coverage, found.diffuse
 
 

@@ -149,7 +149,7 @@ def mended(method: Yang21, ask, mend, studio: Studio, out: Path) -> dict[str, di
     rows, results = [], {}
     for name, (batch, chi) in cases.items():
         face = surface.posed(method.model, chi, batch.camera)
-        fragments = surface.fragments(method.model, face, batch.image.shape[1:3])
+        fragments = surface.rasterise(method.model, face, batch.image.shape[1:3])
         texture, shown = map(np.asarray, surface.unwrapped(method.model, face, fragments, batch.image, texels))
         prior = np.asarray(surface.prior_maps(method.model, texels, chi.albedo).diffuse)
         albedo = np.asarray(chi.maps.diffuse)

@@ -251,7 +251,7 @@ class Fitter:
         ) -> tuple[surface.Surface, Fragments, jax.Array, jax.Array, jax.Array]:
             size = batch.image.shape[1:3]
             face, drawn = portraits.draw(self.portrait, chi, batch.camera, size)
-            fragments = surface.fragments(model, face, size)
+            fragments = surface.rasterise(model, face, size)
             forehead = above[jnp.asarray(model.topology.triangles)].all(-1)[fragments.triangle]
             return face, fragments, drawn.arriving, colour.linear_to_srgb(drawn.radiance), forehead
 

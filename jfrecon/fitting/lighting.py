@@ -46,7 +46,7 @@ def solved(
       roughness: of the specular lobe.
     """
     _, height, width, _ = image.shape
-    visible = surface.visible(model, face, surface.fragments(model, face, (height, width))).astype(image.dtype)
+    visible = surface.visible(model, face, surface.rasterise(model, face, (height, width))).astype(image.dtype)
     # A hidden vertex may lie behind the camera, as in `render.vertex.photometric`.
     pixels = jnp.where(visible[..., None] > 0, face.pixels, 0.5)
     target = uv.sample_image(colour.srgb_to_linear(image), pixels)

@@ -47,21 +47,21 @@ class DataTerm:
         batch: Batch,
         key: jax.Array,
         maps: Maps | None = None,
-        seen: Fragments | None = None,
+        fragments: Fragments | None = None,
     ) -> dict[str, jax.Array]:
         """'photo' [B], over pixels, and 'vertex' [B], over vertices, as far as the renderer has them.
 
-        The face has the albedo of its vertices, or that, and the normals, of maps. seen: the face's fragments at the
+        The face has the albedo of its vertices, or that, and the normals, of maps. fragments: the face's at the
         size of the photograph, where somebody has them already.
         """
         size = batch.image.shape[1:3]
         if self.renderer == 'raytrace':
             return {'photo': self._ray_traced(face, light, batch, key, maps)}
-        seen = surface.fragments(self.model, face, size) if seen is None else seen
+        fragments = surface.rasterise(self.model, face, size) if fragments is None else fragments
         if self.renderer == 'raster':
-            return {'photo': self._rasterised(face, light, batch, maps, seen)}
+            return {'photo': self._rasterised(face, light, batch, maps, fragments)}
         seen_at_vertices = face if maps is None else surface.textured(self.model, face, maps, self.places)
-        visible = surface.visible(self.model, face, seen)
+        visible = surface.visible(self.model, face, fragments)
         radiance = surface.colours(seen_at_vertices, light, self.roughness)
         terms = {'vertex': energies.vertex_photometric(radiance, face.pixels, visible, batch, self.domain)}
         if self.renderer == 'both':
@@ -80,10 +80,10 @@ class DataTerm:
         return energies.pixel_photometric(picture.image, picture.coverage, batch, self.domain)
 
     def _rasterised(
-        self, face: surface.Surface, light: jax.Array, batch: Batch, maps: Maps | None, seen: Fragments
+        self, face: surface.Surface, light: jax.Array, batch: Batch, maps: Maps | None, fragments: Fragments
     ) -> jax.Array:
-        drawn = surface.layers(self.model, face, light, maps, seen, self.roughness)
-        points, _ = surface.picture(self.model, seen, face.vertices)
+        drawn = surface.layers(self.model, face, light, maps, fragments, self.roughness)
+        points, _ = surface.picture(self.model, fragments, face.vertices)
         pixels, _ = cameras.project(face.camera, points.reshape(len(points), -1, 3))
         pixels = pixels.reshape(*points.shape[:-1], 2)
         return energies.pixel_photometric(drawn.radiance, drawn.coverage, batch, self.domain, pixels)

@@ -1,7 +1,6 @@
-"""What is read from fragments: barycentric coordinates with a gradient, interpolated attributes, visible
-vertices.
+"""Points on a mesh: barycentric coordinates with a gradient, and attributes interpolated between vertices.
 
-One image here; a batch goes under `jax.vmap`.
+One mesh here; a batch goes under `jax.vmap`.
 """
 
 from __future__ import annotations
@@ -11,13 +10,24 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jfrecon.geometry import vectors
 from jfrecon.types import Array, Fragments
 
 # px². The rounding of coordinates near 256 px is 3e-5 px: a smaller triangle has no meaningful orientation.
 SMALLEST_AREA = 1e-6
+
+
+class MeshPoints(NamedTuple):
+    """Points on a mesh, of any shape [...]; `Fragments` are such points, too.
+
+    Attributes:
+      triangle: [...] int32, the triangle that each lies in, -1 for none.
+      barycentric: [..., 3] weights of its corners.
+    """
+
+    triangle: jax.Array
+    barycentric: jax.Array
 
 
 class Corners(NamedTuple):
@@ -69,117 +79,57 @@ def centres(height: int, width: int, dtype: jnp.dtype = jnp.float32) -> jax.Arra
 
 @partial(jax.jit, static_argnames='perspective')
 def barycentric(
-    fragments: Fragments,
+    triangle: jax.Array,
+    points: jax.Array,
     pixels: jax.Array,
     depth: jax.Array,
     triangles: Array,
     *,
     perspective: bool = True,
-    points: jax.Array | None = None,
 ) -> jax.Array:
-    """Perspective-correct barycentric coordinates of the pixel centres in the triangles that they hit.
+    """Perspective-correct barycentric coordinates of image points in the triangles that they show.
 
     w_i = (b_i / z_i) / sum_j (b_j / z_j) with b linear in the image. Differentiable in pixels and depth, for
-    the fixed visibility of the fragments: ``fragments.replace(barycentric=barycentric(...))`` lets image
-    gradients reach the vertices. Where nothing is hit, or the triangle has shrunk to nothing, weights and
+    the fixed visibility that ``triangle`` is: ``fragments.replace(barycentric=barycentric(fragments.triangle, ...))``
+    lets image gradients reach the vertices. Where nothing is shown, or the triangle has shrunk to nothing, weights and
     gradients are zero.
 
     Args:
-      fragments: of one image, [H, W], or of any points of it.
-      pixels: [V, 2].
+      triangle: [...] int32, the triangle that each point shows, -1 for none.
+      points: [..., 2] pixels, such as `centres`.
+      pixels: [V, 2] projected vertices.
       depth: [V] mm.
       triangles: [T, 3] int32.
       perspective: False for weak perspective, where w = b.
-      points: [..., 2] pixels, where the fragments [...] are; by default the pixel centres.
 
     Returns:
       [..., 3].
     """
-    hit = fragments.triangle >= 0
-    corners = Corners.of(jnp.asarray(triangles)[jnp.maximum(fragments.triangle, 0)], pixels, depth)
-    if points is None:
-        height, width = fragments.triangle.shape
-        points = centres(height, width, pixels.dtype)
+    covered = triangle >= 0
+    corners = Corners.of(jnp.asarray(triangles)[jnp.maximum(triangle, 0)], pixels, depth)
     weights: list[jax.Array] = list(corners.weights(points[..., 0], points[..., 1]))
     if perspective:
-        # Pixels that hit nothing look at triangle 0, which may lie in the plane of the lens.
+        # Points that show nothing look at triangle 0, which may lie in the plane of the lens.
         depths = corners.z0, corners.z1, corners.z2
-        weights = [b / jnp.where(hit, z, 1) for b, z in zip(weights, depths)]
+        weights = [b / jnp.where(covered, z, 1) for b, z in zip(weights, depths)]
         total = weights[0] + weights[1] + weights[2]
-        weights = [b / jnp.where(hit & (total != 0), total, 1) for b in weights]
-    return jnp.stack([jnp.where(hit, b, 0) for b in weights], -1)
+        weights = [b / jnp.where(covered & (total != 0), total, 1) for b in weights]
+    return jnp.stack([jnp.where(covered, b, 0) for b in weights], -1)
 
 
-def interpolate(fragments: Fragments, triangles: Array, attributes: jax.Array) -> jax.Array:
-    """Attributes of the surface seen through each pixel, zero where there is none.
+def interpolate(points: MeshPoints | Fragments, triangles: Array, attributes: jax.Array) -> jax.Array:
+    """Attributes at points of the surface, zero where there is none.
 
-    Differentiable in the attributes, and in ``fragments.barycentric`` where that has a gradient.
+    Differentiable in the attributes, and in ``points.barycentric`` where that has a gradient.
 
     Args:
-      fragments: of one image, [H, W].
+      points: [...] on one mesh, such as the fragments of an image [H, W].
       triangles: [T, 3] int32, rows of ``attributes``: vertices, or texture coordinates with ``uv_triangles``.
       attributes: [V, C].
 
     Returns:
-      [H, W, C].
+      [..., C].
     """
-    ids = jnp.asarray(triangles)[jnp.maximum(fragments.triangle, 0)]
-    w = jnp.asarray(fragments.barycentric)
+    ids = jnp.asarray(triangles)[jnp.maximum(points.triangle, 0)]
+    w = jnp.asarray(points.barycentric)
     return vectors.combine([w[..., k] for k in range(3)], [attributes[ids[..., k]] for k in range(3)])
-
-
-@partial(jax.jit, static_argnames=('tolerance', 'perspective', 'near'))
-def visible_vertices(
-    pixels: jax.Array,
-    depth: jax.Array,
-    triangles: Array,
-    fragments: Fragments,
-    *,
-    tolerance: float = 3.0,
-    perspective: bool = True,
-    near: float = 1.0,
-) -> jax.Array:
-    """Which vertices the camera sees: in the frame, on a triangle that faces the camera, and not hidden.
-
-    A vertex is hidden when at least three of the four pixel centres around it show a surface that is nearer
-    by more than ``tolerance``. Each of those surfaces is continued as a plane to the vertex, so that a steep
-    cheek does not hide itself in a coarse depth buffer; three of four, because beside a silhouette one may
-    look past it.
-
-    The tolerance has to exceed the bend of the surface within a pixel and stay below the gap between surfaces
-    that hide one another. A pixel of a face at 64 to 256 px covers 5 to 1 mm; nine tenths of hidden vertices
-    lie more than 5 mm behind what hides them. From 2 to 4 mm the result hardly depends on it. No gradient.
-
-    Args:
-      pixels: [V, 2].
-      depth: [V] mm.
-      triangles: [T, 3] int32.
-      fragments: `rasterise` of these, any size at least a pixel.
-      tolerance: mm.
-      perspective, near: as in `rasterise`.
-
-    Returns:
-      [V] bool.
-    """
-    pixels, depth = lax.stop_gradient((pixels, depth))
-    triangles = jnp.asarray(triangles)
-    height, width = fragments.triangle.shape
-    x, y = pixels[:, 0], pixels[:, 1]
-
-    facing = Corners.of(triangles, pixels, depth).area < 0
-    seen = jnp.zeros(depth.shape, bool).at[triangles].max(facing[:, None])
-    seen &= (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    if perspective:
-        seen &= depth >= near
-
-    column, row = (jnp.floor(a - 0.5).astype(jnp.int32) for a in (x, y))
-    votes = jnp.zeros(depth.shape, jnp.int32)
-    for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        cell = jnp.clip(row + down, 0, height - 1), jnp.clip(column + right, 0, width - 1)
-        hit = fragments.triangle[cell]
-        corners = Corners.of(triangles[jnp.maximum(hit, 0)], pixels, depth)
-        front = corners.depth(corners.weights(x, y), perspective)
-        # A plane seen edge-on may continue to behind the camera: no evidence.
-        believed = (hit >= 0) & ((front >= near) if perspective else True)
-        votes += believed & (front < depth - tolerance)
-    return seen & (votes < 3)

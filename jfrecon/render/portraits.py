@@ -46,11 +46,11 @@ def draw(
     """
     model = portrait.model
     face = surface.posed(model, chi, camera)
-    seen = surface.fragments(model, face, size)
-    drawn = surface.layers(model, face, chi.light, chi.maps, seen, portrait.roughness)
+    fragments = surface.rasterise(model, face, size)
+    drawn = surface.layers(model, face, chi.light, chi.maps, fragments, portrait.roughness)
     if portrait.leaves is None:
         return face, drawn
-    arriving, _ = surface.picture(model, seen, _arriving(portrait, face, chi.light, seen))
+    arriving, _ = surface.picture(model, fragments, _arriving(portrait, face, chi.light, fragments))
     return face, dataclasses.replace(drawn, radiance=drawn.radiance * arriving, arriving=arriving)
 
 
@@ -62,8 +62,8 @@ def photo(
     return jnp.clip(colour.linear_to_srgb(drawn.radiance), 0, 1) * drawn.coverage[..., None], drawn.coverage
 
 
-def _arriving(portrait: Portrait, face: surface.Surface, light: jax.Array, seen: Fragments) -> jax.Array:
-    """Share of the irradiance that reaches the skin's vertices of seen triangles, [B, V, 3] in 0..1; 1 at the others.
+def _arriving(portrait: Portrait, face: surface.Surface, light: jax.Array, fragments: Fragments) -> jax.Array:
+    """Share of the irradiance that reaches the vertices of visible skin, [B, V, 3] in 0..1; 1 at all others.
 
     What is behind lids and lips has its shade in its colours (`jfrecon.morphable.heads.SHADE`). Both irradiances are
     sums over the same even directions, each of which every vertex sees or does not.
@@ -89,4 +89,4 @@ def _arriving(portrait: Portrait, face: surface.Surface, light: jax.Array, seen:
         # Radiance of spherical harmonics is signed: where there is no light on the whole none can be kept away.
         return jnp.clip(1 - jnp.where(whole > 0, kept / jnp.where(whole > 0, whole, 1), 0), 0, 1)
 
-    return lax.map(one, (face.vertices, face.normals, light, seen.triangle))
+    return lax.map(one, (face.vertices, face.normals, light, fragments.triangle))

@@ -15,18 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jfrecon.render.interpolation import SMALLEST_AREA, Corners, barycentric, interpolate, visible_vertices
+from jfrecon.render.interpolation import SMALLEST_AREA, Corners, barycentric, centres
 from jfrecon.types import Array, Fragments
-
-__all__ = [
-    'Window',
-    'barycentric',
-    'interpolate',
-    'rasterise',
-    'rasterise_batch',
-    'visible_vertices',
-    'windows',
-]
 
 # A pixel centre on an edge belongs to both triangles, so that rounding opens no cracks between them.
 EDGE = 1e-5
@@ -78,7 +68,7 @@ def rasterise(
 
     Edges are inclusive; of triangles at exactly the same depth the highest id wins. Nothing is drawn for
     triangles with a vertex nearer than ``near`` or not finite, nor for those of zero area. Triangles that did
-    not fit their list are counted in ``overflow``. There is NO gradient: `barycentric` has one.
+    not fit their list are counted in ``overflow``. There is NO gradient: `interpolation.barycentric` has one.
 
     Args:
       pixels: [V, 2] projected vertices, x right, y down, first pixel centre at (0.5, 0.5).
@@ -118,8 +108,9 @@ def rasterise(
     overflow += left.sum(dtype=jnp.int32)
 
     nearest, winner = (x.reshape(size) for x in buffers)
-    fragments = Fragments(winner, jnp.zeros((*size, 3), depth.dtype), nearest, overflow)
-    weights = barycentric(fragments, pixels, depth, triangles, perspective=perspective)
+    weights = barycentric(
+        winner, centres(height, width, pixels.dtype), pixels, depth, triangles, perspective=perspective
+    )
     # Inclusive edges let weights of -EDGE through; attributes must not leave the triangle.
     weights = jnp.maximum(weights, 0)
     weights = weights / jnp.where(winner < 0, 1, weights.sum(-1))[..., None]
@@ -153,6 +144,63 @@ def rasterise_batch(
         return rasterise(*image, triangles, size, **options)
 
     return {'map': lambda x: lax.map(draw, x), 'vmap': jax.vmap(draw)}[strategy](images)
+
+
+@partial(jax.jit, static_argnames=('tolerance', 'perspective', 'near'))
+def visible_vertices(
+    pixels: jax.Array,
+    depth: jax.Array,
+    triangles: Array,
+    fragments: Fragments,
+    *,
+    tolerance: float = 3.0,
+    perspective: bool = True,
+    near: float = 1.0,
+) -> jax.Array:
+    """Which vertices the camera sees: in the frame, on a triangle that faces the camera, and not hidden.
+
+    A vertex is hidden when at least three of the four pixel centres around it show a surface that is nearer
+    by more than ``tolerance``. Each of those surfaces is continued as a plane to the vertex, so that a steep
+    cheek does not hide itself in a coarse depth buffer; three of four, because beside a silhouette one may
+    look past it.
+
+    The tolerance has to exceed the bend of the surface within a pixel and stay below the gap between surfaces
+    that hide one another. A pixel of a face at 64 to 256 px covers 5 to 1 mm; nine tenths of hidden vertices
+    lie more than 5 mm behind what hides them. From 2 to 4 mm the result hardly depends on it. No gradient.
+
+    Args:
+      pixels: [V, 2].
+      depth: [V] mm.
+      triangles: [T, 3] int32.
+      fragments: `rasterise` of these, any size at least a pixel.
+      tolerance: mm.
+      perspective, near: as in `rasterise`.
+
+    Returns:
+      [V] bool.
+    """
+    pixels, depth = lax.stop_gradient((pixels, depth))
+    triangles = jnp.asarray(triangles)
+    height, width = fragments.triangle.shape
+    x, y = pixels[:, 0], pixels[:, 1]
+
+    facing = Corners.of(triangles, pixels, depth).area < 0
+    seen = jnp.zeros(depth.shape, bool).at[triangles].max(facing[:, None])
+    seen &= (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    if perspective:
+        seen &= depth >= near
+
+    column, row = (jnp.floor(a - 0.5).astype(jnp.int32) for a in (x, y))
+    votes = jnp.zeros(depth.shape, jnp.int32)
+    for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        cell = jnp.clip(row + down, 0, height - 1), jnp.clip(column + right, 0, width - 1)
+        shown = fragments.triangle[cell]
+        corners = Corners.of(triangles[jnp.maximum(shown, 0)], pixels, depth)
+        front = corners.depth(corners.weights(x, y), perspective)
+        # A plane seen edge-on may continue to behind the camera: no evidence.
+        believed = (shown >= 0) & ((front >= near) if perspective else True)
+        votes += believed & (front < depth - tolerance)
+    return seen & (votes < 3)
 
 
 def _span(a: jax.Array, b: jax.Array, c: jax.Array, end: int) -> tuple[jax.Array, jax.Array]:

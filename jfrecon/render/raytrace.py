@@ -24,8 +24,9 @@ from jax.ad_checkpoint import checkpoint_name
 
 from jfrecon.geometry import cameras, mesh, uv, vectors
 from jfrecon.render import interpolation, raster, trace, tree
+from jfrecon.render.interpolation import MeshPoints
 from jfrecon.shading import brdf, environment
-from jfrecon.types import Array, Camera, Fragments, Pinhole, Topology
+from jfrecon.types import Array, Camera, Pinhole, Topology
 
 ENVIRONMENT = 64  # rows and columns of the map that spherical harmonics are turned into (dib21 3.1)
 CHUNK = 4096  # pixels of an image that are shaded at a time where one image follows another
@@ -248,17 +249,16 @@ def _render(batch, topology, leaves, size, samples, roughness, shadows, chunk):
         number = jnp.minimum(where, height * width - 1)
         shown = jnp.where(where < height * width, jnp.take_along_axis(triangle, number, 1), -1)
         covered = shown >= 0
-        points = Fragments(shown, jnp.zeros((*where.shape, 3)), jnp.zeros(where.shape), seen.overflow)
         corners = jax.vmap(
-            lambda f, p, z, at: interpolation.barycentric(f, p, z, triangles, perspective=perspective, points=at)
-        )(points, pixels, depth, centres[number])
-        at = lambda f, values: jax.vmap(interpolation.interpolate, in_axes=(0, None, 0))(f, triangles, values)
+            lambda t, at, p, z: interpolation.barycentric(t, at, p, z, triangles, perspective=perspective)
+        )(shown, centres[number], pixels, depth)
+        at = lambda points, values: jax.vmap(interpolation.interpolate, in_axes=(0, None, 0))(points, triangles, values)
         behind = lambda x: jnp.where(covered[..., None], x, -1.0)  # any place but the camera's
-        fixed = points.replace(barycentric=lax.stop_gradient(corners))
+        fixed = MeshPoints(shown, lax.stop_gradient(corners))
         face = _pick(flat_normals, jnp.maximum(shown, 0))
         slant = vectors.dot(face, cameras.towards(camera, behind(at(fixed, lax.stop_gradient(vertices)))))
         steady = lambda x: jnp.where((slant < GRAZING)[..., None], lax.stop_gradient(x), x)
-        points = points.replace(barycentric=steady(corners))
+        points = MeshPoints(shown, steady(corners))
 
         there = steady(at(points, geometry))
         point, normal = behind(there[..., :3]), there[..., 3:6]
@@ -350,7 +350,7 @@ def _hash(x: jax.Array) -> jax.Array:
     return (x >> 22) ^ x
 
 
-def _lookup(points: Fragments, topology: Topology, maps: jax.Array) -> jax.Array:
+def _lookup(points: MeshPoints, topology: Topology, maps: jax.Array) -> jax.Array:
     """UV maps [B, M, M, C] at points [B, N] of the surface, [B, N, C]."""
     coordinates = jnp.broadcast_to(jnp.asarray(topology.uv), (len(maps), *topology.uv.shape))
     place = jax.vmap(interpolation.interpolate, in_axes=(0, None, 0))(points, topology.uv_triangles, coordinates)

@@ -85,27 +85,27 @@ def textured(model: MorphableModel, face: Surface, maps: Maps, places: Array) ->
     return dataclasses.replace(face, diffuse=at(maps.diffuse), specular=at(maps.specular), normals=normals)
 
 
-def fragments(model: MorphableModel, face: Surface, size: tuple[int, int]) -> Fragments:
+def rasterise(model: MorphableModel, face: Surface, size: tuple[int, int]) -> Fragments:
     """What each pixel of an [H, W] image sees of the outside of the face; leaves [B, H, W, ...]. No gradient."""
     return raster.rasterise_batch(
         face.pixels, face.depth, model.topology.triangles, size, cull=True, perspective=_perspective(face)
     )
 
 
-def visible(model: MorphableModel, face: Surface, seen: Fragments) -> jax.Array:
-    """[B, V] bool: vertices that the camera sees, of which ``seen`` is an image. No gradient."""
-    look = functools.partial(interpolation.visible_vertices, perspective=_perspective(face))
-    return jax.vmap(look, in_axes=(0, 0, None, 0))(face.pixels, face.depth, model.topology.triangles, seen)
+def visible(model: MorphableModel, face: Surface, fragments: Fragments) -> jax.Array:
+    """[B, V] bool: vertices that the camera sees, of which ``fragments`` are an image. No gradient."""
+    look = functools.partial(raster.visible_vertices, perspective=_perspective(face))
+    return jax.vmap(look, in_axes=(0, 0, None, 0))(face.pixels, face.depth, model.topology.triangles, fragments)
 
 
 def unwrapped(
-    model: MorphableModel, face: Surface, seen: Fragments, image: jax.Array, texels: uv.TexelMap
+    model: MorphableModel, face: Surface, fragments: Fragments, image: jax.Array, texels: uv.TexelMap
 ) -> tuple[jax.Array, jax.Array]:
     """A photograph [B, H, W, C] in UV, [B, S, S, C], by the face's pose and shape, and [B, S, S] 1 where it shows it.
 
-    seen: of the same size. Differentiable in image and vertices, see `jfrecon.geometry.uv.unwrap`.
+    fragments: of the same size. Differentiable in image and vertices, see `jfrecon.geometry.uv.unwrap`.
     """
-    texture, shown = uv.unwrap(image, face.vertices, face.camera, visible(model, face, seen), texels)
+    texture, shown = uv.unwrap(image, face.vertices, face.camera, visible(model, face, fragments), texels)
     return texture, shown.astype(texture.dtype)
 
 
@@ -113,10 +113,10 @@ def _perspective(face: Surface) -> bool:
     return isinstance(face.camera, Pinhole)
 
 
-def picture(model: MorphableModel, seen: Fragments, attributes: jax.Array) -> tuple[jax.Array, jax.Array]:
+def picture(model: MorphableModel, fragments: Fragments, attributes: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Interpolate vertex attributes [B, V, C] into images: ([B, H, W, C], coverage [B, H, W])."""
-    images = jax.vmap(interpolation.interpolate, in_axes=(0, None, 0))(seen, model.topology.triangles, attributes)
-    return images, (seen.triangle >= 0).astype(images.dtype)
+    images = jax.vmap(interpolation.interpolate, in_axes=(0, None, 0))(fragments, model.topology.triangles, attributes)
+    return images, (fragments.triangle >= 0).astype(images.dtype)
 
 
 @struct.dataclass
@@ -140,7 +140,7 @@ class Layers:
 
 
 def layers(
-    model: MorphableModel, face: Surface, light: jax.Array, maps: Maps | None, seen: Fragments, roughness: float
+    model: MorphableModel, face: Surface, light: jax.Array, maps: Maps | None, fragments: Fragments, roughness: float
 ) -> Layers:
     """What the camera sees in fragments, with the albedo of the vertices or, where there are maps, that of the maps.
 
@@ -152,19 +152,21 @@ def layers(
     """
     if maps is None:
         shaded = colours(face, light, roughness)
-        drawn, coverage = picture(model, seen, jnp.concatenate([face.normals, face.diffuse, face.specular, shaded], -1))
+        drawn, coverage = picture(
+            model, fragments, jnp.concatenate([face.normals, face.diffuse, face.specular, shaded], -1)
+        )
         normal, diffuse, specular, radiance = jnp.split(drawn, [3, 6, 7], -1)
         return Layers(vectors.normalise(normal), diffuse, specular, radiance, _everywhere(coverage), coverage)
 
     attributes = [face.vertices, face.normals, coloured(face.diffuse, maps.behind), face.specular]
     if maps.normal is not None:
         attributes += mesh.tangents(face.vertices, face.normals, model.topology)
-    drawn, coverage = picture(model, seen, jnp.concatenate(attributes, -1))
+    drawn, coverage = picture(model, fragments, jnp.concatenate(attributes, -1))
     ends = np.cumsum([values.shape[-1] for values in attributes])[:-1]
     point, normal, diffuse, specular, *frame = jnp.split(drawn, ends, -1)
     normal = vectors.normalise(normal)
     corners = jnp.broadcast_to(jnp.asarray(model.topology.uv), (len(drawn), *model.topology.uv.shape))
-    place = jax.vmap(interpolation.interpolate, in_axes=(0, None, 0))(seen, model.topology.uv_triangles, corners)
+    place = jax.vmap(interpolation.interpolate, in_axes=(0, None, 0))(fragments, model.topology.uv_triangles, corners)
     mapped = (place[..., :1] <= 1) & (coverage[..., None] > 0)
 
     def look_up(values: jax.Array, other: jax.Array) -> jax.Array:

@@ -260,7 +260,7 @@ def test_swapped_albedos_tell_skin_from_light(method, batch):
     even = jnp.zeros((COUNT, 1, 3)) + sh.GREY
     posed = truth(method, Maps(skin, gloss), even)
     face = surface.posed(method.model, posed, CAMERA)
-    seen = surface.fragments(method.model, face, (SIZE, SIZE))
+    seen = surface.rasterise(method.model, face, (SIZE, SIZE))
     texture, _ = surface.unwrapped(method.model, face, seen, jnp.asarray(batch.image), method.atlas.texels)
     copied = costs(Maps(colour.srgb_to_linear(texture), gloss), even, partner)
     assert float(copied[0]) < 0.08 and float(copied[1]) > 3 * float(copied[0])
@@ -284,7 +284,7 @@ def test_the_shape_has_the_gradient_of_the_rasterised_photometric_term(method, b
             jnp.zeros((COUNT, 10)), jnp.zeros((COUNT, 10)), jnp.zeros((COUNT, 0)),
             jnp.broadcast_to(x[:3], (COUNT, 3)), jnp.broadcast_to(x[3:], (COUNT, 3)), light, perspective=False,
         )  # fmt: skip
-        seen = surface.fragments(model, surface.posed(model, at(start), wide.camera), (SIZE, SIZE))
+        seen = surface.rasterise(model, surface.posed(model, at(start), wide.camera), (SIZE, SIZE))
 
         def loss(x):
             face = surface.posed(model, at(x), wide.camera)

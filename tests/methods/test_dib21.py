@@ -112,7 +112,7 @@ def test_energy_of_the_truth_is_next_to_nothing_and_of_anything_else_is_not(meth
     @jax.jit
     def terms(guess):
         face = surface.posed(method.model, guess, batch.camera)
-        visible = surface.visible(method.model, face, surface.fragments(method.model, face, (size, size)))
+        visible = surface.visible(method.model, face, surface.rasterise(method.model, face, (size, size)))
         colours = surface.colours(face, guess.light, ROUGHNESS)
         photo = energies.vertex_photometric(colours, face.pixels, visible, batch)
         landmarks = face.pixels[:, np.asarray(method.model.landmark_ids)]
@@ -183,7 +183,7 @@ def test_gradients_are_finite_for_faces_out_of_the_frame_and_behind_the_camera(m
 
     def energy(chi):
         face = surface.posed(method.model, chi, batch.camera)
-        visible = surface.visible(method.model, face, surface.fragments(method.model, face, (SIZE, SIZE)))
+        visible = surface.visible(method.model, face, surface.rasterise(method.model, face, (SIZE, SIZE)))
         colours = surface.colours(face, chi.light, ROUGHNESS)
         return energies.vertex_photometric(colours, face.pixels, visible, batch).sum()
 

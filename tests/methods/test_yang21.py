@@ -172,7 +172,7 @@ def test_light_that_is_the_same_in_all_texels_is_light(method, variables, batch)
         chi = method.predict(*variables, batch.image, CAMERA)
         light = chi.light.at[:, 3].add(1.0)
         face = surface.posed(method.model, chi, CAMERA)
-        seen = surface.fragments(method.model, face, (SIZE, SIZE))
+        seen = surface.rasterise(method.model, face, (SIZE, SIZE))
         spread = jnp.broadcast_to(light[:, None, None], chi.maps.light.shape)
         # half of the face in light of another colour
         half = (jnp.arange(TEXTURE) < TEXTURE // 2)[None, None, :, None, None]

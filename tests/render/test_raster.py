@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from jfrecon.geometry import cameras, rotations
-from jfrecon.render import raster
+from jfrecon.render import interpolation, raster
 from jfrecon.types import Pinhole
 
 RNG = np.random.default_rng(3)
@@ -205,12 +205,18 @@ def test_tilted_plane_has_its_closed_form_depth():
     assert hit.mean() > 0.5
     # Pixel coordinates of order 300 in float32: 1e-7 relative, magnified by triangles of a few hundred px.
     np.testing.assert_allclose(out.depth[hit], truth[hit], rtol=1e-5)
-    point = raster.interpolate(out, triangles, vertices)
+    point = interpolation.interpolate(out, triangles, vertices)
     expected = np.stack([a * truth, -b * truth, -truth], -1)
     np.testing.assert_allclose(point[hit], expected[hit], rtol=1e-5, atol=1e-2)
     assert (np.asarray(point)[~hit] == 0).all()
     np.testing.assert_allclose(out.barycentric[hit].sum(-1), 1, atol=1e-6)
     assert (out.barycentric >= 0).all()
+
+
+def at_centres(fragments, pixels, depth, triangles, **options):
+    """The fragments' barycentric coordinates again, with a gradient."""
+    centres = interpolation.centres(*fragments.triangle.shape, pixels.dtype)
+    return interpolation.barycentric(fragments.triangle, centres, pixels, depth, triangles, **options)
 
 
 @pytest.mark.parametrize('perspective', [True, False])
@@ -222,11 +228,11 @@ def test_barycentric_gradient_matches_finite_differences(perspective):
         pixels, depth = jnp.asarray(pixels), jnp.asarray(depth)
         fragments = raster.rasterise(pixels, depth, triangles, (64, 64), perspective=perspective)
         # The near-edge-on triangles of the rim have gradients of 1 / area: hold their pixels out.
-        area = jnp.abs(raster.Corners.of(triangles, pixels, depth).area)
+        area = jnp.abs(interpolation.Corners.of(triangles, pixels, depth).area)
         weights = jnp.asarray(RNG.normal(size=(64, 64, 3))) * (area[fragments.triangle] > 0.5)[..., None]
 
         def f(pixels, depth):
-            w = raster.barycentric(fragments, pixels, depth, triangles, perspective=perspective)
+            w = at_centres(fragments, pixels, depth, triangles, perspective=perspective)
             return (w * weights).sum()
 
         f = jax.jit(f)
@@ -242,13 +248,13 @@ def test_barycentric_gradient_matches_finite_differences(perspective):
 def test_barycentric_agrees_with_the_fragments_and_is_safe_when_triangles_collapse():
     _, _, triangles, pixels, depth = sphere_scene(64, level=2)
     out = raster.rasterise(pixels, depth, triangles, (64, 64))
-    again = raster.barycentric(out, pixels, depth, triangles)
+    again = at_centres(out, pixels, depth, triangles)
     # The fragments' own are clipped by the width of the inclusive edge.
     np.testing.assert_allclose(again, out.barycentric, atol=3 * 1e-5)
     for broken in (0 * pixels, pixels.at[:, 0].set(3.0)):
-        value, gradients = jax.value_and_grad(
-            lambda p, z: (raster.barycentric(out, p, z, triangles) ** 2).sum(), (0, 1)
-        )(broken, depth)
+        value, gradients = jax.value_and_grad(lambda p, z: (at_centres(out, p, z, triangles) ** 2).sum(), (0, 1))(
+            broken, depth
+        )
         assert value == 0 and all(np.isfinite(g).all() for g in gradients)
 
 
@@ -261,8 +267,8 @@ def test_image_gradients_reach_the_vertices_but_not_through_visibility():
             pixels, depth = cameras.project(cam, v)
             out = raster.rasterise(pixels, depth, triangles, (64, 64))
             if recompute:
-                out = out.replace(barycentric=raster.barycentric(out, pixels, depth, triangles))
-            return (raster.interpolate(out, triangles, jax.lax.stop_gradient(v)) ** 2).sum() + out.barycentric[
+                out = out.replace(barycentric=at_centres(out, pixels, depth, triangles))
+            return (interpolation.interpolate(out, triangles, jax.lax.stop_gradient(v)) ** 2).sum() + out.barycentric[
                 ..., 0
             ].sum()
 
@@ -278,7 +284,7 @@ def test_interpolate_is_the_adjoint_of_its_gradient():
     out = raster.rasterise(pixels, depth, triangles, (64, 64))
     attributes = jnp.asarray(RNG.normal(size=(len(pixels), 2)), jnp.float32)
     cotangent = jnp.asarray(RNG.normal(size=(64, 64, 2)), jnp.float32)
-    image, pull = jax.vjp(lambda a: raster.interpolate(out, triangles, a), attributes)
+    image, pull = jax.vjp(lambda a: interpolation.interpolate(out, triangles, a), attributes)
     # Linear in the attributes: <image, g> = <attributes, gradient>, up to float32 sums of 8,000 terms.
     np.testing.assert_allclose((image * cotangent).sum(), (attributes * pull(cotangent)[0]).sum(), rtol=1e-4)
 

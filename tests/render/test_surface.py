@@ -32,7 +32,7 @@ def test_maps_of_the_vertices_albedo_draw_the_face_that_the_vertices_draw():
     @jax.jit
     def draw(chi):
         face = surface.posed(model, chi, camera)
-        return surface.layers(model, face, chi.light, chi.maps, surface.fragments(model, face, size), 0.4)
+        return surface.layers(model, face, chi.light, chi.maps, surface.rasterise(model, face, size), 0.4)
 
     plain, textured = draw(chi), draw(chi.replace(maps=maps))
     np.testing.assert_array_equal(plain.coverage, textured.coverage)
@@ -61,7 +61,7 @@ def test_bent_normals_in_the_picture_are_those_at_the_vertices():
     @jax.jit
     def draw(maps):
         face = surface.posed(model, chi, camera)
-        seen = surface.fragments(model, face, size)
+        seen = surface.rasterise(model, face, size)
         bent = surface.textured(model, face, maps, uv.of_vertices(model.topology, len(model.mean)))
         drawn = surface.layers(model, face, chi.light, maps, seen, 0.4)
         return face.normals, bent.normals, surface.picture(model, seen, bent.normals)[0], drawn
@@ -105,7 +105,7 @@ def test_a_portrait_has_eyes_where_the_face_has_holes():
     @jax.jit
     def drawn_by(model, chi):
         face = surface.posed(model, chi, camera)
-        seen = surface.fragments(model, face, size)
+        seen = surface.rasterise(model, face, size)
         return surface.layers(model, face, chi.light, chi.maps, seen, 0.4), face.pixels
 
     draw = lambda model, chi: jax.tree.map(lambda x: np.asarray(x[0]), drawn_by(model, chi))

@@ -16,7 +16,7 @@ from jfrecon.data.synthetic.pose import Layer, Posed
 from jfrecon.data.synthetic.scenes import Scene
 from jfrecon.data.synthetic.stages import Stage
 from jfrecon.geometry import cameras, vectors
-from jfrecon.render import raster
+from jfrecon.render import interpolation, raster
 from jfrecon.types import Fragments, Pinhole
 
 SAMPLES = 1.25  # per pixel and axis
@@ -124,7 +124,7 @@ def _see(
     """
     pixels, depth = cameras.project(camera, layer.vertices)
     fragments = raster.rasterise(pixels, depth, layer.triangles, (size, size), cull=not both_sides)
-    values = raster.interpolate(
+    values = interpolation.interpolate(
         fragments, layer.triangles, jnp.concatenate([layer.normals, layer.attributes], -1)
     ).reshape(size * size, -1)
     far = jnp.where(jnp.isfinite(fragments.depth), fragments.depth, 1e3).reshape(-1)

@@ -158,7 +158,7 @@ class Cest(parts.Pictured):
     def _scene(self, camera: Pinhole) -> estimator.Scene:
         def pose(groups: Groups) -> tuple[surface.Surface, Fragments]:
             face = surface.posed(self.model, self._posed(groups, camera), camera)
-            return face, surface.fragments(self.model, face, (self.size, self.size))
+            return face, surface.rasterise(self.model, face, (self.size, self.size))
 
         def unwrap(image: jax.Array, posed: estimator.Posed) -> tuple[jax.Array, jax.Array]:
             return surface.unwrapped(self.model, *posed, image, self.atlas.texels)

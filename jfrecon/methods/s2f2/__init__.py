@@ -124,7 +124,7 @@ class S2F2(parts.Pictured):
         return chi, jax.tree.map(jnp.add, prior, increments)
 
     def _unwrapped(self, face: surface.Surface, image: jax.Array) -> tuple[jax.Array, jax.Array]:
-        seen = surface.fragments(self.model, face, (image.shape[1], image.shape[2]))
+        seen = surface.rasterise(self.model, face, (image.shape[1], image.shape[2]))
         return surface.unwrapped(self.model, face, seen, image, self.atlas.texels)
 
     def _albedo_terms(self, maps: Maps, prior: Maps) -> dict[str, jax.Array]:

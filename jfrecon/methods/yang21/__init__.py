@@ -95,7 +95,7 @@ class Yang21(parts.Pictured):
         The noise of unseen texels is the same whenever it is asked.
         """
         face = surface.posed(self.model, chi, camera)
-        seen = surface.fragments(self.model, face, (image.shape[1], image.shape[2]))
+        seen = surface.rasterise(self.model, face, (image.shape[1], image.shape[2]))
         maps, _ = self._refined(params, chi, face, seen, image, jax.random.key(0))
         return dataclasses.replace(chi, maps=maps if self.light == 'detailed' else relit(maps, None))
 
@@ -110,7 +110,7 @@ class Yang21(parts.Pictured):
         variables = {'params': params, **model_state}
         chi, updated = self._prior(variables, batch)
         face = surface.posed(self.model, chi, batch.camera)
-        seen = surface.fragments(self.model, face, batch.image.shape[1:3])
+        seen = surface.rasterise(self.model, face, batch.image.shape[1:3])
         if self.energy == 'prior':
             costs = self.data(face, chi.light, batch, key, None, seen)
             costs['landmarks'] = energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
