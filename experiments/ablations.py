@@ -8,10 +8,10 @@ within a seed.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,18 +22,15 @@ from PIL import Image
 from scipy import stats
 from tqdm import tqdm
 
-from experiments import harness, peers
+from experiments import drawing, harness, peers
 from experiments.synthetic_benchmark import files, people
 from experiments.synthetic_benchmark.score import panel, score
 from jfrecon.data import build, pipeline
-from jfrecon.export import report
-from jfrecon.files import write_json, write_text
 from jfrecon.reconstruction import prediction
 from jfrecon.reconstruction.prediction import Predictor
 from jfrecon.training import loop, stages
 from jfrecon.training.parallel import share_cores
 
-SCORES = 'scores.json'
 FACES = 'faces.png'
 SHOWN = 4  # faces in a figure
 WIDE = 1000  # pixels
@@ -143,43 +140,39 @@ class Ablation:
             built.epoch = built.stage[self.relaxed].steps // 5
         return built
 
-    def run(self, arguments: list[str] | None, description: str) -> None:
-        """Train and score every variant in every seed, but those that are done; leave tables and figures."""
-        parser = harness.parser(self.name, description)
-        parser.add_argument('--size', choices=[size for size in SIZES if size != 'quick'], default='cpu')
-        parser.add_argument('--seed', type=int, help='this one alone; several processes may do one each')
-        options = parser.parse_args(arguments)
-        options.out.mkdir(parents=True, exist_ok=True)
+    def run(self, options: argparse.Namespace) -> None:
+        """Train and score every variant in every seed, but those that are done; leave tables and figures.
+
+        options: those of `parser`.
+        """
+        run = harness.start(self.name, options.out)
         size = 'quick' if options.quick else options.size
         plan = SIZES[size]
         share_cores(self.config(next(iter(self.variants)), size).batch_size // self.frames)
         self.judge.prepare(options.out, plan.tested)
 
         scores: dict[str, list[dict[str, float]]] = {variant: [] for variant in self.variants}
+        folders = []
         seeds = range(plan.seeds) if options.seed is None else [options.seed]
         todo = [(seed, variant) for seed in seeds for variant in self.variants]
         for seed, variant in tqdm(todo, desc=self.name, unit='run', disable=None):
             built = self.config(variant, size)
             built.seed, built.data.faces = seed, plan.faces
-            scores[variant].append(self._score(built, options.out, variant, plan.tested))
+            folders.append(options.out / variant / str(seed))
+            scores[variant].append(self._score(built, options.out, folders[-1], plan.tested))
         results = _spreads(scores, self.metrics)
         table = _table(results, self.variants, self.metrics) + '\n' + _differences(scores, self.metrics)
-        write_text(options.out / 'table.md', table)
         reference, *others = self.variants
         for variant in others:
-            _figure(*(options.out / name / '0' / FACES for name in (reference, variant))).save(
-                options.out / f'{variant}.jpg', quality=90
-            )
-        seconds = sum(row['seconds'] for rows in scores.values() for row in rows)
-        harness.record(options.out, self.name, results, time.time() - seconds)
-        print(table)
+            pictures = (options.out / name / '0' / FACES for name in (reference, variant))
+            _figure(*pictures, options.out / f'{variant}.jpg')
+        run.record(results, table, folders)
 
-    def _score(self, config: ConfigDict, out: Path, variant: str, count: int) -> dict[str, float]:
-        """Mean metrics of one run, and its seconds; trains it first, unless that is done."""
-        folder = out / variant / str(config.seed)
-        if (folder / SCORES).exists():
-            return json.loads((folder / SCORES).read_text(encoding='utf-8'))
-        started = time.time()
+    def _score(self, config: ConfigDict, out: Path, folder: Path, count: int) -> dict[str, float]:
+        """Mean metrics of one run, whose record is in a folder; trains it first, unless that is done."""
+        if (folder / harness.RESULTS).exists():
+            return json.loads((folder / harness.RESULTS).read_text(encoding='utf-8'))
+        run = harness.start(self.name, folder)
         same = config.copy_and_resolve_references()
         same.seed = 0  # the same faces for all
         with same.unlocked():
@@ -188,11 +181,18 @@ class Ablation:
         trained = _trained(config, out / 'stages', build.batches(config, faces))
         rows, pictures = self.judge(prediction.load(trained)[0], same, out, count)
         means = {metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}
-        means |= {'seconds_a_step': _seconds_a_step(trained, config.batch_size), 'seconds': time.time() - started}
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(report.montage(np.stack(pictures))).save(folder / FACES)
-        write_json(folder / SCORES, means)
+        means['seconds_a_step'] = _seconds_a_step(trained, config.batch_size)
+        drawing.save(folder / FACES, np.stack(pictures))
+        run.record(means)
         return means
+
+
+def parser(name: str, description: str) -> argparse.ArgumentParser:
+    """The arguments of an experiment that compares variants."""
+    made = harness.parser(name, description)
+    made.add_argument('--size', choices=[size for size in SIZES if size != 'quick'], default='cpu')
+    made.add_argument('--seed', type=int, help='this one alone; several processes may do one each')
+    return made
 
 
 def _seconds_a_step(run: Path, batch_size: int) -> float:
@@ -258,9 +258,8 @@ def _differences(scores: Mapping[str, list[dict[str, float]]], metrics: tuple[st
     return '\n'.join(lines) + '\n'
 
 
-def _figure(reference: Path, variant: Path) -> Image.Image:
-    """The faces of two runs, in turn: each first by the reference, then by the variant; at half their size if wide."""
+def _figure(reference: Path, variant: Path, figure: Path) -> None:
+    """Writes the faces of two runs, in turn: each first by the reference, then by the variant; at half size if wide."""
     rows = [np.asarray(Image.open(path)) for path in (reference, variant)]
     both = np.stack([picture.reshape(SHOWN, -1, *picture.shape[1:]) for picture in rows], 1)
-    whole = Image.fromarray(both.reshape(-1, *both.shape[3:]))
-    return whole.reduce(2 if whole.width > WIDE else 1)
+    drawing.save(figure, both.reshape(-1, *both.shape[2:]), 0.5 if both.shape[3] > WIDE else 1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from jfrecon import commands, files
 from jfrecon.errors import UserError
 
 SHARED = Path(__file__).resolve().parent.parent.parent / 'shared'
+RESULTS, RUN = 'results.json', 'run.json'
 _VERSIONS = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'grain', 'orbax-checkpoint', 'mitsuba', 'drjit', 'embreex')
 
 
@@ -25,9 +28,14 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     """The arguments of `python -m experiments.NAME`."""
     command = f'python -m experiments.{name} --out=runs/{name}'
     made = commands.Parser(prog=f'python -m experiments.{name}', description=description, epilog=f'example: {command}')
-    made.add_argument('--out', type=Path, required=True, help='folder for tables, results.json and pictures')
+    made.add_argument('--out', type=Path, required=True, help='folder for results.json, run.json, tables and pictures')
     made.add_argument('--quick', action='store_true', help='everything, but small: to see that it runs')
     return made
+
+
+def add_ict(made: argparse.ArgumentParser) -> None:
+    """`--ict`, the head of ICT-FaceKit, which is not in the project."""
+    made.add_argument('--ict', type=Path, default=SHARED / 'ict_facekit' / 'ict_face.npz', help='of ICT-FaceKit')
 
 
 def need(path: Path, what: str) -> Path:
@@ -37,28 +45,79 @@ def need(path: Path, what: str) -> Path:
     return path
 
 
-def record(out: Path, name: str, results: Mapping, started: float) -> None:
-    """Write `results.json` and, beside it, `run.json`: command, commit, hardware, versions and seconds."""
-    commit = subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True, check=False)
-    run = {
-        'command': ' '.join([f'python -m experiments.{name}', *sys.argv[1:]]),
-        'commit': commit.stdout.strip(),
-        'date': time.strftime('%Y-%m-%d'),
-        'seconds': round(time.time() - started),
-        'hardware': {
-            'devices': [device.device_kind for device in jax.devices()],
-            'cores': os.cpu_count(),
-            'machine': platform.machine(),
-        },
-        'python': platform.python_version(),
-        'versions': {d.name: d.version for d in metadata.distributions() if d.name in _VERSIONS},
-    }
-    files.write_json(out / 'results.json', results)
-    files.write_json(out / 'run.json', run)
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run of an experiment, as it was when it began.
+
+    Attributes:
+      name: of the experiment.
+      out: folder that it leaves its results in.
+      started: seconds since 1970.
+      commit: of the code, '' outside of a checkout.
+      changed: whether the code differs from the commit.
+    """
+
+    name: str
+    out: Path
+    started: float
+    commit: str
+    changed: bool
+
+    def record(self, results: Mapping, table: str = '', parts: Sequence[Path] = ()) -> None:
+        """Write `results.json`, `run.json` (commit, command, hardware, versions, seconds), `table.md`; print the table.
+
+        `results.json` comes last: where it is, the run is complete.
+
+        Args:
+          results: nothing else.
+          table: Markdown, for those who read.
+          parts: folders of other runs whose results these are; their seconds are added up and their commits named.
+        """
+        runs = [json.loads((folder / RUN).read_text(encoding='utf-8')) for folder in parts]
+        run = {
+            'command': ' '.join([f'python -m experiments.{self.name}', *sys.argv[1:]]),
+            'commit': self.commit,
+            'uncommitted_changes': self.changed,
+            'date': time.strftime('%Y-%m-%d', time.localtime(self.started)),
+            'seconds': round(time.time() - self.started),
+            'hardware': {
+                'devices': [device.device_kind for device in jax.devices()],
+                'cores': os.cpu_count(),
+                'machine': platform.machine(),
+            },
+            'python': platform.python_version(),
+            'versions': {d.name: d.version for d in metadata.distributions() if d.name in _VERSIONS},
+        }
+        if runs:
+            commits = sorted({one['commit'] + ' and changes' * one['uncommitted_changes'] for one in runs})
+            run['parts'] = {'seconds': sum(one['seconds'] for one in runs), 'commits': commits}
+        if table:
+            files.write_text(self.out / 'table.md', table)
+            print(table)
+        files.write_json(self.out / RUN, run)
+        files.write_json(self.out / RESULTS, results)
 
 
-def table(rows: Mapping[str, Mapping[str, float]], columns: list[str]) -> str:
-    """A Markdown table: one row per key, one column per name, an empty cell where there is no value."""
+def start(name: str, out: Path) -> Run:
+    """Begin a run, whose folder is made. The code that counts is the one that is there now."""
+    out.mkdir(parents=True, exist_ok=True)
+    return Run(name, out, time.time(), _git('rev-parse', 'HEAD'), bool(_git('status', '--porcelain')))
+
+
+def _git(*arguments: str) -> str:
+    try:
+        found = subprocess.run(
+            ['git', *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return ''
+    return found.stdout.strip()
+
+
+def table(rows: Mapping[str, Mapping[str, float]], columns: Sequence[str] | None = None) -> str:
+    """A Markdown table: a row for each key, a column for each name (by default all), empty cells where nothing is."""
+    if columns is None:
+        columns = list(dict.fromkeys(name for values in rows.values() for name in values))
     lines = ['| | ' + ' | '.join(columns) + ' |', '| --- |' + ' ---: |' * len(columns)]
     for name, values in rows.items():
         cells = [f'{values[column]:.4g}' if column in values else '' for column in columns]

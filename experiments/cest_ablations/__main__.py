@@ -12,7 +12,6 @@ CPU cores, `--size=paper` for GPUs, `--quick` shows that it runs. A run that was
 
 from __future__ import annotations
 
-import functools
 import itertools
 import sys
 import time
@@ -25,16 +24,15 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from configs import cest
-from experiments import ablations, harness
+from experiments import ablations, drawing, harness, uv_maps
 from jfrecon import commands, methods
 from jfrecon.data import build, pipeline
 from jfrecon.evaluation import held_out, layers
-from jfrecon.files import write_text
 from jfrecon.geometry import uv
 from jfrecon.reconstruction.prediction import Predictor
-from jfrecon.render import panel, surface
-from jfrecon.shading import colour, sh
-from jfrecon.types import Batch, FaceParameters, MorphableModel, Pinhole
+from jfrecon.render import panel
+from jfrecon.shading import sh
+from jfrecon.types import Batch, Pinhole
 
 NAME = 'cest_ablations'
 FRAMES = 8  # of a clip; what a variant needs of them are drawn anew for each step
@@ -81,48 +79,21 @@ class Clips:
         )
         for batch, truth, number in clips:
             chi = predictor.infer(batch.image, batch.camera)
-            albedo, texture, seen = map(np.asarray, unwrapped(predictor.model, chi, batch, texels))
+            albedo = np.asarray(chi.maps.diffuse)
+            texture, seen = uv_maps.photographed(predictor.model, chi, batch, texels)
             scored = held_out.score(predictor, chi, batch, truth, number)
             drawn = panel.rows(predictor.portrait, chi, batch.image, batch.camera, COLUMNS)
-            seen_albedo = np.asarray(_diffuse(predictor.model, chi, batch.camera, batch.image.shape[1:3]))
+            diffuse = np.asarray(drawing.layers(predictor.model, chi, batch.camera, batch.image.shape[1:3]).diffuse)
             for i, row in enumerate(scored):
-                row |= layers.layer_scores({'diffuse': seen_albedo[i]}, {'diffuse': truth.diffuse[i]}, truth.face[i])
+                row |= layers.layer_scores({'diffuse': diffuse[i]}, {'diffuse': truth.diffuse[i]}, truth.face[i])
                 row |= layers.light_error(np.asarray(chi.light[i]), truth.light[i])
-                row['albedo_is_texture'] = apart(albedo[i], texture[i], seen[i])
-                others = [apart(albedo[i], albedo[k], seen[i] * seen[k]) for k in range(number) if k != i]
+                row['albedo_is_texture'] = uv_maps.apart(albedo[i], texture[i], seen[i])
+                others = [uv_maps.apart(albedo[i], albedo[k], seen[i] * seen[k]) for k in range(number) if k != i]
                 row['albedo_inconsistency'] = float(np.mean(others))
                 row['light_contrast'] = contrast(np.asarray(chi.light[i]))
             rows += scored
             pictures += list(drawn[: 2 if len(pictures) < ablations.SHOWN else 0])  # two of each of two people
         return rows, pictures
-
-
-@jax.jit
-def unwrapped(
-    model: MorphableModel, chi: FaceParameters, batch: Batch, texels: uv.TexelMap
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Albedo and photograph in UV, linear [B, S, S, 3], and [B, S, S] 1 where the photograph shows the face."""
-    face = surface.posed(model, chi, batch.camera)
-    seen = surface.rasterise(model, face, batch.image.shape[1:3])
-    texture, shown = surface.unwrapped(model, face, seen, jnp.asarray(batch.image), texels)
-    on_skin, _ = surface.unwrapped(model, face, seen, jnp.asarray(batch.mask)[..., None], texels)
-    assert chi.maps is not None
-    return chi.maps.diffuse, colour.srgb_to_linear(texture), shown * (on_skin[..., 0] > 0.5)
-
-
-@functools.partial(jax.jit, static_argnums=3)
-def _diffuse(model: MorphableModel, chi: FaceParameters, camera: Pinhole, size: tuple[int, int]) -> jax.Array:
-    face = surface.posed(model, chi, camera)
-    seen = surface.rasterise(model, face, size)
-    return surface.layers(model, face, chi.light, chi.maps, seen, roughness=1.0).diffuse
-
-
-def apart(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> float:
-    """Mean absolute difference of linear maps [S, S, 3] over the mean of the second, after one gain for all colours."""
-    a, b = a[weight > 0.5], b[weight > 0.5]
-    if not len(a):
-        return float('nan')
-    return float(np.abs(a * (np.sum(a * b) / np.sum(a * a)) - b).mean() / b.mean())
 
 
 def contrast(light: np.ndarray) -> float:
@@ -144,8 +115,10 @@ ABLATION = ablations.Ablation(
 )
 
 
-def time_steps(out: Path, repeats: int, counts: tuple[int, ...]) -> None:
+def time_steps(out: Path, quick: bool) -> None:
     """Seconds for loss and gradient of two clips of so many frames, by stochastic and by full terms; medians."""
+    repeats, counts = (2, (1, 2)) if quick else (15, (1, 2, 4, 8))
+    run = harness.start(NAME, out)
     compiled = {}
     for kind, frames in itertools.product(('stochastic', 'full'), counts):
         config = cest.get_config('cpu+full' if kind == 'full' else 'cpu')
@@ -155,15 +128,13 @@ def time_steps(out: Path, repeats: int, counts: tuple[int, ...]) -> None:
         print(kind, frames, file=sys.stderr)
     taken: dict[tuple[str, int], list[float]] = {key: [] for key in compiled}
     for _ in tqdm(range(repeats), desc='timing', disable=None):
-        for key, run in compiled.items():  # in turn: what else the machine does meets all of them
+        for key, step in compiled.items():  # in turn: what else the machine does meets all of them
             started = time.perf_counter()
-            run()
+            step()
             taken[key].append(time.perf_counter() - started)
     median = lambda kind: {str(frames): float(np.median(taken[kind, frames])) for frames in counts}
     seconds = {kind: median(kind) for kind in ('stochastic', 'full')}
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / 'time.md', harness.table(seconds, [str(frames) for frames in counts]))
-    print((out / 'time.md').read_text(encoding='utf-8'))
+    run.record(seconds, harness.table(seconds))
 
 
 def _step(method, count: int, size: int):
@@ -185,12 +156,13 @@ def _step(method, count: int, size: int):
 
 def main(arguments: list[str] | None = None) -> None:
     """Train and score the variants of cest."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if '--time' in arguments:
-        options = harness.parser(NAME, main.__doc__ or '').parse_args([a for a in arguments if a != '--time'])
-        time_steps(options.out, 2 if options.quick else 15, (1, 2) if options.quick else (1, 2, 4, 8))
-        return
-    ABLATION.run(arguments, main.__doc__ or '')
+    parser = ablations.parser(NAME, main.__doc__ or '')
+    parser.add_argument('--time', action='store_true', help='measure what a step costs by the number of frames instead')
+    options = parser.parse_args(arguments)
+    if options.time:
+        time_steps(options.out, options.quick)
+    else:
+        ABLATION.run(options)
 
 
 if __name__ == '__main__':

@@ -2,8 +2,8 @@
 
     python -m experiments.cest_on_photos --out=runs/cest_on_photos
 
-Clips of four frames come first (`clips`); then single images (`portraits`): the photographs of
-`experiments.coarse_on_photos`' training people and, for all of these look straight ahead, as many synthetic faces that
+Clips of four frames come first (`clips`); then single images (`portraits`): the photographs of the training people of
+`experiments.coarse_on_photos` and, for all of these look straight ahead, as many synthetic faces that
 do not. Both networks, with the ICT head, are judged on the other people beside the mean face. Pictures: what each makes
 of them, light carried from one face to another, and faces relit in the canonical view (figure 8); of photographs, which
 are for looking and not for committing, and of synthetic faces.
@@ -13,23 +13,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
 from configs import cest
-from experiments import harness
-from experiments.coarse_on_photos.__main__ import BATCH, score, split
+from experiments import drawing, harness, photographs
 from jfrecon import commands
-from jfrecon.data import build, pipeline
+from jfrecon.data import build
 from jfrecon.data.sample import Joined, Source
-from jfrecon.export import report
-from jfrecon.files import write_text
 from jfrecon.reconstruction import prediction
 from jfrecon.reconstruction.prediction import Predictor
 from jfrecon.render import portraits
@@ -47,34 +42,25 @@ SHOWN = 6
 def main(arguments: list[str] | None = None) -> None:
     """Train on clips, then on photographs; score and draw both."""
     parser = harness.parser(NAME, main.__doc__ or '')
-    parser.add_argument('--data', type=Path, default=harness.SHARED / 'faces_cc_by')
-    parser.add_argument('--ict', type=Path, default=harness.SHARED / 'ict_facekit' / 'ict_face.npz')
+    photographs.add_arguments(parser)
+    harness.add_ict(parser)
     options = parser.parse_args(arguments)
-    harness.need(options.data / 'landmarks.npz', 'the portraits')
+    train, validation = photographs.split(options.data)
     harness.need(options.ict, 'ICT-FaceKit')
-    options.out.mkdir(parents=True, exist_ok=True)
-    started = time.time()
+    run = harness.start(NAME, options.out)
 
-    train, validation = split(options.data)
+    networks = {name: options.out / name for name in ('clips', 'portraits')}
     clips = clips_config(options.ict, options.quick)
-    photos = photos_config(clips, options.out / 'clips', options.quick)
+    photos = photos_config(clips, networks['clips'], options.quick)
     share_cores(clips.batch_size // clips.data.frames)
-    state = loop.train(clips, options.out / 'clips')
-    networks = {'clips': (state.params, state.model_state)}
-    others = build.synthetic_faces(photos, options.out / 'portraits' / 'synthetic', 'train', SYNTHETIC)
-    state = loop.train(photos, options.out / 'portraits', data=build.batches(photos, Joined(train, others)))
-    networks['portraits'] = (state.params, state.model_state)
-
-    results, pictures = score(photos, networks, train, validation)
-    table = harness.table(results, list(dict.fromkeys(who for values in results.values() for who in values)))
-    write_text(options.out / 'table.md', table)
-    for who, rows in pictures.items():
-        Image.fromarray(report.montage(rows)).save(options.out / f'panels_{who}.png')
-    predictor = prediction.load(options.out / 'portraits')[0]
+    loop.train(clips, networks['clips'])
+    others = build.synthetic_faces(photos, networks['portraits'] / 'synthetic', 'train', SYNTHETIC)
+    loop.train(photos, networks['portraits'], data=build.batches(photos, Joined(train, others)))
+    results = photographs.compare(networks, train, validation, options.out)
+    predictor, config, _ = prediction.load(networks['portraits'])
     for name, source in (('photographs', validation), ('synthetic', others)):
-        _relit(predictor, photos, source, options.out, name)
-    harness.record(options.out, NAME, results, started)
-    print(table)
+        _relit(predictor, config, source, options.out, name)
+    run.record(results, harness.table(results))
 
 
 def clips_config(ict: Path, quick: bool) -> ConfigDict:
@@ -108,11 +94,7 @@ def _relit(predictor: Predictor, config: ConfigDict, source: Source, out: Path, 
     ``NAME_transfer.png``: in each row a face under the lights of all; the first row and column are photographs.
     ``NAME_canonical.png``: photograph, then from ahead, without light, under its own light and under those of others.
     """
-    batch, _ = next(
-        pipeline.examples(
-            source, size=config.data.size, batch_size=BATCH, default_focal=config.data.focal, rule=build.rule(config)
-        )
-    )
+    batch, _ = photographs.crops(predictor, source, build.rule(config))[0]
     chi = predictor.infer(batch.image, batch.camera)
     chi, camera = jax.tree.map(lambda leaf: leaf[:SHOWN], (chi, batch.camera))
     image = np.asarray(batch.image)[:SHOWN]
@@ -120,7 +102,8 @@ def _relit(predictor: Predictor, config: ConfigDict, source: Source, out: Path, 
     under = lambda face, k: dataclasses.replace(face, light=jnp.broadcast_to(face.light[k], face.light.shape))
     own = np.concatenate([np.zeros_like(image[:1]), image])
     columns = [np.concatenate([image[k : k + 1], draw(under(chi, k))]) for k in range(SHOWN)]
-    _save(out / f'{name}_transfer.png', [own, *columns])
+    save = lambda kind, tiles: drawing.save(out / f'{name}_{kind}.png', np.concatenate(tiles, 2), scale=2)
+    save('transfer', [own, *columns])
 
     distance = -chi.translation[:, 2:]
     ahead = dataclasses.replace(
@@ -130,7 +113,7 @@ def _relit(predictor: Predictor, config: ConfigDict, source: Source, out: Path, 
     centred = Pinhole(camera.focal, jnp.full_like(jnp.asarray(camera.principal), config.data.size / 2))
     view = lambda face: np.asarray(_drawn(predictor.portrait, face, centred, image.shape[1:3]))
     albedo = np.asarray(_drawn(predictor.portrait, ahead, centred, image.shape[1:3], 'diffuse'))
-    _save(out / f'{name}_canonical.png', [image, albedo, view(ahead), *(view(under(ahead, k)) for k in range(4))])
+    save('canonical', [image, albedo, view(ahead), *(view(under(ahead, k)) for k in range(4))])
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
@@ -139,13 +122,6 @@ def _drawn(
 ) -> jax.Array:
     _, found = portraits.draw(portrait, chi, camera, size)
     return jnp.clip(colour.linear_to_srgb(getattr(found, layer)), 0, 1) * found.coverage[..., None]
-
-
-def _save(path: Path, columns: list[np.ndarray]) -> None:
-    """Columns of pictures [N, S, S, 3], side by side, at twice their size."""
-    rows = np.concatenate(columns, 2)
-    picture = Image.fromarray(np.round(255 * rows.reshape(-1, *rows.shape[2:])).astype(np.uint8))
-    picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.BICUBIC).save(path)
 
 
 if __name__ == '__main__':

@@ -61,7 +61,7 @@ ABLATION = ablations.Ablation(
 
 def main(arguments: list[str] | None = None) -> None:
     """Train and score the variants of dib21."""
-    ABLATION.run(arguments, main.__doc__ or '')
+    ABLATION.run(ablations.parser(NAME, main.__doc__ or '').parse_args(arguments))
 
 
 if __name__ == '__main__':

@@ -15,7 +15,6 @@ Nothing was chosen on either. The weights of `scores` that come with jfrecon are
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,16 +26,16 @@ from ml_collections import ConfigDict
 from scipy.stats import mannwhitneyu
 from skimage.draw import polygon
 
-from experiments import harness
-from jfrecon import commands, morphable, pretrained
-from jfrecon.data import cropping, pipeline, synthetic
+from experiments import drawing, harness, photographs, small_network
+from jfrecon import commands, pretrained
+from jfrecon.data import cropping, pipeline
 from jfrecon.data.folder import Folder
 from jfrecon.data.sample import Source
 from jfrecon.data.synthetic.generate import FILL, FOCAL
 from jfrecon.evaluation import identity
-from jfrecon.files import write_text
 from jfrecon.methods.method import AXIS, Metrics, ModelState, Params
 from jfrecon.nets import iresnet
+from jfrecon.nets.iresnet import IdentityNetwork
 from jfrecon.nets.weights import pack
 from jfrecon.training import loop, parallel
 from jfrecon.types import Batch
@@ -46,22 +45,6 @@ FRAMES = 6  # pictures of a person
 BESIDE = 4  # of them in a batch
 TEMPERATURE = 0.1  # tau of Khosla et al.
 HOLES = (range(36, 42), range(42, 48), range(60, 68))  # iBUG: eyes and mouth
-
-
-class ArcFace(nn.Module):
-    """A small network of ArcFace's architecture, which reads what `iresnet.perceiver` shows it.
-
-    Attributes:
-      axis_name: mesh axis over which batch norm is synchronised, None on one device.
-    """
-
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, image: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
-        """Crops [B, S, S, 3], sRGB in 0..1, and masks [B, S, S] -> unit codes."""
-        body = iresnet.IResNet((1, 1, 1, 1), width=16, code=128, axis_name=self.axis_name, name='body')
-        return iresnet.unit(body(iresnet.masked(image, mask), train))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,20 +69,25 @@ class Kind:
     steps: int
 
 
+def _arcface(axis_name: str | None) -> IdentityNetwork:
+    """A small one of ArcFace's architecture, which reads what `iresnet.perceiver` shows it."""
+    return IdentityNetwork(iresnet.IResNet((1, 1, 1, 1), width=16, code=128, axis_name=axis_name))
+
+
 def _write_iresnet(path: Path, variables: dict) -> None:
     iresnet.write(path, {collection: values['body'] for collection, values in variables.items()})
 
 
 def _iresnet_codes(images: np.ndarray, masks: np.ndarray, path: Path) -> np.ndarray:
-    who = jax.jit(iresnet.perceiver(path))
-    return np.concatenate([who(images[k : k + 1], masks[k : k + 1]) for k in range(len(images))])
+    codes = jax.jit(iresnet.perceiver(path))
+    return np.concatenate([codes(images[k : k + 1], masks[k : k + 1]) for k in range(len(images))])
 
 
 KINDS = {
     'scores': Kind(
-        identity.IdentityNet, identity.SIZE, pretrained.IDENTITY.name, pack, identity.codes, (70_001, 70_002), 2_800
+        identity.network, identity.SIZE, pretrained.IDENTITY.name, pack, identity.codes, (70_001, 70_002), 2_800
     ),
-    'losses': Kind(ArcFace, 48, 'iresnet.safetensors', _write_iresnet, _iresnet_codes, (90_001, 90_002), 2_000),
+    'losses': Kind(_arcface, 48, 'iresnet.safetensors', _write_iresnet, _iresnet_codes, (90_001, 90_002), 2_000),
 }  # fmt: skip
 
 
@@ -119,8 +107,7 @@ class Recognition:
         """The network's."""
         size = self.kind.size
         example = jnp.zeros((1, size, size, 3)), jnp.zeros((1, size, size))
-        variables = jax.jit(lambda: self.kind.make(None).init(key, *example, False))()
-        return variables['params'], {'batch_stats': variables['batch_stats']}
+        return small_network.fresh(self.kind.make(None), key, *example)
 
     def loss(
         self, params: Params, model_state: ModelState, batch: Batch, key: jax.Array, step: jax.Array
@@ -130,18 +117,18 @@ class Recognition:
         code, model_state = self.kind.make(AXIS).apply(
             variables, batch.image, batch.mask, True, mutable=['batch_stats']
         )
-        itself, who = jnp.eye(len(code), dtype=bool), jnp.asarray(self.people)[batch.index]
-        same = (who[:, None] == who) & ~itself
+        itself, people = jnp.eye(len(code), dtype=bool), jnp.asarray(self.people)[batch.index]
+        same = (people[:, None] == people) & ~itself
         cosine = jnp.where(itself, -jnp.inf, jnp.matmul(code, code.T, precision=jax.lax.Precision.HIGHEST))
         found = jnp.where(same, jax.nn.log_softmax(cosine / TEMPERATURE), 0.0)
         loss = -jnp.sum(found) / jnp.sum(same)
-        right = jnp.mean(who[jnp.argmax(cosine, -1)] == who)
+        right = jnp.mean(people[jnp.argmax(cosine, -1)] == people)
         return loss, (model_state, {'right': right})
 
     def panels(self, params: Params, model_state: ModelState, batch: Batch) -> np.ndarray:
         """What the network sees."""
         skin = 0.5 + (np.asarray(batch.image) - 0.5) * np.asarray(batch.mask)[..., None]
-        return np.round(255 * np.concatenate([batch.image, skin], 2)).astype(np.uint8)
+        return drawing.encoded(np.concatenate([batch.image, skin], 2))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -149,17 +136,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser = harness.parser(NAME, main.__doc__)
     parser.add_argument('--network', choices=KINDS, default='scores')
     parser.add_argument('--people', type=Path, help='folder of subfolders of crops, in place of synthetic people')
-    parser.add_argument('--data', type=Path, default=harness.SHARED / 'faces_cc_by')
+    photographs.add_arguments(parser)
     options = parser.parse_args(arguments)
-    harness.need(options.data / 'landmarks.npz', 'the portraits')
-    started = time.time()
+    portraits = photographs.portraits(options.data)
+    run = harness.start(NAME, options.out)
     kind = KINDS[options.network]
     config = settings(options.quick, kind)
     parallel.share_cores(config.batch_size)
 
-    head = morphable.load_head()
-    made = lambda name, people, seed: synthetic.prepare(
-        options.out / name, head, people * FRAMES, kind.size, seed, focal=FOCAL, fill=FILL, frames=FRAMES
+    made = lambda name, people, seed: small_network.faces(
+        options.out / name, people * FRAMES, kind.size, seed, frames=FRAMES
     )
     others = made('others', config.others, kind.seeds[1])
     train = Folder(options.people) if options.people else made('train', config.people, kind.seeds[0])
@@ -176,37 +162,26 @@ def main(arguments: list[str] | None = None) -> None:
     people = np.unique(train.groups, return_inverse=True)[1]
     state = loop.train(config, options.out, Recognition(kind, people), data)
     weights = options.out / kind.file
-    kind.write(weights, parallel.local({'params': state.params, **state.model_state}))
+    kind.write(weights, small_network.variables(state))
 
-    portraits = Folder(options.data / 'images', options.data / 'landmarks.npz', 'lm68_auto3d')
     results = {}
     for name, source, rule in (
         ('synthetic', others, pipeline.whole_box()),
         ('portraits', portraits, pipeline.landmark_box(1 / FILL)),
     ):
-        images, masks, who = pictures(source, kind.size, rule)
+        images, masks, shown = pictures(source, kind.size, rule)
         results[name] = {
-            'network': area(kind.codes(images, masks, weights), who),
-            'pixels': area(standardised(images, masks), who),
+            'network': area(kind.codes(images, masks, weights), shown),
+            'pixels': area(standardised(images, masks), shown),
         }
-    table = harness.table(results, ['network', 'pixels'])
-    write_text(options.out / 'table.md', table)
-    harness.record(options.out, NAME, results, started)
-    print(table)
+    run.record(results, harness.table(results))
 
 
 def settings(quick: bool, kind: Kind) -> ConfigDict:
     """What is trained, and for how long."""
-    config = ConfigDict()
-    config.seed = 0
+    steps, batch_size = (20, 16) if quick else (kind.steps, 64)
+    config = small_network.settings(steps, batch_size, learning_rate=1e-3, warmup_steps=100, clip_norm=5.0)
     config.people, config.others = (16, 8) if quick else (1_500, 150)
-    config.batch_size = 16 if quick else 64
-    config.steps = 20 if quick else kind.steps
-    config.optimiser = ConfigDict(
-        {'name': 'adam', 'learning_rate': 1e-3, 'schedule': 'cosine', 'warmup_steps': 100, 'clip_norm': 5.0}
-    )
-    config.log_every, config.panels_every, config.checkpoint_every = 50, 0, 500
-    config.max_skipped_in_a_row = 20
     return config
 
 

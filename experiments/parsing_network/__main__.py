@@ -3,14 +3,13 @@
     python -m experiments.parsing_network --out=runs/parsing_network
 
 It learns from 3,000 synthetic faces with hair, glasses and blobs of colour in front of them, whose masks are known, or
-from CelebAMask-HQ with `--celebamask=FOLDER`. The weights are left in OUT/parsing.safetensors; those in jfrecon/data
-are of such a run on synthetic faces.
+from CelebAMask-HQ with `--celebamask=FOLDER`. The weights are left in OUT/parsing.safetensors; those in
+jfrecon/pretrained are of such a run on synthetic faces.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 
 import jax
@@ -18,18 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from ml_collections import ConfigDict
-from PIL import Image
 
-from experiments import harness
-from jfrecon import commands, morphable, pretrained
-from jfrecon.data import cropping, pipeline, synthetic
+from experiments import drawing, harness, photographs, small_network
+from jfrecon import commands, pretrained
+from jfrecon.data import cropping, pipeline
 from jfrecon.data.celebamask import CelebAMaskHQ
 from jfrecon.data.detection import skin
 from jfrecon.data.detection.skin import SIZE, ParsingNet
 from jfrecon.data.folder import Folder
 from jfrecon.data.sample import Source
 from jfrecon.data.synthetic.generate import FILL, FOCAL
-from jfrecon.files import write_text
 from jfrecon.methods.method import AXIS, Metrics, ModelState, Params
 from jfrecon.nets.weights import pack
 from jfrecon.training import loop, parallel
@@ -48,8 +45,7 @@ class Parsing:
 
     def init(self, key: jax.Array) -> tuple[Params, ModelState]:
         """The network's."""
-        variables = jax.jit(lambda: ParsingNet().init(key, jnp.zeros((1, SIZE, SIZE, 3)), False))()
-        return variables['params'], {'batch_stats': variables['batch_stats']}
+        return small_network.fresh(ParsingNet(), key, jnp.zeros((1, SIZE, SIZE, 3)))
 
     def loss(
         self, params: Params, model_state: ModelState, batch: Batch, key: jax.Array, step: jax.Array
@@ -75,21 +71,18 @@ def overlap(found: jax.Array, true: jax.Array) -> jax.Array:
 def main(arguments: list[str] | None = None) -> None:
     """Train, write the weights, measure masks."""
     parser = harness.parser(NAME, main.__doc__)
-    parser.add_argument('--data', type=Path, default=harness.SHARED / 'photos')
+    photographs.add_arguments(parser)
     parser.add_argument('--celebamask', type=Path, help='folder of CelebAMask-HQ, in place of synthetic faces')
     options = parser.parse_args(arguments)
-    harness.need(options.data / 'landmarks.npz', 'the photographs')
-    started = time.time()
+    photos = harness.need(options.data / 'photos', 'the photographs')
+    run = harness.start(NAME, options.out)
     config = settings(options.quick)
     parallel.share_cores(config.batch_size)
 
-    head = morphable.load_head()
-    made = lambda name, count, seed: synthetic.prepare(
-        options.out / name, head, count, SIZE, seed, focal=FOCAL, fill=FILL
-    )
-    others = made('others', config.others, 80_002)
+    others = small_network.faces(options.out / 'others', config.others, SIZE, 80_002)
     if options.celebamask is None:
-        train, rule = made('train', config.faces, 80_001), pipeline.whole_box()
+        train = small_network.faces(options.out / 'train', config.faces, SIZE, 80_001)
+        rule = pipeline.whole_box()
     else:
         train, rule = CelebAMaskHQ(options.celebamask), pipeline.prepared_box()
     data = pipeline.batches(
@@ -98,27 +91,16 @@ def main(arguments: list[str] | None = None) -> None:
     )  # fmt: skip
     state = loop.train(config, options.out, Parsing(), data)
     weights = options.out / pretrained.SKIN.name
-    pack(weights, parallel.local({'params': state.params, **state.model_state}))
+    pack(weights, small_network.variables(state))
 
-    results = {'synthetic': on_synthetic(others, weights, options.out), **on_photographs(options.data, weights)}
-    table = harness.table(results, ['network', 'hull', 'hull and forehead'])
-    write_text(options.out / 'table.md', table)
-    harness.record(options.out, NAME, results, started)
-    print(table)
+    results = {'synthetic': on_synthetic(others, weights, options.out), **on_photographs(photos, weights)}
+    run.record(results, harness.table(results))
 
 
 def settings(quick: bool) -> ConfigDict:
     """What is trained, and for how long."""
-    config = ConfigDict()
-    config.seed = 0
+    config = small_network.settings(20 if quick else 2_500, 16, learning_rate=2e-3, warmup_steps=50, clip_norm=1.0)
     config.faces, config.others = (32, 16) if quick else (3_000, 200)
-    config.batch_size = 16
-    config.steps = 20 if quick else 2_500
-    config.optimiser = ConfigDict(
-        {'name': 'adam', 'learning_rate': 2e-3, 'schedule': 'cosine', 'warmup_steps': 50, 'clip_norm': 1.0}
-    )
-    config.log_every, config.panels_every, config.checkpoint_every = 50, 0, 500
-    config.max_skipped_in_a_row = 20
     return config
 
 
@@ -134,7 +116,7 @@ def on_synthetic(source: Source, weights: Path, out: Path) -> dict[str, float]:
     true = np.stack([np.asarray(cut.mask) for cut in cuts]) > 127
     found = skin.probabilities(images, weights) > 0.5
     rows = _panel(images, true, found)[:SHOWN].reshape(-1, 4, SIZE, 3 * SIZE, 3)
-    Image.fromarray(rows.swapaxes(1, 2).reshape(-1, 12 * SIZE, 3)).save(out / 'synthetic.jpg', quality=90)
+    drawing.save(out / 'synthetic.jpg', rows.swapaxes(1, 2).reshape(-1, SIZE, 12 * SIZE, 3))
     score = lambda masks: float(np.mean(overlap(masks, true)))
     others = [hulls(cut.landmarks, SIZE) for cut in cuts]
     return {'network': score(found), **{name: score(np.stack([h[name] for h in others])) for name in others[0]}}
@@ -167,7 +149,7 @@ def on_photographs(folder: Path, weights: Path) -> dict[str, dict[str, float]]:
 
 def _panel(images: np.ndarray, true: np.ndarray, found: np.ndarray) -> np.ndarray:
     tiles = [images, *(images * (0.25 + 0.75 * mask[..., None]) for mask in (true, found))]
-    return np.round(255 * np.concatenate(tiles, 2)).clip(0, 255).astype(np.uint8)
+    return drawing.encoded(np.concatenate(tiles, 2).clip(0, 1))
 
 
 if __name__ == '__main__':

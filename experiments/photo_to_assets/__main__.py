@@ -24,10 +24,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from experiments import harness
+from experiments import drawing, harness, photographs, uv_maps
 from jfrecon import commands, morphable, pretrained
 from jfrecon.data import cropping, synthetic
 from jfrecon.data.folder import Folder
@@ -35,16 +34,13 @@ from jfrecon.data.prepare import extract
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.evaluation import metrics
 from jfrecon.export import asset
-from jfrecon.files import write_text
 from jfrecon.geometry import uv
 from jfrecon.reconstruction import photograph, prediction
 from jfrecon.reconstruction.photograph import Face, Reconstructor
 from jfrecon.reconstruction.result import Reconstruction
-from jfrecon.render import surface
 from jfrecon.shading import colour
 
 NAME = 'photo_to_assets'
-KEY = 'lm68_auto3d'
 PEOPLE = 10
 PAIRS = 8
 SIZE = photograph.SIZE
@@ -70,15 +66,10 @@ WAYS = {
 def main(arguments: list[str] | None = None) -> None:
     """Turn photographs into faces in four ways; measure time, likeness, and light in the albedo."""
     parser = harness.parser(NAME, main.__doc__ or '')
-    parser.add_argument('--data', type=Path, default=harness.SHARED, help='holds faces_cc_by and photos')
+    photographs.add_arguments(parser)
     options = parser.parse_args(arguments)
-    portraits, wild = options.data / 'faces_cc_by', options.data / 'photos'
-    for folder in (portraits, wild):
-        harness.need(folder / 'landmarks.npz', 'the photographs')
-    options.out.mkdir(parents=True, exist_ok=True)
-    started = time.time()
-
-    chosen = [*Folder(wild, wild / 'landmarks.npz', KEY), *people(portraits)]
+    chosen = [*photographs.wild(options.data), *people(photographs.portraits(options.data))]
+    run = harness.start(NAME, options.out)
     if options.quick:
         chosen = [chosen[0], chosen[-1]]
     network = prediction.load(pretrained.NETWORK)[0]
@@ -94,15 +85,11 @@ def main(arguments: list[str] | None = None) -> None:
     pairs = 1 if options.quick else PAIRS
     light = light_in_albedo(dataclasses.replace(whole, network=None), options.out / 'synthetic', pairs)
     table = harness.table(results, [*METRICS, 'failures']) + '\n' + harness.table(light, ['albedo', 'photograph'])
-    write_text(options.out / 'table.md', table)
-    kept = {**results['optimised'], 'box_only': results['box_only'], 'baked_light': light}
-    harness.record(options.out, NAME, kept, started)
-    print(table)
+    run.record({**results, 'baked_light': light}, table)
 
 
-def people(folder: Path) -> list[Sample]:
+def people(source: Folder) -> list[Sample]:
     """The first portrait of `PEOPLE` people, evenly spread over all."""
-    source = Folder(folder / 'images', folder / 'landmarks.npz', KEY)
     first = {group: index for index, group in reversed(list(enumerate(source.groups)))}
     subjects = sorted(first)
     return [source[first[subjects[k * len(subjects) // PEOPLE]]] for k in range(PEOPLE)]
@@ -196,19 +183,16 @@ def light_in_albedo(make: Reconstructor, folder: Path, pairs: int) -> dict[str, 
             rows['two halves']['albedo'].append(apart(albedo, turned[0], halves))
             rows['two halves']['photograph'].append(apart(texture, turned[1], halves))
         tiles = [x * (m[2] > 0.99)[..., None] for m in maps for x in m[:2]]
-        pictures.append(np.concatenate([np.asarray(colour.linear_to_srgb(jnp.asarray(x))) for x in tiles], 1))
-    sheet = np.clip(np.concatenate(pictures) * 255, 0, 255).astype(np.uint8)
-    Image.fromarray(sheet).reduce(2).save(folder.parent / 'albedo_pairs.png')
-    return {name: {who: float(np.mean(values)) for who, values in row.items()} for name, row in rows.items()}
+        pictures.append(np.concatenate([drawing.srgb(x) for x in tiles], 1))
+    drawing.save(folder.parent / 'albedo_pairs.jpg', np.stack(pictures), 0.5)
+    return {name: {kind: float(np.mean(values)) for kind, values in row.items()} for name, row in rows.items()}
 
 
 def unwrapped(make: Reconstructor, result: Reconstruction, photo: Sample) -> tuple[np.ndarray, np.ndarray]:
     """The photograph [S, S, 3] in UV, linear, as the face lies in it, and [S, S] 1 where the face is seen, else 0."""
     chi, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (result.parameters, result.camera))
-    face = surface.posed(make.model, chi, camera)
-    fragments = surface.rasterise(make.model, face, photo.image.shape[:2])
     image = colour.srgb_to_linear(jnp.asarray(photo.image)[None] / 255)
-    texture, seen = surface.unwrapped(make.model, face, fragments, image, make.atlas.texels)
+    texture, seen = uv_maps.unwrapped(make.model, chi, camera, image, make.atlas.texels)
     return np.asarray(texture[0]), np.asarray(seen[0])
 
 
@@ -217,8 +201,7 @@ def apart(a: np.ndarray, b: np.ndarray, where: np.ndarray, gain: bool = False) -
     a, b = a[where], b[where]
     if gain:
         a = a * (b.mean(0) / np.maximum(a.mean(0), 1e-6))
-    encoded = [np.asarray(colour.linear_to_srgb(jnp.asarray(np.clip(x, 0, 1)))) for x in (a, b)]
-    return float(np.abs(encoded[0] - encoded[1]).mean())
+    return float(np.abs(drawing.srgb(np.clip(a, 0, 1)) - drawing.srgb(np.clip(b, 0, 1))).mean())
 
 
 if __name__ == '__main__':

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from experiments import harness
+from experiments import harness, photographs
 from jfrecon import commands
 from jfrecon.data.prepare.extract import Rejected
 from jfrecon.prepare import by_reason
@@ -38,7 +38,7 @@ KEY = '--landmarks-key=lm68_auto3d'
 def main(arguments: list[str] | None = None) -> None:
     """Prepare photographs undisturbed and under kills, and compare the bytes."""
     parser = harness.parser(NAME, main.__doc__)
-    parser.add_argument('--data', type=Path, default=harness.SHARED, help='holds faces_cc_by and photos')
+    photographs.add_arguments(parser)
     options = parser.parse_args(arguments)
     portraits, wild = options.data / 'faces_cc_by', options.data / 'photos'
     for folder in (portraits, wild):
@@ -60,15 +60,13 @@ def main(arguments: list[str] | None = None) -> None:
         ],
         'photos_cascade': [wild, '--crop=box', '--shard-size=4'],
     }
-    started = time.time()
+    run = harness.start(NAME, options.out)
     rows, reasons = {}, {}
     for number, (name, command) in enumerate(cases.items()):
         kills = QUICK if options.quick else KILLS
         rows[name], reasons[name] = survive(name, list(map(str, command)), options.out / name, kills, number)
     table = harness.table(rows, list(rows['photos'])) + ''.join(f'\n{name}: {text}\n' for name, text in reasons.items())
-    (options.out / 'table.md').write_text(table, encoding='utf-8')
-    harness.record(options.out, NAME, rows, started)
-    print(table)
+    run.record(rows, table)
 
 
 def survive(name: str, command: list[str], out: Path, kills: int, seed: int) -> tuple[dict[str, float], str]:

@@ -8,7 +8,6 @@ MakeHuman and the ICT head.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import jax
@@ -29,11 +28,10 @@ ANGLES = (0, 30, 45, 60, 75)  # degrees between view and normal, lower ends of t
 def main(arguments: list[str] | None = None) -> None:
     """Compare; write results.json, tables and pictures."""
     parser = harness.parser(NAME, main.__doc__)
-    parser.add_argument('--ict', type=Path, default=harness.SHARED / 'ict_facekit' / 'ict_face.npz')
+    harness.add_ict(parser)
     options = parser.parse_args(arguments)
     harness.need(options.ict, 'ICT-FaceKit')
-    options.out.mkdir(parents=True, exist_ok=True)
-    started = time.time()
+    run = harness.start(NAME, options.out)
     quick = options.quick
     # Rays and angles at the size of training; pictures converge to a percent at a size that leaves time for it.
     size, side, samples = (64, 64, 256) if quick else (256, 128, 16384)
@@ -68,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
     print({name: results[name] for name in last})
 
     sun(scenes.face(models['ict'], 1, size), size, 64 if quick else 512, options.out / 'moving_sun.png')
-    harness.record(options.out, NAME, results, started)
+    run.record(results)
 
 
 def vertex_renderer(size: int, samples: int, out: Path) -> dict:

@@ -40,7 +40,7 @@ REPEATS = 7
 def main(arguments: list[str] | None = None) -> None:
     """Measure; write results.json and a table."""
     parser = harness.parser(NAME, main.__doc__)
-    parser.add_argument('--ict', type=Path, default=harness.SHARED / 'ict_facekit' / 'ict_face.npz')
+    harness.add_ict(parser)
     parser.add_argument('--memory', choices=['ours', 'mitsuba'], help='print the peak of one of them')
     options = parser.parse_args(arguments)
     harness.need(options.ict, 'ICT-FaceKit')
@@ -48,8 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.memory:
         print(json.dumps(_peak(options.memory, options.ict)))
         return
-    options.out.mkdir(parents=True, exist_ok=True)
-    started = time.time()
+    run = harness.start(NAME, options.out)
     settings = [MAIN]
     for position, name in enumerate(('size', 'samples', 'triangles')):
         for value in SWEEPS[name]:
@@ -70,9 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
         'milliseconds_per_image': rows,
         'peak_memory_mb': memory,
     }
-    (options.out / 'table.md').write_text(harness.table(rows, list(first)), encoding='utf-8')
-    harness.record(options.out, NAME, results, started)
-    print(harness.table(rows, list(first)), memory)
+    run.record(results, harness.table(rows))
+    print(memory)
 
 
 def face(size: int, triangles: str, ict: Path) -> scenes.Scene:

@@ -44,7 +44,7 @@ ABLATION = ablations.Ablation(
 
 def main(arguments: list[str] | None = None) -> None:
     """Train and score the variants of s2f2."""
-    ABLATION.run(arguments, main.__doc__ or '')
+    ABLATION.run(ablations.parser(NAME, main.__doc__ or '').parse_args(arguments))
 
 
 if __name__ == '__main__':

@@ -12,24 +12,16 @@ shading, normal, diffuse, specular, light. They show people: they are written fo
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
-from tqdm import tqdm
 
 from configs import dib21, s2f2
-from experiments import harness
-from experiments.coarse_on_photos.__main__ import KEY, split
+from experiments import drawing, harness, photographs
 from jfrecon import commands
 from jfrecon.data import build, pipeline
-from jfrecon.data.folder import Folder
 from jfrecon.data.sample import Joined, Source
-from jfrecon.evaluation import held_out
-from jfrecon.export import report
-from jfrecon.files import write_text
 from jfrecon.reconstruction import prediction
 from jfrecon.render import panel
 from jfrecon.training import checkpoints, loop, stages
@@ -38,7 +30,6 @@ from jfrecon.training.parallel import share_cores
 NAME = 'stages_on_photos'
 METHODS = {'dib21': dib21, 's2f2': s2f2}
 METRICS = ('ssim', 'photometric_l1', 'landmark_nme')
-BATCH = 20
 SYNTHETIC = 300  # faces beside 157 portraits
 STEPS = {'base': 800, 'traced': 100, 'albedo': 200, 'joint': 150, 'medium': 200, 'fine': 200}
 
@@ -46,28 +37,25 @@ STEPS = {'base': 800, 'traced': 100, 'albedo': 200, 'joint': 150, 'medium': 200,
 def main(arguments: list[str] | None = None) -> None:
     """Train the later stages on the photographs; draw and score what each makes of others."""
     parser = harness.parser(NAME, main.__doc__ or '')
-    parser.add_argument('--data', type=Path, default=harness.SHARED, help='holds faces_cc_by and photos')
+    photographs.add_arguments(parser)
     parser.add_argument('--start', type=Path, default=Path('runs/coarse_on_photos/photos'), help='stage I')
     parser.add_argument('--method', choices=METHODS, action='append', help='may be repeated; default: both')
     options = parser.parse_args(arguments)
-    portraits, wild = options.data / 'faces_cc_by', options.data / 'photos'
-    for folder in (portraits, wild):
-        harness.need(folder / 'landmarks.npz', 'the photographs')
+    portraits, validation = photographs.split(options.data)
+    wild = photographs.wild(options.data)
     harness.need(options.start, 'the network of experiments.coarse_on_photos')
-    options.out.mkdir(parents=True, exist_ok=True)
-    started = time.time()
+    run = harness.start(NAME, options.out)
 
     share_cores(dib21.get_config('cpu').batch_size)
     first = ConfigDict(checkpoints.load(options.start)[0])
-    portrayed, validation = split(portraits)
-    span = np.ptp(build.mean_landmarks(first, portrayed), axis=0).max()
+    span = np.ptp(build.mean_landmarks(first, portraits), axis=0).max()
     first = recoloured(first, options.start, options.quick)
-    train = Joined(portrayed, build.synthetic_faces(first, options.out / 'synthetic', 'train', SYNTHETIC))
+    train = Joined(portraits, build.synthetic_faces(first, options.out / 'synthetic', 'train', SYNTHETIC))
     start = options.out / 'base'
     loop.train(first, start, data=build.batches(first, train))
     looked_at = {
         'portraits': (validation, build.rule(first)),
-        'wild': (Folder(wild, wild / 'landmarks.npz', KEY), pipeline.landmark_box(first.data.size / span)),
+        'wild': (wild, pipeline.landmark_box(first.data.size / span)),
     }
     results = _look(start, looked_at, options.out / 'base')
     for name in options.method or METHODS:
@@ -76,10 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         for workdir, part in stages.configs(config, options.out / name):
             loop.train(part, workdir, data=data)
             results |= _look(workdir, looked_at, options.out / f'{name}_{workdir.name}')
-    table = harness.table(results, list(METRICS))
-    write_text(options.out / 'table.md', table)
-    harness.record(options.out, NAME, results, started)
-    print(table)
+    run.record(results, harness.table(results))
 
 
 def recoloured(first: ConfigDict, start: Path, quick: bool) -> ConfigDict:
@@ -122,22 +107,16 @@ def continued(method, first: ConfigDict, start: Path, quick: bool) -> ConfigDict
     return config
 
 
-def _look(network: Path, sources: dict[str, tuple[Source, pipeline.BoxRule]], picture: Path) -> dict[str, dict]:
+def _look(workdir: Path, sources: dict[str, tuple[Source, pipeline.BoxRule]], picture: Path) -> dict[str, dict]:
     """Pictures of what a network makes of each source, and mean metrics by `PICTURE_source`."""
-    predictor = prediction.load(network)[0]
+    predictor = prediction.load(workdir)[0]
     found = {}
     for name, (source, rule) in sources.items():
-        crops = pipeline.examples(
-            source, size=predictor.size, batch_size=BATCH, default_focal=predictor.focal, rule=rule
-        )
-        rows, pictures = [], []
-        for batch, count in tqdm(crops, desc=f'{picture.name}, {name}', unit='batch', disable=None):
-            chi = predictor.infer(batch.image, batch.camera)
-            rows += held_out.score(predictor, chi, batch, None, count)
-            drawn = panel.rows(predictor.portrait, chi, batch.image, batch.camera, panel.LAYERS)
-            pictures.append(drawn[:count])
-        Image.fromarray(report.montage(np.concatenate(pictures))).save(f'{picture}_{name}.png')
-        found[f'{picture.name}_{name}'] = {metric: float(np.mean([row[metric] for row in rows])) for metric in METRICS}
+        title = f'{picture.name}_{name}'
+        batches = photographs.crops(predictor, source, rule)
+        scores, pictures = photographs.look(predictor, batches, title, panel.LAYERS)
+        drawing.save(picture.with_name(f'{title}.png'), pictures)
+        found[title] = {metric: scores[metric] for metric in METRICS}
     return found
 
 

@@ -37,8 +37,7 @@ REPEATS = {'cpu': 1, 'gpu': 20, 'tpu': 20}  # on two cores a step takes half a m
 def main(arguments: list[str] | None = None) -> None:
     """Measure every stage; write results.json and a table."""
     options = harness.parser(NAME, main.__doc__).parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    started = time.time()
+    run = harness.start(NAME, options.out)
     size = 'quicktest' if options.quick else 'paper'
     parts = [
         (f'{name} {folder.name[2:]}', part)
@@ -51,10 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, part in tqdm(parts, desc='stages', disable=None):
         rows[name] = measure(part, known)
         print(name, rows[name], flush=True)
-    table = harness.table(rows, list(dict.fromkeys(column for row in rows.values() for column in row)))
-    (options.out / 'table.md').write_text(table, encoding='utf-8')
-    harness.record(options.out, NAME, rows, started)
-    print(table)
+    run.record(rows, harness.table(rows))
 
 
 def measure(config: ConfigDict, known: dict[str, float]) -> dict[str, float]:

@@ -12,22 +12,19 @@ half an hour for the first 20 of each version, which `--quick` takes. A run that
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from experiments import harness, peers
+from experiments import drawing, harness, peers
 from experiments.synthetic_benchmark import files, limits, people
 from experiments.synthetic_benchmark.score import panel, score
 from jfrecon import commands, morphable, pretrained
 from jfrecon.data import pipeline
 from jfrecon.data.sample import InMemory, Sample, Source
-from jfrecon.export import report
-from jfrecon.files import write_json, write_text
+from jfrecon.files import write_json
 from jfrecon.fitting import start
 from jfrecon.reconstruction import photograph, prediction, result
 from jfrecon.reconstruction.prediction import Predictor
@@ -46,7 +43,7 @@ ROUGHNESS = 0.4
 def main(arguments: list[str] | None = None) -> None:
     """Render the faces, reconstruct them with every method, score and draw."""
     parser = harness.parser(NAME, main.__doc__)
-    parser.add_argument('--ict', type=Path, default=harness.SHARED / 'ict_facekit' / 'ict_face.npz')
+    harness.add_ict(parser)
     parser.add_argument(
         '--method', action='append', default=[], type=_named, metavar='NAME=DIR', help='a trained network, any number'
     )
@@ -54,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     harness.need(options.ict, 'ICT-FaceKit')
     count = QUICK if options.quick else FACES
-    started = time.time()
+    run = harness.start(NAME, options.out)
     mi = peers.mitsuba()
     mi.set_log_level(mi.LogLevel.Error)
     share_cores(16)
@@ -72,15 +69,13 @@ def main(arguments: list[str] | None = None) -> None:
         results[name] = {}
         for method, predictor in methods.items():
             results[name][method], pictures = _evaluate(predictor, folder, count, f'{method} on {name}')
-            Image.fromarray(report.montage(pictures)).save(options.out / f'panels_{name}_{method}.png')
+            drawing.save(options.out / f'panels_{name}_{method}.png', pictures)
         cases = limits.cases(mi, version)
         for method, predictor in networks.items():
-            Image.fromarray(report.montage(_limits(predictor, cases))).save(options.out / f'limits_{name}_{method}.png')
+            drawing.save(options.out / f'limits_{name}_{method}.png', _limits(predictor, cases))
     tables = '\n'.join(f'## {name}\n\n{_table(rows)}' for name, rows in results.items())
-    write_text(options.out / 'table.md', tables)
     write_json(options.out / 'regenerated.json', checks)
-    harness.record(options.out, NAME, results, started)
-    print(tables)
+    run.record(results, tables)
     for name, found in checks.items():
         print(f'{name}: made again {found}')
 

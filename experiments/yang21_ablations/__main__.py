@@ -12,19 +12,14 @@ is known in every texel, seen or not. `--size=cpu`, the default, is for two CPU 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import functools
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from configs import yang21 as configs
-from experiments import ablations, harness
-from experiments.cest_ablations.__main__ import apart, unwrapped
+from experiments import ablations, drawing, harness, uv_maps
 from jfrecon import commands, morphable
 from jfrecon.data import build, pipeline
 from jfrecon.data.synthetic import generate, skins
@@ -33,8 +28,7 @@ from jfrecon.geometry import uv
 from jfrecon.methods.yang21 import relit
 from jfrecon.reconstruction.prediction import Predictor
 from jfrecon.render import panel, surface
-from jfrecon.shading import colour
-from jfrecon.types import Batch, FaceParameters, MorphableModel
+from jfrecon.types import FaceParameters
 
 NAME = 'yang21_ablations'
 BATCH = 8
@@ -76,18 +70,19 @@ class Faces:
             chi = predictor.infer(batch.image, batch.camera)
             assert chi.maps is not None
             coarse = dataclasses.replace(chi, maps=relit(chi.maps, None))
-            crossed = dataclasses.replace(chi, light=turned(chi.light), maps=relit(chi.maps, turned(chi.maps.light)))
-            drawn = {name: seen(predictor.model, c, batch) for name, c in (('own', chi), ('crossed', crossed))}
-            mine, other = codes(drawn['own']), codes(drawn['crossed'])
-            them = turned(codes((np.asarray(batch.image), drawn['own'][1] * np.asarray(batch.mask))))
-            albedo, _, shown = map(np.asarray, unwrapped(predictor.model, chi, batch, texels))
+            draw = lambda face: drawing.rendered(predictor.model, face, batch.camera, batch.image.shape[1:3])  # noqa: B023
+            own, crossed = draw(chi), draw(drawing.crossed(chi))
+            mine, other = identity.codes(*own), identity.codes(*crossed)
+            them = np.roll(identity.codes(np.asarray(batch.image), own[1] * np.asarray(batch.mask)), 1, axis=0)
+            albedo = np.asarray(chi.maps.diffuse)
+            _, shown = uv_maps.photographed(predictor.model, chi, batch, texels)
             prior = np.asarray(surface.prior_maps(predictor.model, texels, chi.albedo).diffuse)
             chart = np.asarray(texels.coverage) > 0
             scored = {
                 'od': held_out.score(predictor, chi, batch, truth, number),
                 'oc': held_out.score(predictor, coarse, batch, truth, number),
             }
-            diffuse = np.asarray(_diffuse(predictor.model, chi, batch))
+            diffuse = np.asarray(drawing.layers(predictor.model, chi, batch.camera, batch.image.shape[1:3]).diffuse)
             for i in range(number):
                 k = int(batch.index[i])
                 skin = chart & (painted[k].sum(-1) > 0)
@@ -97,15 +92,15 @@ class Faces:
                     for short, name in SCORES.items()
                 }
                 row |= layers.layer_scores({'diffuse': diffuse[i]}, {'diffuse': truth.diffuse[i]}, truth.face[i])
-                row['albedo_seen'] = apart(albedo[i], painted[k], skin * shown[i])
-                row['albedo_unseen'] = apart(albedo[i], painted[k], skin * (1 - shown[i]))
-                row['prior_unseen'] = apart(prior[i], painted[k], skin * (1 - shown[i]))
+                row['albedo_seen'] = uv_maps.apart(albedo[i], painted[k], skin * shown[i])
+                row['albedo_unseen'] = uv_maps.apart(albedo[i], painted[k], skin * (1 - shown[i]))
+                row['prior_unseen'] = uv_maps.apart(prior[i], painted[k], skin * (1 - shown[i]))
                 row |= layers.light_error(mean_light(chi, chart)[i], truth.light[i])
                 row['leakage'] = float(other[i] @ them[i] - mine[i] @ them[i])
                 rows.append(row)
             if len(pictures) < ablations.SHOWN:
                 tiles = panel.rows(predictor.portrait, chi, batch.image, batch.camera, COLUMNS)
-                lit = np.concatenate([tiles, *(encoded(drawn[name][0]) for name in ('own', 'crossed'))], 2)
+                lit = np.concatenate([tiles, *(drawing.encoded(picture) for picture, _ in (own, crossed))], 2)
                 pictures += list(lit[: ablations.SHOWN])
         return rows, pictures
 
@@ -114,53 +109,13 @@ def worn(config: ConfigDict, count: int, side: int) -> np.ndarray:
     """Albedo [N, side, side, 3], linear, that the faces of the test set were painted with; 0 where there is no skin."""
     stage = generate.prepare(morphable.load_head(config.model.name, config.model.path))
     seed = config.seed * len(build.SPLITS) + build.SPLITS.index('test')
-    return true_albedo(skins.paint(stage, seed, count, generate.TEXTURE), side)
-
-
-def true_albedo(painted: skins.Skins, side: int) -> np.ndarray:
-    """Albedo [N, side, side, 3], linear, of painted skins; 0 where there is none."""
-    fine = np.square(np.asarray(painted.texture[..., :3], np.float32))
-    block = generate.TEXTURE // side
-    blocks = fine.reshape(len(fine), side, block, side, block, 3)
-    return blocks.sum((2, 4)) / np.maximum((blocks.sum(-1, keepdims=True) > 0).sum((2, 4)), 1)
-
-
-def turned(values):
-    """Each face gets that of the face before it in the batch; None stays None."""
-    return None if values is None else jnp.roll(jnp.asarray(values), 1, axis=0)
+    return uv_maps.painted(skins.paint(stage, seed, count, generate.TEXTURE), side)
 
 
 def mean_light(chi: FaceParameters, chart: np.ndarray) -> np.ndarray:
     """[B, L², 3] the mean of the light maps over the face, or the coarse light."""
     light = None if chi.maps is None else chi.maps.light
     return np.asarray(chi.light) if light is None else np.asarray(light)[:, chart].mean(1)
-
-
-def seen(model: MorphableModel, chi: FaceParameters, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-    """sRGB renderings [B, H, W, 3] and where they show the face, [B, H, W]."""
-    radiance, coverage, _ = map(np.asarray, _layers(model, chi, batch.camera, batch.image.shape[1:3]))
-    return np.asarray(colour.linear_to_srgb(jnp.asarray(radiance))).clip(0, 1), coverage
-
-
-def codes(picture: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Who pictures show, by the network that scores."""
-    return identity.codes(*picture)
-
-
-def encoded(picture: np.ndarray) -> np.ndarray:
-    """uint8 of sRGB in 0..1."""
-    return np.round(255 * picture).astype(np.uint8)
-
-
-def _diffuse(model: MorphableModel, chi: FaceParameters, batch: Batch) -> jax.Array:
-    return _layers(model, chi, batch.camera, batch.image.shape[1:3])[2]
-
-
-@functools.partial(jax.jit, static_argnums=3)
-def _layers(model, chi, camera, size):
-    face = surface.posed(model, chi, camera)
-    found = surface.layers(model, face, chi.light, chi.maps, surface.rasterise(model, face, size), roughness=1.0)
-    return found.radiance, found.coverage, found.diffuse
 
 
 def ablation(identity: Path) -> ablations.Ablation:
@@ -188,11 +143,12 @@ def ablation(identity: Path) -> ablations.Ablation:
 
 def main(arguments: list[str] | None = None) -> None:
     """Train and score the variants of yang21."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument('--identity', type=Path, default=Path('runs/identity_network_losses/iresnet.safetensors'))
-    options, others = parser.parse_known_args(arguments)
+    parser = ablations.parser(NAME, main.__doc__ or '')
+    weights = Path('runs/identity_network_losses/iresnet.safetensors')
+    parser.add_argument('--identity', type=Path, default=weights, help='the identity network of the loss')
+    options = parser.parse_args(arguments)
     harness.need(options.identity, 'the weights of experiments.identity_network --network=losses')
-    ablation(options.identity).run(others, main.__doc__ or '')
+    ablation(options.identity).run(options)
 
 
 if __name__ == '__main__':

@@ -21,20 +21,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
 from configs import yang21 as configs
-from experiments import harness
-from experiments.cest_ablations.__main__ import apart
-from experiments.yang21_ablations.__main__ import encoded, seen, true_albedo, turned
+from experiments import drawing, harness, photographs, uv_maps
 from jfrecon import commands, methods, morphable
 from jfrecon.data import build, pipeline
-from jfrecon.data.folder import Folder
 from jfrecon.data.synthetic import generate, lighting, people, scenes, skins
 from jfrecon.data.synthetic.dice import Dice
 from jfrecon.data.synthetic.stages import Stage
-from jfrecon.export import report
-from jfrecon.files import write_text
 from jfrecon.geometry import uv
 from jfrecon.methods.yang21 import Yang21, relit
 from jfrecon.reconstruction import prediction
@@ -49,7 +43,6 @@ COUNT = 8
 PEOPLE = list(range(COUNT))
 PROFILE = np.radians(65.0)
 OFF = np.array([0.1, 0.3, 0.1])  # radians by which a pose is put wrong
-KEY = 'lm68_auto3d'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--photos', type=Path, help='folder with photographs and a landmarks.npz')
     options = parser.parse_args(arguments)
     harness.need(options.run, 'a run of configs/yang21.py')
-    options.out.mkdir(parents=True, exist_ok=True)
-    started = time.time()
+    run = harness.start(NAME, options.out)
     found, _, params, state = checkpoints.load(options.run)
     config = ConfigDict(found)
     method = methods.build(config)
@@ -120,19 +112,16 @@ def main(arguments: list[str] | None = None) -> None:
     }
     relighting(method, ask, studio, options.out)
     results['images a second'] = speed(options.quick)
-    table = harness.table(results, list(dict.fromkeys(name for row in results.values() for name in row)))
-    write_text(options.out / 'table.md', table)
-    harness.record(options.out, NAME, results, started)
     if options.photos:
-        photographs(options.run, options.photos, options.out)
-    print(table)
+        draw_photographs(options.run, options.photos, options.out)
+    run.record(results, harness.table(results))
 
 
 def mended(method: Yang21, ask, mend, studio: Studio, out: Path) -> dict[str, dict[str, float]]:
     """Albedo of profiles and of wrongly posed faces: errors after one gain, in texels seen and not."""
     side = studio.config.network.texture
     texels = uv.texel_map(method.model.topology, side)
-    truth = true_albedo(studio.worn, side)
+    truth = uv_maps.painted(studio.worn, side)
     chart = np.asarray(texels.coverage) > 0
     frontal, turned_away = [studio.scene(k) for k in PEOPLE], []
     for k, view in enumerate(frontal):
@@ -148,9 +137,7 @@ def mended(method: Yang21, ask, mend, studio: Studio, out: Path) -> dict[str, di
     }
     rows, results = [], {}
     for name, (batch, chi) in cases.items():
-        face = surface.posed(method.model, chi, batch.camera)
-        fragments = surface.rasterise(method.model, face, batch.image.shape[1:3])
-        texture, shown = map(np.asarray, surface.unwrapped(method.model, face, fragments, batch.image, texels))
+        texture, shown = map(np.asarray, uv_maps.unwrapped(method.model, chi, batch.camera, batch.image, texels))
         prior = np.asarray(surface.prior_maps(method.model, texels, chi.albedo).diffuse)
         albedo = np.asarray(chi.maps.diffuse)
         linear = np.asarray(colour.srgb_to_linear(jnp.asarray(texture)))
@@ -158,16 +145,16 @@ def mended(method: Yang21, ask, mend, studio: Studio, out: Path) -> dict[str, di
         for k in range(COUNT):
             skin = chart & (truth[k].sum(-1) > 0)
             errors = {'seen': skin * shown[k], 'unseen': skin * (1 - shown[k])}
-            row = {f'albedo, {where}': apart(albedo[k], truth[k], weight) for where, weight in errors.items()}
-            row |= {f'prior, {where}': apart(prior[k], truth[k], weight) for where, weight in errors.items()}
-            row['texture, seen'] = apart(linear[k], truth[k], errors['seen'])
+            row = {f'albedo, {where}': uv_maps.apart(albedo[k], truth[k], weight) for where, weight in errors.items()}
+            row |= {f'prior, {where}': uv_maps.apart(prior[k], truth[k], weight) for where, weight in errors.items()}
+            row['texture, seen'] = uv_maps.apart(linear[k], truth[k], errors['seen'])
             row['share unseen'] = float(errors['unseen'].sum() / skin.sum())
             scores.append(row)
         results[name] = {score: float(np.nanmean([row[score] for row in scores])) for score in scores[0]}
-        maps = [texture * shown[..., None], *(srgb(values) * chart[..., None] for values in (prior, albedo, truth))]
-        tiles = [enlarged(np.asarray(batch.image)), *(enlarged(values) for values in maps)]
+        maps = [texture * shown[..., None], *(drawing.srgb(x) * chart[..., None] for x in (prior, albedo, truth))]
+        tiles = [enlarged(np.asarray(batch.image)), *map(enlarged, maps)]
         rows.append(np.concatenate(tiles, 2)[:3])
-    save(out / 'mended.jpg', np.concatenate(rows))
+    drawing.save(out / 'mended.jpg', np.concatenate(rows))
     return results
 
 
@@ -190,8 +177,8 @@ def expressions(method: Yang21, ask, studio: Studio, out: Path) -> dict[str, dic
         }
         grey = dataclasses.replace(chi.maps, diffuse=jnp.full_like(chi.maps.diffuse, panel.CLAY))
         shading = dataclasses.replace(chi, maps=grey)
-        rows += [np.asarray(batch.image), *(seen(method.model, face, batch)[0] for face in (chi, shading))]
-    save(out / 'expressions.jpg', np.stack([np.concatenate(enlarged(row), 1) for row in rows]))
+        rows += [np.asarray(batch.image), *(rendered(method, face, batch) for face in (chi, shading))]
+    drawing.save(out / 'expressions.jpg', np.stack([np.concatenate(enlarged(row), 1) for row in rows]))
     return results
 
 
@@ -206,14 +193,17 @@ def relighting(method: Yang21, ask, studio: Studio, out: Path) -> None:
     """Photograph, own rendering, under the light map of another, under six natural lights that no photograph has."""
     batch = studio.shoot([studio.scene(k) for k in PEOPLE], PEOPLE)
     chi = ask(batch.image, batch.camera)
-    columns = [np.asarray(batch.image), seen(method.model, chi, batch)[0]]
-    other = dataclasses.replace(chi, light=turned(chi.light), maps=relit(chi.maps, turned(chi.maps.light)))
-    columns.append(seen(method.model, other, batch)[0])
+    columns = [np.asarray(batch.image), *(rendered(method, face, batch) for face in (chi, drawing.crossed(chi)))]
     for k in range(6):
         light = lighting.harmonics(studio.scene(COUNT + k).lamps)[: chi.light.shape[1]]
         light = jnp.broadcast_to(light, chi.light.shape)
-        columns.append(seen(method.model, under(chi, light), batch)[0])
-    save(out / 'relit.jpg', np.concatenate([enlarged(column) for column in columns], 2))
+        columns.append(rendered(method, under(chi, light), batch))
+    drawing.save(out / 'relit.jpg', np.concatenate([enlarged(column) for column in columns], 2))
+
+
+def rendered(method: Yang21, chi: FaceParameters, batch: Batch) -> np.ndarray:
+    """sRGB in 0..1 [B, H, W, 3]."""
+    return drawing.rendered(method.model, chi, batch.camera, batch.image.shape[1:3])[0]
 
 
 def under(chi: FaceParameters, light: jax.Array) -> FaceParameters:
@@ -244,34 +234,18 @@ def speed(quick: bool) -> dict[str, float]:
     return found
 
 
-def photographs(run: Path, folder: Path, out: Path) -> None:
+def draw_photographs(workdir: Path, folder: Path, out: Path) -> None:
     """Rows of pictures of photographs: input, overlay, re-rendering, shading, normals, albedo, light."""
-    predictor = prediction.load(run)[0]
-    source = Folder(folder, folder / 'landmarks.npz', KEY)
-    crops = pipeline.examples(
-        source, size=predictor.size, batch_size=COUNT, default_focal=predictor.focal,
-        rule=pipeline.landmark_box(predictor.crop_scale),
-    )  # fmt: skip
-    rows = []
-    for batch, count in crops:
-        chi = predictor.infer(batch.image, batch.camera)
-        rows.append(panel.rows(predictor.portrait, chi, batch.image, batch.camera, panel.MATTE)[:count])
-    Image.fromarray(report.montage(np.concatenate(rows))).save(out / 'photographs.png')
-
-
-def srgb(linear: np.ndarray) -> np.ndarray:
-    """sRGB in 0..1."""
-    return np.asarray(colour.linear_to_srgb(jnp.asarray(linear))).clip(0, 1)
+    predictor = prediction.load(workdir)[0]
+    source = photographs.in_folder(folder)
+    batches = photographs.crops(predictor, source, pipeline.landmark_box(predictor.crop_scale))
+    _, pictures = photographs.look(predictor, batches, 'photographs', panel.MATTE)
+    drawing.save(out / 'photographs.png', pictures)
 
 
 def enlarged(pictures: np.ndarray) -> np.ndarray:
     """Pictures [N, S, S, 3] at 96 pixels."""
     return np.asarray(jax.image.resize(jnp.asarray(pictures), (len(pictures), 96, 96, 3), 'linear')).clip(0, 1)
-
-
-def save(path: Path, rows: np.ndarray) -> None:
-    """Rows of pictures [N, H, W, 3], sRGB in 0..1, one below the other."""
-    Image.fromarray(encoded(rows.reshape(-1, *rows.shape[2:]))).save(path, quality=90)
 
 
 if __name__ == '__main__':

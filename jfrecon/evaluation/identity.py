@@ -11,10 +11,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from jfrecon import pretrained
-from jfrecon.nets import iresnet, weights
+from jfrecon.nets import weights
+from jfrecon.nets.iresnet import IdentityNetwork
 from jfrecon.nets.small import SmallNet
 
 SIZE = 64  # pixels of a crop, 1.8 times as wide as the landmarks' box
@@ -22,19 +22,12 @@ CODE = 128
 WIDTHS = (32, 64, 128, 192)
 
 
-class IdentityNet(nn.Module):
-    """The skin of a face, everything else grey, to a point on a sphere on which a person's pictures lie together.
+def network(axis_name: str | None = None) -> IdentityNetwork:
+    """The network, of crops of SIZE pixels; its codes have length CODE.
 
-    Attributes:
-      axis_name: mesh axis over which batch norm is synchronised, None on one device.
+    axis_name: mesh axis over which batch norm is synchronised, None on one device.
     """
-
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, image: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
-        """Crops [B, SIZE, SIZE, 3], sRGB in 0..1, and masks [B, SIZE, SIZE] -> unit codes [B, CODE]."""
-        return iresnet.unit(SmallNet(CODE, WIDTHS, self.axis_name, name='body')(iresnet.masked(image, mask), train))
+    return IdentityNetwork(SmallNet(CODE, WIDTHS, axis_name))
 
 
 def similarity(photos: np.ndarray, renderings: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -63,6 +56,6 @@ def _codes(variables: dict, images: jax.Array, masks: jax.Array) -> jax.Array:
     layers = jax.image.resize(layers, (len(images), SIZE, SIZE, 4), 'linear')
     masks = layers[..., 3]
     images = layers[..., :3] / jnp.maximum(masks, 1e-3)[..., None]
-    found = IdentityNet().apply(variables, images, jnp.float32(masks > 0.5), False)
+    found = network().apply(variables, images, jnp.float32(masks > 0.5), False)
     assert isinstance(found, jax.Array)  # nothing is mutable
     return found

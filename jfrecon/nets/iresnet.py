@@ -179,9 +179,9 @@ def write(path: Path, variables: dict) -> None:
 
 
 def perceiver(path: str | Path) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """What tells whom pictures [B, H, W, 3] show, from the pixels that masks [B, H, W] keep: unit codes [B, code].
+    """An identity network: pictures [B, H, W, 3] and masks [B, H, W] -> unit codes [B, code] of who they show.
 
-    Everything else is grey. Differentiable in the pictures.
+    What is outside of the masks is grey. Differentiable in the pictures.
 
     Raises:
       as `load`.
@@ -195,6 +195,21 @@ def perceiver(path: str | Path) -> Callable[[jax.Array, jax.Array], jax.Array]:
         return unit(code)
 
     return codes
+
+
+class IdentityNetwork(nn.Module):
+    """The skin of a face, everything else grey, to a point on a sphere on which a person's pictures lie together.
+
+    Attributes:
+      body: pictures [B, S, S, 3], and whether it trains, -> codes [B, C] of any length.
+    """
+
+    body: nn.Module
+
+    @nn.compact
+    def __call__(self, image: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Crops [B, S, S, 3], sRGB in 0..1, and masks [B, S, S] -> unit codes [B, C]."""
+        return unit(self.body(masked(image, mask), train))
 
 
 def masked(images: jax.Array, masks: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ from jfrecon.nets.weights import pack
 def weights(tmp_path_factory):
     """A fresh network's, written and read as trained ones are."""
     shape = identity.SIZE, identity.SIZE
-    variables = jax.jit(identity.IdentityNet().init, static_argnums=3)(
+    variables = jax.jit(identity.network().init, static_argnums=3)(
         jax.random.key(0), jnp.zeros((1, *shape, 3)), jnp.zeros((1, *shape)), False
     )
     path = tmp_path_factory.mktemp('identity') / 'fresh.safetensors'
@@ -44,8 +44,8 @@ def test_codes_lie_on_the_sphere_and_see_nothing_outside_the_mask(weights, faces
 
 def test_written_weights_are_the_network_to_half_precision(weights, faces):
     images, masks = (jnp.float32(x[:, ::2, ::2]) for x in faces)  # squares of 32 pixels: nothing is lost
-    variables = jax.jit(identity.IdentityNet().init, static_argnums=3)(jax.random.key(0), images, masks, False)
-    exact = identity.IdentityNet().apply(variables, images, masks, False)
+    variables = jax.jit(identity.network().init, static_argnums=3)(jax.random.key(0), images, masks, False)
+    exact = identity.network().apply(variables, images, masks, False)
     # half precision has 11 bits: 5e-4 of each weight, and errors of many weights partly cancel
     np.testing.assert_allclose(identity.codes(images, masks, weights), exact, atol=2e-3)
 

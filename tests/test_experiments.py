@@ -1,0 +1,98 @@
+"""What holds for every experiment: how it is called, what it imports, what it leaves."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from experiments import harness
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / 'experiments'
+NAMES = sorted(path.parent.name for path in FOLDER.glob('*/__main__.py'))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_help_shows_an_example(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # whatever it needs is not there
+    monkeypatch.setattr(harness, 'SHARED', tmp_path)
+    module = importlib.import_module(f'experiments.{name}.__main__')
+    with pytest.raises(SystemExit) as left:
+        module.main(['--help'])
+    assert left.value.code == 0
+    assert f'example: python -m experiments.{name} --out=runs/{name}' in ' '.join(capsys.readouterr().out.split())
+
+
+def commands_imported(tree: ast.AST) -> list[str]:
+    """The packages whose `__main__` is imported, in whichever way."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f'{node.module}.{alias.name}' for alias in node.names]
+        else:
+            continue
+        found += [name for name in names if '__main__' in name.split('.')]
+    return found
+
+
+def test_no_experiment_imports_from_another_ones_command():
+    wrong = {path.name: commands_imported(ast.parse(path.read_text())) for path in FOLDER.rglob('*.py')}
+    assert {name: names for name, names in wrong.items() if names} == {}
+
+
+@pytest.mark.parametrize('text', ['from a.__main__ import b', 'from a import __main__ as b', 'import a.__main__'])
+def test_such_an_import_is_noticed(text):
+    assert commands_imported(ast.parse(text))
+
+
+def test_a_run_is_recorded_as_it_was_when_it_began(tmp_path, monkeypatch, capsys):
+    checkout = tmp_path / 'checkout'
+    git = lambda *words: subprocess.run(
+        ['git', '-c', 'user.name=a', '-c', 'user.email=a@b', *words], cwd=checkout, check=True, capture_output=True
+    )
+    monkeypatch.setattr(harness, '__file__', str(checkout / 'harness.py'))
+    checkout.mkdir()
+    git('init')
+    (checkout / 'code.py').write_text('1')
+    git('add', 'code.py')
+    git('commit', '-m', 'first')
+    commit = git('rev-parse', 'HEAD').stdout.decode().strip()
+    first = harness.start('some', tmp_path / 'clean')
+    (checkout / 'code.py').write_text('2')
+    second = harness.start('some', tmp_path / 'changed')
+    git('commit', '-am', 'second')
+    first.record({'error': 1.0}, '| a table |')
+    second.record({'error': 2.0})
+
+    read = lambda run, name: json.loads((run.out / name).read_text())
+    assert read(first, 'results.json') == {'error': 1.0} and (first.out / 'table.md').read_text() == '| a table |'
+    assert capsys.readouterr().out == '| a table |\n' and not (second.out / 'table.md').exists()
+    records = [read(run, 'run.json') for run in (first, second)]
+    assert [record['commit'] for record in records] == [commit, commit]
+    assert [record['uncommitted_changes'] for record in records] == [False, True]
+    assert {'command', 'date', 'seconds', 'hardware', 'python', 'versions'} < records[0].keys()
+
+    third = harness.start('some', tmp_path / 'both')
+    third.record({}, parts=[first.out, second.out])
+    parts = read(third, 'run.json')['parts']
+    assert parts['seconds'] == sum(record['seconds'] for record in records)
+    assert parts['commits'] == [commit, f'{commit} and changes']
+
+
+def test_outside_of_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(harness, '__file__', str(tmp_path / 'harness.py'))
+    monkeypatch.setenv('GIT_CEILING_DIRECTORIES', str(tmp_path.parent))
+    run = harness.start('some', tmp_path / 'out')
+    assert (run.commit, run.changed) == ('', False)
+
+
+def test_a_table_has_all_columns_and_empty_cells():
+    text = harness.table({'a': {'x': 1.0}, 'b': {'y': 2.0, 'x': 0.12345}})
+    assert text == '| | x | y |\n| --- | ---: | ---: |\n| a | 1 |  |\n| b | 0.1235 | 2 |\n'
