@@ -206,10 +206,10 @@ def _regions(base: obj.Obj) -> tuple[np.ndarray, np.ndarray]:
     neck = (y + 0.4 * z > 5.95) & (np.abs(x) < 0.6)
     part[body & (neck | (y > 6.3)).all(axis=1)] = SKIN
     # base.obj keeps the skin of the head, the inside of the mouth and the eye sockets in separate pieces of
-    # its atlas.
+    # its atlas, and a finger of the left hand beside the mouth: only what belongs to the head counts.
     uv = base.uv[base.uv_polygons]
     u, w = uv.mean(axis=1).T
-    part[body & (u > 0.755) & (w < 0.138)] = MOUTH
+    part[(part == SKIN) & (u > 0.755) & (w < 0.138)] = MOUTH
     in_face = body & (u > 0.64) & (w > 0.147) & (w < 0.82) & (y > 6.0).all(axis=1)
     # The face: directions from the middle of the head less than about 70 degrees off straight ahead, less far
     # up.
