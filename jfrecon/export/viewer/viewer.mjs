@@ -1,8 +1,7 @@
 // The face of a report under light that can be moved. Needs nothing but what the page holds.
 import {
   DataTexture, DirectionalLight, EquirectangularReflectionMapping, Euler, FloatType, GLTFLoader, LinearFilter,
-  MeshBasicMaterial, NoToneMapping, OrbitControls, PMREMGenerator, PerspectiveCamera, RGBAFormat,
-  RepeatWrapping, Scene, WebGLRenderer,
+  MeshBasicMaterial, NoToneMapping, OrbitControls, PMREMGenerator, RGBAFormat, RepeatWrapping, Scene, WebGLRenderer,
 } from 'three';
 
 const LAYERS = { diffuse: 'map', specular: 'specularColorMap', relief: 'normalMap' };
@@ -42,13 +41,21 @@ for (const mesh of meshes) {
   mesh.userData.lit = mesh.material;
 }
 
-const camera = new PerspectiveCamera(cameras[0].fov, 4 / 3, 0.01, 10);
-const controls = new OrbitControls(camera, renderer.domElement);
-const middle = face.position;
+const ASPECT = 4 / 3;
 const FACE = 0.24; // metres that fill the height of the picture
+const middle = face.position;
+const camera = cameras[0]; // the photograph's: perspective or orthographic
+[camera.near, camera.far] = [middle.length() / 100, 10 * middle.length()];
+if (camera.isPerspectiveCamera) camera.aspect = ASPECT;
+else [camera.left, camera.right] = [-camera.top * ASPECT, camera.top * ASPECT];
+const controls = new OrbitControls(camera, renderer.domElement);
 function asPhotographed() {
-  camera.position.set(0, 0, 0);
-  camera.zoom = (2 * middle.length() * Math.tan((camera.fov * Math.PI) / 360)) / FACE;
+  // From where it was; in weak perspective, which has no such place, from straight ahead.
+  if (camera.isPerspectiveCamera) camera.position.set(0, 0, 0);
+  else camera.position.set(middle.x, middle.y, 0);
+  const distance = camera.position.distanceTo(middle);
+  const height = camera.isPerspectiveCamera ? 2 * distance * Math.tan((camera.fov * Math.PI) / 360) : 2 * camera.top;
+  camera.zoom = height / FACE;
   camera.updateProjectionMatrix();
   controls.target.copy(middle);
   camera.lookAt(middle);
@@ -90,7 +97,7 @@ function draw() {
 
 function resize() {
   const side = place.clientWidth;
-  renderer.setSize(side, Math.round(side / camera.aspect));
+  renderer.setSize(side, Math.round(side / ASPECT));
   draw();
 }
 
