@@ -123,7 +123,7 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video) -> Non
     pictures = encoded(chi.maps, texels)
     for name, content in pictures.items():
         files.write_bytes(folder / f'{name}.png', content)
-    moving = {} if video is None else {'motion': video.motion, 'rate': video.rate}
+    moving = {} if video is None else {'motion': video.motion, 'times': np.arange(len(video.numbers)) / video.rate}
     glb = gltf.binary(portrait.model, chi, face.camera, face.size, pictures, roughness=portrait.roughness, **moving)
     files.write_bytes(folder / 'face.glb', glb)
     if video is not None:

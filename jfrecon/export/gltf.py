@@ -2,6 +2,17 @@
 
 The scene is camera space in metres: a camera in its origin sees the face as the photograph shows it. The mesh is the
 person without expression; its morph targets are the model's expressions, set as the photograph has them.
+
+Cameras of glTF look through the middle of their picture, photographs seldom do. The exported camera's picture is
+therefore larger than the photograph, just enough for its middle to be the principal point, and its ``extras`` say which
+part of it the photograph is::
+
+    {"picture": {"width": 1468, "height": 512}, "photograph": {"x": 734, "y": 0, "width": 734, "height": 512}}
+
+in pixels of the photograph, x to the right and y down from the upper left corner of the picture. three.js draws that
+part alone after ``camera.setViewOffset(picture.width, picture.height, photograph.x, photograph.y, photograph.width,
+photograph.height)``. In Blender, where extras are custom properties of the camera, make the picture's size the
+resolution; the photograph's rectangle is the render region.
 """
 
 from __future__ import annotations
@@ -22,7 +33,7 @@ from jfrecon.types import Camera, FaceParameters, MorphableModel, Pinhole, Topol
 Moved = tuple[np.ndarray, np.ndarray]  # of vertices and of normals, [V, 3]
 METRE = 1000.0  # mm
 _normals, _tangents = jax.jit(mesh.vertex_normals), jax.jit(mesh.tangents)  # op by op they take seconds
-STILL = 1e-3  # mm: what moves less does not move
+STILL = 1e-3  # mm, and of a normal's unit length: what moves less does not move
 SPECULAR = 'KHR_materials_specular'
 REFLECTANCE = 0.04  # of glTF's surfaces seen head on, which the extension scales
 
@@ -36,19 +47,22 @@ def binary(
     *,
     roughness: float,
     motion: FaceParameters | None = None,
-    rate: float = 0.0,
+    times: np.ndarray | None = None,
 ) -> bytes:
     """The bytes of a .glb file.
 
     Args:
       model: with eyes and teeth if it has them (`jfrecon.morphable.load_portrait`).
       face: unbatched.
-      camera: of the photograph of (H, W) = ``size`` pixels. glTF's have their principal point in the middle.
+      camera: of the photograph of (H, W) = ``size`` pixels.
       textures: PNG files: ``diffuse`` in sRGB, ``normal`` in tangent space, ``specular``, the weight of the
         specular lobe, in sRGB.
       roughness: of the specular lobe.
-      motion: the face in each frame of a video, leaves [F, ...], of ``rate`` frames a second: an animation of pose and
-        expressions.
+      motion: the face in each frame of a video, leaves [F, ...]: an animation of pose and expressions.
+      times: [F] seconds of the frames, each later than the one before.
+
+    Raises:
+      ValueError: ``motion`` without times that increase.
     """
     made = _Builder()
     neutral = np.asarray(linear.shape(model, jnp.asarray(face.identity), jnp.zeros_like(face.expression)))
@@ -57,6 +71,8 @@ def binary(
     diffuse = linear.albedo(model, jnp.asarray(face.albedo))[0]
     colours = np.asarray(surface.coloured(diffuse, None if face.maps is None else face.maps.behind))
     normals = np.asarray(_normals(neutral, topology.triangles))
+    # where triangles cancel there is no normal, but glTF wants one of unit length
+    normals = np.where(np.linalg.norm(normals, axis=-1, keepdims=True) > 0.5, normals, np.array([0, 0, 1], np.float32))
     tangent, bitangent = map(np.asarray, _tangents(neutral, normals, topology))
     moved = _expressions(model, neutral, normals)
 
@@ -79,24 +95,13 @@ def binary(
             extras={'targetNames': names},
         )
     )
-    turn = Rotation.from_rotvec(np.asarray(face.rotation, np.float64)).as_quat()
-    place = np.asarray(face.translation, np.float64) / METRE
-    height, width = size
-    made.file.cameras.append(_camera(surface.seen_by(face, camera), height, width, float(-place[2])))
+    made.file.cameras.append(_camera(surface.seen_by(face, camera), size, float(-face.translation[2] / METRE)))
     made.file.nodes += [
-        gltf.Node(name='face', mesh=0, rotation=turn.tolist(), translation=place.tolist()),
+        gltf.Node(name='face', mesh=0, **{path: values.tolist() for path, values in _pose(face, face).items()}),
         gltf.Node(name='camera', camera=0),
     ]
     if motion is not None:
-        frames = len(motion.expression)
-        made.animate(
-            np.arange(frames) / rate,
-            {
-                'rotation': Rotation.from_rotvec(np.asarray(motion.rotation, np.float64)).as_quat(),
-                'translation': np.asarray(motion.translation, np.float64) / METRE,
-                'weights': np.asarray(motion.expression).reshape(-1),
-            },
-        )
+        made.animate(times, _pose(motion, face) | {'weights': np.asarray(motion.expression).reshape(-1)})
     made.file.scenes.append(gltf.Scene(nodes=[0, 1]))
     made.file.scene = 0
     made.file.extensionsUsed = [SPECULAR]
@@ -104,20 +109,38 @@ def binary(
     return made.finish()
 
 
-def _camera(camera: Camera, height: int, width: int, distance: float) -> gltf.Camera:
-    """distance: of the face, m."""
+def _pose(face: FaceParameters, still: FaceParameters) -> dict[str, np.ndarray]:
+    """Properties of the face's node, [..., 4], [..., 3]; the camera is that which sees ``still``."""
+    place = np.asarray(face.translation, np.float64) / METRE
+    turned = {'rotation': Rotation.from_rotvec(np.asarray(face.rotation, np.float64)).as_quat()}
+    if face.perspective:
+        return turned | {'translation': place}
+    # An orthographic camera shows a face that comes closer no larger: the face grows, and stays at its depth.
+    distance = float(still.translation[2]) / METRE
+    growth = distance / place[..., 2:]
+    place = np.concatenate([place[..., :2] * growth, np.full_like(growth, distance)], -1)
+    return turned | {'translation': place, 'scale': np.repeat(growth, 3, -1)}
+
+
+def _camera(camera: Camera, size: tuple[int, int], distance: float) -> gltf.Camera:
+    """The camera and, in its extras, which part of its picture the photograph is.
+
+    size: (H, W) of the photograph; distance: of the face, m.
+    """
+    (height, width), (x, y) = size, (float(c) for c in np.asarray(camera.principal))
+    # half the sides: whole pixels around the principal point that the photograph fits in
+    across, up = (int(np.ceil(max(c, side - c))) for c, side in ((x, width), (y, height)))
+    extras = {
+        'picture': {'width': 2 * across, 'height': 2 * up},
+        'photograph': {'x': across - x, 'y': up - y, 'width': width, 'height': height},
+    }
     if isinstance(camera, Pinhole):
-        yfov = float(2 * np.arctan2(height / 2, float(camera.focal)))
-        return gltf.Camera(
-            type='perspective', perspective=gltf.Perspective(yfov=yfov, aspectRatio=width / height, znear=0.01)
-        )
+        yfov = float(2 * np.arctan2(up, float(camera.focal)))
+        seen = gltf.Perspective(yfov=yfov, aspectRatio=across / up, znear=0.01)
+        return gltf.Camera(type='perspective', perspective=seen, extras=extras)
     metres = 1 / (float(camera.scale) * METRE)  # of a pixel
-    return gltf.Camera(
-        type='orthographic',
-        orthographic=gltf.Orthographic(
-            xmag=width / 2 * metres, ymag=height / 2 * metres, znear=0.01, zfar=2 * distance
-        ),
-    )
+    box = gltf.Orthographic(xmag=across * metres, ymag=up * metres, znear=0.01, zfar=2 * distance)
+    return gltf.Camera(type='orthographic', orthographic=box, extras=extras)
 
 
 def _corners(topology: Topology, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -210,10 +233,7 @@ class _Builder:
         if colours is not None:
             attributes.COLOR_0 = self._accessor(np.clip(at(colours), 0, 1), gltf.ARRAY_BUFFER)
         targets = [
-            {
-                'POSITION': self._sparse(at(move) / METRE, at(move), bounded=True),
-                'NORMAL': self._sparse(at(turn), at(move)),
-            }
+            {'POSITION': self._target(at(move) / METRE, STILL / METRE, True), 'NORMAL': self._target(at(turn), STILL)}
             for move, turn in moved
         ]
         return gltf.Primitive(
@@ -224,9 +244,12 @@ class _Builder:
             targets=targets,
         )
 
-    def animate(self, seconds: np.ndarray, paths: Mapping[str, np.ndarray]) -> None:
+    def animate(self, seconds: np.ndarray | None, paths: Mapping[str, np.ndarray]) -> None:
         """The first node's properties at these times [F], linear in between."""
-        times = self._accessor(seconds.astype(np.float32), None, bounded=True)
+        seconds = np.empty(0) if seconds is None else np.asarray(seconds, np.float32)
+        if not len(seconds) or not (np.diff(seconds) > 0).all() or seconds[0] < 0:
+            raise ValueError(f'an animation needs times from 0 on that increase, not {seconds}')
+        times = self._accessor(seconds, None, bounded=True)
         moving = gltf.Animation(name='video')
         for number, (path, values) in enumerate(paths.items()):
             output = self._accessor(np.ascontiguousarray(values, np.float32), None)
@@ -256,20 +279,24 @@ class _Builder:
         )
         return self._add(made, values if bounded else None)
 
-    def _sparse(self, values: np.ndarray, moves: np.ndarray, bounded: bool = False) -> int:
-        """An accessor that holds the values of what moves, [N, 3]; zero elsewhere."""
-        kept = np.flatnonzero(np.linalg.norm(moves, axis=-1) > STILL)
+    def _target(self, values: np.ndarray, still: float, bounded: bool = False) -> int:
+        """What a morph target adds, [N, 3]; zero where it is less than ``still``, and not stored where that pays."""
+        kept = np.flatnonzero(np.linalg.norm(values, axis=-1) > still)
+        if 16 * len(kept) > 12 * len(values):  # bytes: an index and three numbers, or three numbers
+            return self._accessor(values, gltf.ARRAY_BUFFER, bounded)
+        if not len(kept):
+            kept = np.zeros(1, int)  # readers expect data even where nothing moves
+        zeros = np.zeros_like(values)
+        zeros[kept] = values[kept]
         made = gltf.Accessor(byteOffset=None, componentType=gltf.FLOAT, count=len(values), type=gltf.VEC3)
-        if len(kept):
-            made.sparse = gltf.Sparse(
-                count=len(kept),
-                indices=gltf.AccessorSparseIndices(
-                    bufferView=self._view(kept.astype(np.uint32).tobytes(), None), componentType=gltf.UNSIGNED_INT
-                ),
-                values=gltf.AccessorSparseValues(bufferView=self._view(values[kept].tobytes(), None)),
-            )
-        still = np.zeros((1, 3), np.float32)
-        return self._add(made, np.concatenate([values[kept], still]) if bounded else None)
+        made.sparse = gltf.Sparse(
+            count=len(kept),
+            indices=gltf.AccessorSparseIndices(
+                bufferView=self._view(kept.astype(np.uint32).tobytes(), None), componentType=gltf.UNSIGNED_INT
+            ),
+            values=gltf.AccessorSparseValues(bufferView=self._view(values[kept].tobytes(), None)),
+        )
+        return self._add(made, zeros if bounded else None)
 
     def _add(self, made: gltf.Accessor, values: np.ndarray | None) -> int:
         if values is not None:

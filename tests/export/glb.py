@@ -1,0 +1,84 @@
+"""A .glb file read with the help of the glTF specification alone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pygltflib
+from scipy.spatial.transform import Rotation
+
+WIDTH = {'SCALAR': 1, 'VEC2': 2, 'VEC3': 3, 'VEC4': 4}
+TYPE = {5125: np.uint32, 5126: np.float32}
+
+
+class Glb(NamedTuple):
+    """A file of bytes ``content``; accessors [N, C] by number."""
+
+    file: pygltflib.GLTF2
+    accessors: list[np.ndarray]
+
+
+def read(content: bytes) -> Glb:
+    file = pygltflib.GLTF2.load_from_bytes(content)
+    blob = file.binary_blob()
+
+    def view(index, dtype, width, count):
+        found = file.bufferViews[index]
+        return np.frombuffer(blob, dtype, width * count, found.byteOffset).reshape(count, width)
+
+    def values(accessor):
+        width, dtype = WIDTH[accessor.type], TYPE[accessor.componentType]
+        result = np.zeros((accessor.count, width), dtype)
+        if accessor.bufferView is not None:
+            result = view(accessor.bufferView, dtype, width, accessor.count)
+        if accessor.sparse is not None:
+            rows = view(accessor.sparse.indices.bufferView, np.uint32, 1, accessor.sparse.count)[:, 0]
+            result = result.copy()
+            result[rows] = view(accessor.sparse.values.bufferView, dtype, width, accessor.sparse.count)
+        return result
+
+    return Glb(file, [values(accessor) for accessor in file.accessors])
+
+
+def vertices(glb: Glb, time: int | None = None) -> np.ndarray:
+    """[N, 3] m, of all primitives, expression and pose applied (3.7.2.2, 3.5.3); at key ``time`` of the animation."""
+    node, mesh = glb.file.nodes[0], glb.file.meshes[0]
+    state = {'weights': mesh.weights, **{name: getattr(node, name) for name in ('rotation', 'translation', 'scale')}}
+    if time is not None:
+        (animation,) = glb.file.animations
+        for channel in animation.channels:
+            sampler = animation.samplers[channel.sampler]
+            frames = len(glb.accessors[sampler.input])
+            state[channel.target.path] = glb.accessors[sampler.output].reshape(frames, -1)[time]
+    result = []
+    for primitive in mesh.primitives:
+        points = glb.accessors[primitive.attributes.POSITION].astype(np.float64)
+        for weight, target in zip(state['weights'], primitive.targets, strict=True):
+            points = points + weight * glb.accessors[target['POSITION']]
+        result.append(points)
+    scale = np.ones(3) if state['scale'] is None else np.asarray(state['scale'])
+    turned = Rotation.from_quat(state['rotation']).apply(np.concatenate(result) * scale)
+    return turned + np.asarray(state['translation'])
+
+
+def photographed(glb: Glb, points: np.ndarray) -> np.ndarray:
+    """Pixels [N, 2] of the photograph, whose place in the camera's picture the file tells, of points [N, 3] m.
+
+    Projection matrices of 3.10.3; the viewport is the picture.
+    """
+    assert glb.file.nodes[1].camera == 0 and glb.file.nodes[1].matrix is None
+    assert not any([glb.file.nodes[1].rotation, glb.file.nodes[1].translation, glb.file.nodes[1].scale])
+    camera = glb.file.cameras[0]
+    if camera.type == 'perspective':
+        seen = camera.perspective
+        across = 1 / (seen.aspectRatio * np.tan(seen.yfov / 2))
+        clip = np.stack([across * points[:, 0], points[:, 1] / np.tan(seen.yfov / 2)], -1) / -points[:, 2:]
+        assert (-points[:, 2] > seen.znear).all()
+    else:
+        seen = camera.orthographic
+        clip = points[:, :2] / [seen.xmag, seen.ymag]
+        assert (-points[:, 2] > seen.znear).all() and (-points[:, 2] < seen.zfar).all()
+    picture, photograph = camera.extras['picture'], camera.extras['photograph']
+    pixels = (0.5 + 0.5 * clip * [1, -1]) * [picture['width'], picture['height']]
+    return pixels - [photograph['x'], photograph['y']]
