@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -28,3 +29,20 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, content: Any) -> None:
     """`write_text` of indented JSON."""
     write_text(path, json.dumps(content, indent=2) + '\n')
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content; of a folder, that of the names and contents of all files below it."""
+    if path.is_dir():
+        whole = hashlib.sha256()
+        for inner in sorted(inner for inner in path.rglob('*') if inner.is_file()):
+            whole.update(f'{shown(inner.relative_to(path))}\0{digest(inner)}\n'.encode())
+        return whole.hexdigest()
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def shown(path: str | Path) -> str:
+    """Return a path as text that any file and terminal can hold, on one line, whatever bytes the file is called by."""
+    text = os.fsencode(path).decode('utf-8', 'backslashreplace')
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
