@@ -9,8 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from jfrecon import commands
-from jfrecon.data import folder, shards
+from jfrecon import commands, files
+from jfrecon.data import landmark_files, shards
 from jfrecon.data.detection import face_alignment
 from jfrecon.data.prepare import inputs, run, tables
 from jfrecon.data.prepare.extract import CROPS, Rejected, Settings
@@ -29,10 +29,10 @@ def main(arguments: list[str] | None = None) -> None:
     """
     options = _parse(arguments)
     settings = _settings(options)
-    landmarks = None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
+    landmarks = None if options.landmarks is None else landmark_files.read(options.landmarks, options.landmarks_key)
     boxes = None if options.boxes is None else tables.read_boxes(options.boxes)
     hashes = {
-        f'{name}_sha256': inputs.digest(path)
+        f'{name}_sha256': files.digest(path)
         for name in ('landmarks', 'boxes')
         if (path := getattr(options, name)) is not None
     }

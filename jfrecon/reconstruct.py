@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jfrecon import commands, pretrained
-from jfrecon.data import folder, images, scan, videos
+from jfrecon.data import images, landmark_files, scan, videos
 from jfrecon.data.detection import face_alignment
 from jfrecon.data.prepare import extract
 from jfrecon.data.sample import Sample, Unreadable
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.start is not None:
         return _go_on(options)
     settings = _settings(options)
-    known = None if options.landmarks is None else folder.read_landmarks(options.landmarks, options.landmarks_key)
+    known = None if options.landmarks is None else landmark_files.read(options.landmarks, options.landmarks_key)
     network = None
     if options.checkpoint is not None:
         network = prediction.load(options.checkpoint)[0]
@@ -252,7 +252,7 @@ def _settings(options: argparse.Namespace) -> extract.Settings:
     )
 
 
-def _given(path: Path, known: folder.LandmarkFile | None, box: np.ndarray | None) -> extract.Given:
+def _given(path: Path, known: landmark_files.LandmarkFile | None, box: np.ndarray | None) -> extract.Given:
     if known is None:
         return extract.Given(boxes=box)
     rows = [k for k, name in enumerate(known.names) if Path(name).name == path.name]

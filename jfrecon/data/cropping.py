@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.spatial import ConvexHull, QhullError
 from skimage.draw import polygon
 
+from jfrecon.data import landmark_layout
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.errors import UserError
 
@@ -71,8 +72,10 @@ def box_from_landmarks(landmarks: np.ndarray, scale: float = 1.6) -> Box:
     """The square around the centre of the landmarks' bounding box whose side is ``scale`` times its longer
     side.
 
-    Landmarks that are NaN are left out. Raises ``Unreadable`` where fewer than two different points are left.
+    Landmarks that are NaN lie where the others say (`landmark_layout.completed`), or are left out. Raises
+    ``Unreadable`` where fewer than two different points are left.
     """
+    landmarks = landmark_layout.completed(landmarks)
     known = landmarks[np.isfinite(landmarks).all(axis=1)]
     if not len(known):
         raise Unreadable('no landmark is known')
@@ -128,9 +131,9 @@ def crop(sample: Sample, box: Box, size: int, default_focal: float, forehead: fl
 
     Downsampling weighs all pixels under a triangle of the width of the new pixel (no aliasing). Black outside
     the photo, mask 0 there. Without a mask the hull of the landmarks is taken (``hull_mask``, grown by
-    ``forehead``); without landmarks, the photo. An unknown focal length becomes ``default_focal`` x ``size``
-    about the centre of the crop; a known one follows the crop. Ground truth maps follow too, weighted by
-    ``face``. Raises ``Unreadable`` (``require_face``).
+    ``forehead``), of all 68 where enough are known; without landmarks, the photo. An unknown focal length becomes
+    ``default_focal`` x ``size`` about the centre of the crop; a known one follows the crop. Ground truth maps follow
+    too, weighted by ``face``. Raises ``Unreadable`` (``require_face``).
     """
     height, width = sample.image.shape[:2]
     require_face(box, sample.image, jittered=True)
@@ -143,7 +146,7 @@ def crop(sample: Sample, box: Box, size: int, default_focal: float, forehead: fl
     if sample.mask is not None:
         mask = (_resample(sample.mask, box, size) > 127) & inside
     elif np.isfinite(sample.landmarks).any():
-        mask = hull_mask(landmarks, size, forehead) & inside
+        mask = hull_mask(landmark_layout.completed(landmarks), size, forehead) & inside
     else:
         mask = inside
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from jfrecon import outputs
 from jfrecon.data import images
 
 
@@ -18,7 +19,8 @@ class Scan(NamedTuple):
       wanted: the files with one of the suffixes, sorted.
       others: the other files, sorted, hidden ones among them.
       closed: (path, why nobody looks into it), sorted: links to folders, which may lead in circles, folders that may
-        not be read, and what is not a file: a pipe that would block, a link that leads nowhere.
+        not be read, or that jfrecon filled (`outputs.is_result`), whose pictures are no photographs, and what is not a
+        file: a pipe that would block, a link that leads nowhere.
     """
 
     wanted: list[Path]
@@ -37,6 +39,9 @@ def scan(folder: Path, suffixes: Collection[str]) -> Scan:
     refuse = lambda error: closed.append((Path(error.filename), f'cannot be read ({error.strerror})'))
     for at, folders, names in os.walk(folder, onerror=refuse):
         closed += [(link, 'a link to a folder') for name in folders if (link := Path(at, name)).is_symlink()]
+        results = [name for name in folders if not Path(at, name).is_symlink() and outputs.is_result(Path(at, name))]
+        closed += [(Path(at, name), 'results of jfrecon') for name in results]
+        folders[:] = [name for name in folders if name not in results]
         for path in (Path(at, name) for name in names):
             if not os.path.isfile(path):
                 closed.append((path, 'not a file'))

@@ -37,12 +37,19 @@ def pinhole_pose(
     """
 
     def residual(pose: np.ndarray) -> np.ndarray:
-        moved = Rotation.from_rotvec(pose[:3]).apply(points) + pose[3:] * depth
-        z = np.maximum(-moved[:, 2], 1e-3 * depth)
-        projected = principal + focal * np.stack([moved[:, 0] / z, -moved[:, 1] / z], -1)
-        return (projected - pixels).ravel()
+        return (projected(points, pose[:3], pose[3:] * depth, focal, principal, 1e-3 * depth) - pixels).ravel()
 
     centre = (pixels.mean(0) - principal) / focal
     start = np.array([0, 0, 0, centre[0], -centre[1], -1.0])
     pose = least_squares(residual, start).x
     return pose[:3], pose[3:] * depth
+
+
+def projected(
+    points: np.ndarray, rotation: np.ndarray, translation: np.ndarray, focal: float, principal: np.ndarray,
+    nearest: float = 1.0,
+) -> np.ndarray:  # fmt: skip
+    """Pixels [N, 2] of points [N, 3] mm, turned by a rotation vector and moved; none is nearer than ``nearest`` mm."""
+    moved = Rotation.from_rotvec(rotation).apply(points) + translation
+    z = np.maximum(-moved[:, 2], nearest)
+    return principal + focal * np.stack([moved[:, 0] / z, -moved[:, 1] / z], -1)

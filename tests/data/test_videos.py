@@ -72,7 +72,7 @@ def test_videos_that_are_none(tmp_path, clip):
 def test_a_clip_becomes_a_group(clip, tmp_path, monkeypatch):
     """In several parts, which are not made again where they are there; a landmark file names its frames."""
     points = np.random.default_rng(0).uniform(20, 50, (3, 68, 2)).astype(np.float32)
-    rows = inputs.folder.LandmarkFile([f'clip.mp4_{n:06d}' for n in (0, 5, 15)], points, [''] * 3)
+    rows = inputs.landmark_files.LandmarkFile([f'clip.mp4_{n:06d}' for n in (0, 5, 15)], points, [''] * 3)
     plan = inputs.plan([clip.parent], rows)
     settings = Settings(crop='landmarks', every=5)
     monkeypatch.setattr(parts, 'FRAMES', 2)

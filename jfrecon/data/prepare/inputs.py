@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from jfrecon.data import folder, images, scan, videos
+from jfrecon.data import images, landmark_files, listing, scan, videos
 from jfrecon.data.prepare import tables
 from jfrecon.data.prepare.extract import Given, Rejected
 from jfrecon.errors import UserError
+from jfrecon.files import digest
 
 SUFFIXES = images.SUFFIXES + videos.SUFFIXES
 
@@ -83,7 +83,7 @@ class Plan(NamedTuple):
 
 def plan(
     paths: Sequence[Path],
-    landmarks: folder.LandmarkFile | None = None,
+    landmarks: landmark_files.LandmarkFile | None = None,
     boxes: tuple[list[str], np.ndarray] | None = None,
     masks: Path | None = None,
     mask_suffix: str = '',
@@ -104,14 +104,15 @@ def plan(
     """
     if masks is not None and not masks.is_dir():
         raise UserError(f'no such folder: {masks}')
-    files, rejected = _listed(paths)
-    given, unused = tables.assign([name for name, _ in files], landmarks, boxes)
-    groups = tables.subjects([_absolute(path) for path in paths], files) if landmarks is None else {}
+    files, passed = listing.find(paths, SUFFIXES)
+    rejected = [Rejected(*row) for row in passed]
+    given, unused = tables.assign(files, landmarks, boxes)
+    groups = tables.subjects([listing.absolute(path) for path in paths], files) if landmarks is None else {}
     nothing = Given(
         landmarks=None if landmarks is None else np.zeros((0, 68, 2)),
         boxes=None if boxes is None else np.zeros((0, 4)),
     )
-    belongs = {} if masks is None else _masks([path for _, path in files], _absolute(masks), mask_suffix)
+    belongs = {} if masks is None else _masks([path for _, path in files], listing.absolute(masks), mask_suffix)
     masked = set(belongs.values())
     found, others = [], []
     for name, path in files:
@@ -154,40 +155,6 @@ def plan(
         raise UserError(f'there are no photos and no videos in {", ".join(map(str, paths[:3]))}')
     hashes = {str(path): found for path, found in seen.items()}
     return Plan(inputs, rejected + copies, hashes, unused, scan.passed_over(others))
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-def _listed(paths: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[Rejected]]:
-    """(name, path) of all files, in order, and what nobody looks into."""
-    absolute = [_absolute(path) for path in paths]
-    for path in absolute:
-        if not os.path.lexists(path):
-            raise UserError(f'no such file or folder: {path}')
-    common = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in absolute]))
-    files: dict[Path, None] = {}
-    rejected: list[Rejected] = []
-    for path in absolute:
-        if not path.is_dir():
-            files[path] = None
-            continue
-        below = scan.scan(path, SUFFIXES)
-        files |= dict.fromkeys(sorted(below.wanted + below.others))
-        rejected += [Rejected(_name(closed, common), why) for closed, why in below.closed]
-    return [(_name(path, common), path) for path in files], sorted(set(rejected))
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))
-
-
-def _name(path: Path, common: Path) -> str:
-    """Text that any file and terminal can hold, whatever bytes a file is called by."""
-    return os.fsencode(path.relative_to(common).as_posix()).decode('utf-8', 'backslashreplace')
 
 
 def _masks(paths: list[Path], folder: Path, suffix: str) -> dict[Path, Path]:

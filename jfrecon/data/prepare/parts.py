@@ -14,7 +14,7 @@ import msgpack
 from jfrecon import files
 from jfrecon.data import images, shards, videos
 from jfrecon.data.prepare.extract import Given, Rejected, Settings, faces
-from jfrecon.data.prepare.inputs import Input, digest
+from jfrecon.data.prepare.inputs import Input
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.errors import UserError
 
@@ -39,7 +39,7 @@ def make(folder: Path, settings: Settings, task: tuple[int, Input]) -> int:
     """
     number, given = task
     if given.clip:
-        _check(given.sha256, digest(given.path), given.path)
+        _check(given.sha256, files.digest(given.path), given.path)
         segments = _clip(given, settings, lambda segment: _path(folder, number, segment, False).exists())
     else:
         segments = iter([(0, True, _photo(given, settings))])

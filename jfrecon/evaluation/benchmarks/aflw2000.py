@@ -20,7 +20,7 @@ import numpy as np
 import scipy.io
 from absl import logging
 
-from jfrecon.data.folder import read_landmarks
+from jfrecon.data import landmark_files
 from jfrecon.errors import UserError
 from jfrecon.evaluation import metrics
 from jfrecon.evaluation.benchmarks import scans
@@ -108,7 +108,7 @@ def _reannotated(folder: Path) -> dict[str, np.ndarray]:
     path = folder / LANDMARKS
     if not path.is_file():
         return {}
-    table = read_landmarks(path, REANNOTATED)
+    table = landmark_files.read(path, REANNOTATED)
     return dict(zip(table.names, table.landmarks))
 
 

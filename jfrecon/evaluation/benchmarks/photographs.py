@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from jfrecon.data import cropping, images
+from jfrecon.data import cropping, images, landmark_files
 from jfrecon.data.cropping import Box
 from jfrecon.data.detection import cascade
-from jfrecon.data.folder import read_landmarks
 from jfrecon.data.pipeline import BoxRule, landmark_box
 from jfrecon.data.sample import Sample, Source, Unreadable
 from jfrecon.errors import UserError
@@ -119,7 +118,7 @@ def known_landmarks(folder: Path) -> Mapping[str, np.ndarray]:
     path = folder / LANDMARKS
     if not path.exists():
         return {}
-    table = read_landmarks(path)
+    table = landmark_files.read(path)
     return dict(zip(table.names, table.landmarks))
 
 

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from jfrecon.data.folder import LandmarkFile
+from jfrecon.data.landmark_files import LandmarkFile
 from jfrecon.data.prepare import inputs
 from jfrecon.errors import UserError
 

@@ -32,7 +32,7 @@ def photos(tmp_path):
         rows += [f'{k}.png'] * (0 if k in (2, 3) else 2 if k == 5 else 1)
     (folder / '6.png').write_text('no picture')
     points = rng.uniform(10, 35, (len(rows), 68, 2)).astype(np.float32)
-    return inputs.plan([folder], inputs.folder.LandmarkFile(rows, points, [''] * len(rows)))
+    return inputs.plan([folder], inputs.landmark_files.LandmarkFile(rows, points, [''] * len(rows)))
 
 
 @pytest.fixture
