@@ -70,7 +70,7 @@ def _stem(name: str) -> str:
 class _Index:
     """Files by all that their paths end in."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._whole: dict[str, set[str]] = {}
         self._ends: dict[str, set[str]] = {}
 

@@ -128,7 +128,7 @@ def test_landmarks_by_face_alignment(monkeypatch):
             asked.append(detected_faces)
             return [photo().landmarks] if detected_faces is not None else None
 
-    monkeypatch.setattr(extract.align, 'network', Network)
+    monkeypatch.setattr(extract.face_alignment, 'network', Network)
     settings = Settings(crop='landmarks', align=True)
     with pytest.raises(Unreadable, match='no face found'):
         faces(photo(), Given(), settings)
