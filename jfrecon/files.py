@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 
+def cache() -> Path:
+    """Return the cache folder: ``$JFRECON_CACHE``, else ``$XDG_CACHE_HOME/jfrecon``, else ``~/.cache/jfrecon``."""
+    chosen = os.environ.get('JFRECON_CACHE')
+    return Path(chosen) if chosen else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jfrecon'
+
+
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write beside the final name, then rename: a kill or a full disk leaves the old file or none."""
     path = Path(path)

@@ -12,10 +12,7 @@ from typing import Any
 
 import numpy as np
 
-
-def folder() -> Path:
-    """``$JFRECON_CACHE``, else ``~/.cache/jfrecon``."""
-    return Path(os.environ.get('JFRECON_CACHE') or Path.home() / '.cache' / 'jfrecon')
+from jfrecon import files
 
 
 def fingerprint(arrays: Iterable[np.ndarray], sources: Iterable[Path]) -> str:
@@ -35,7 +32,7 @@ def arrays(name: str, key: str, build: Callable[[], tuple[np.ndarray, ...]]) -> 
     A file that is damaged is built again; a folder that cannot be written costs time, not the result. Written
     under a temporary name and renamed, so that processes that start together never read half a file.
     """
-    file = folder() / f'{name}-{key}.npz'
+    file = files.cache() / f'{name}-{key}.npz'
     try:
         with np.load(file, allow_pickle=False) as data:
             return tuple(data[f'a{i}'] for i in range(len(data.files)))

