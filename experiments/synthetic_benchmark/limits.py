@@ -25,7 +25,7 @@ def cases(mi: ModuleType, version: Version) -> dict[str, tuple[np.ndarray, dict]
     return {
         'plain': files.shoot(mi, version, plain),
         'foreign shadow': files.shoot(mi, version, plain, _board(mi, middle)),
-        'occluder': files.shoot(mi, version, plain, _microphone(mi, plain)),
+        'occluder': files.shoot(mi, version, plain, _microphone(plain)),
         'light colour': files.shoot(mi, version, orange),
     }
 
@@ -48,7 +48,7 @@ def _board(mi: ModuleType, middle: np.ndarray) -> dict:
     return {'board': {'type': 'rectangle', 'to_world': frame @ half, 'bsdf': {'type': 'twosided', 'b': matte}}}
 
 
-def _microphone(mi: ModuleType, face: Face) -> dict:
+def _microphone(face: Face) -> dict:
     """A ball on a stick in front of the chin."""
     mouth = face.landmarks[57] + [0.0, -12.0, 45.0]
     foam = {'type': 'diffuse', 'reflectance': {'type': 'rgb', 'value': [0.02, 0.02, 0.02]}}

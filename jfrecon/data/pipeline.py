@@ -167,18 +167,6 @@ def batches(
     return parts.slice(slice(process_index, None, process_count))
 
 
-def stream(dataset: grain.MapDataset, start: int = 0, threads: int = 2, ahead: int = 4) -> grain.DatasetIterator:
-    """Iterates over the batches from step ``start`` on, ``ahead`` of them prepared by ``threads`` threads.
-
-    Starting at ``s`` gives exactly what iterating ``s`` steps would have led to. ``close()`` ends the
-    threads.
-    """
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-    iterator = iter(dataset.to_iter_dataset(options))
-    grain.experimental.set_next_index(iterator, start)
-    return iterator
-
-
 def examples(
     source: Source,
     *,

@@ -18,19 +18,6 @@ def cumulative(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ordered, np.arange(1, len(ordered) + 1) / len(ordered)
 
 
-def area(errors: np.ndarray, limit: float) -> float:
-    """Area under the curve from 0 to a limit, over the limit: 1 if nothing is wrong, 0 if all exceed the limit.
-
-    The curve is a staircase, so its integral is exact: the mean of max(0, 1 - e / limit).
-    """
-    return float(np.maximum(0, 1 - np.asarray(errors, np.float64) / limit).mean())
-
-
-def failure_rate(errors: np.ndarray, limit: float) -> float:
-    """Share of the images with an error above the limit."""
-    return float((np.asarray(errors) > limit).mean())
-
-
 def draw(path: str | Path, errors: Mapping[str, np.ndarray], limit: float, label: str = 'NME (%)') -> None:
     """Write the curves of several methods, name -> errors [N], up to a limit, as a PNG picture."""
     figure = Figure(figsize=(5, 4), dpi=120, layout='constrained')  # not pyplot: no global state, no display

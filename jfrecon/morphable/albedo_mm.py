@@ -13,7 +13,6 @@ Specular albedo is grey in three channels: their mean is the weight s of the spe
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,6 @@ import numpy as np
 
 from jfrecon.errors import UserError
 from jfrecon.morphable import licensed, statismo
-from jfrecon.types import MorphableModel
 
 MISSING = 'get it from the releases of github.com/waps101/AlbedoMM (academic research only)'
 LICENCE = 'Morphable Face Albedo Model (Smith et al. 2020): academic research only'
@@ -70,21 +68,6 @@ def load(path: str | Path) -> Albedo:
         specular.mean.mean(-1, keepdims=True),
         _padded(specular.basis.mean(-1, keepdims=True), modes),
     )
-
-
-def attach(model: MorphableModel, albedo: Albedo) -> MorphableModel:
-    """``model`` with this albedo instead of its own; they must have the same vertices in the same order.
-
-    Raises:
-      UserError: another number of vertices.
-    """
-    count = len(model.mean)
-    if len(albedo.diffuse_mean) != count:
-        raise UserError(
-            f'the albedo model has {len(albedo.diffuse_mean)} vertices, {model.name} has {count}: take the '
-            'file of the same cut (face12 or bfm) of Basel 2017'
-        )
-    return dataclasses.replace(model, **albedo._asdict(), licence=f'{model.licence}; {LICENCE}')
 
 
 def beside(path: Path, vertices: int) -> Albedo | None:

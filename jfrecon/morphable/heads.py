@@ -14,7 +14,7 @@ from jfrecon.morphable.obj import Obj, triangulate
 from jfrecon.types import Array, MorphableModel, Topology
 
 __all__ = [
-    'EYE', 'HAIR', 'LASH', 'MOUTH', 'PART_NAMES', 'SKIN', 'TEETH', 'Head', 'assemble', 'cut', 'in_face', 'portrait',
+    'EYE', 'HAIR', 'LASH', 'MOUTH', 'SKIN', 'TEETH', 'Head', 'assemble', 'cut', 'in_face', 'portrait',
 ]  # fmt: skip
 
 BASES = (
@@ -24,7 +24,6 @@ BASES = (
 #: The share of the light that reaches what is behind lids and lips.
 SHADE = {EYE: 0.6, TEETH: 0.6, MOUTH: 0.3}
 UV_BORDER = 0.01  # keeps bilinear look-ups at the rim of the face inside the map
-PART_NAMES = ('skin', 'eye', 'teeth', 'mouth', 'lash', 'hair')
 
 
 @struct.dataclass

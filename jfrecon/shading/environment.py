@@ -34,42 +34,6 @@ def from_sh(coefficients: jax.Array, height: int, width: int) -> jax.Array:
     return jnp.einsum('hwk,...kc->...hwc', table, coefficients, precision=jax.lax.Precision.HIGHEST)
 
 
-def lookup(environment: jax.Array, dirs: jax.Array) -> jax.Array:
-    """Bilinear radiance [..., N, C] of a map [..., H, W, C] in directions [..., N, 3], not zero.
-
-    Columns wrap around; beyond the first and the last row the row itself is repeated. Differentiable in both
-    (piecewise linear); straight up and straight down the gradient in the direction is zero.
-    """
-    height, width, channels = environment.shape[-3:]
-    x, y, z = dirs[..., 0], dirs[..., 1], dirs[..., 2]
-    flat = x * x + z * z
-    pole = flat < 1e-12 * (flat + y * y)
-    radius = jnp.sqrt(jnp.where(pole, 1.0, flat))
-    theta = jnp.where(pole, jnp.where(y > 0, 0.0, jnp.pi), jnp.arctan2(radius, y))
-    phi = jnp.arctan2(jnp.where(pole, 0.0, x), jnp.where(pole, 1.0, -z))
-
-    row = jnp.clip(theta * (height / jnp.pi) - 0.5, 0.0, height - 1.0)
-    column = phi * (width / (2.0 * jnp.pi)) - 0.5
-    top = jnp.clip(jnp.floor(row), 0.0, max(height - 2.0, 0.0))
-    left = jnp.floor(column)
-    down, right = (row - top)[..., None], (column - left)[..., None]
-    top, left = top.astype(jnp.int32), left.astype(jnp.int32)
-
-    batch = jnp.broadcast_shapes(environment.shape[:-3], dirs.shape[:-2])
-    texels = jnp.broadcast_to(
-        environment.reshape(*environment.shape[:-3], height * width, channels),
-        (*batch, height * width, channels),
-    )
-
-    def fetch(i: jax.Array, j: jax.Array) -> jax.Array:
-        index = jnp.minimum(i, height - 1) * width + jnp.mod(j, width)
-        return jnp.take_along_axis(texels, jnp.broadcast_to(index, (*batch, index.shape[-1]))[..., None], axis=-2)
-
-    upper = fetch(top, left) * (1 - right) + fetch(top, left + 1) * right
-    lower = fetch(top + 1, left) * (1 - right) + fetch(top + 1, left + 1) * right
-    return upper * (1 - down) + lower * down
-
-
 @functools.lru_cache(maxsize=8)
 def _table(height: int, width: int, bands: int) -> np.ndarray:
     """The basis at the texel centres [H, W, L²]; a constant of the program, never recomputed by it."""

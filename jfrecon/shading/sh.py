@@ -108,18 +108,6 @@ def convolve(coefficients: jax.Array, kernel: jax.Array | np.ndarray) -> jax.Arr
     return coefficients * jnp.asarray(kernel, coefficients.dtype)[..., _band_index(bands), None]
 
 
-def rotate(coefficients: jax.Array, matrix: jax.Array) -> jax.Array:
-    """Coefficients [..., L², C] of f turned by matrix [..., 3, 3]: f'(d) = f(R^T d).
-
-    f' is sampled at Gauss points and projected back: exact for band-limited f, differentiable in R.
-    """
-    bands = bands_of(coefficients)
-    points, projection = _gauss_projection(bands)
-    turned = jnp.einsum('ni,...ij->...nj', jnp.asarray(points, matrix.dtype), matrix, precision=_HIGHEST)
-    values = evaluate(coefficients, turned)
-    return jnp.einsum('kn,...nc->...kc', jnp.asarray(projection, values.dtype), values, precision=_HIGHEST)
-
-
 def project(environment: jax.Array, bands: int) -> jax.Array:
     """Coefficients [..., L², C] of a latitude-longitude map [..., H, W, C] (`sphere` has its directions).
 
@@ -202,14 +190,6 @@ def brdf_kernel(roughness: jax.Array | float, bands: int) -> jax.Array:
 
 def _split(directions: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     return directions[..., 0], directions[..., 1], directions[..., 2]
-
-
-@functools.lru_cache(maxsize=16)
-def _gauss_projection(bands: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points [N, 3] and the matrix [L², N] from values there to coefficients, exact for these bands."""
-    points, weights = sphere.gauss_points(2 * (bands - 1))
-    functions = np.stack(polynomials(points[:, 0], points[:, 1], points[:, 2], range(bands)))
-    return points, functions * weights
 
 
 @functools.lru_cache(maxsize=4)

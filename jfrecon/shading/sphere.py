@@ -52,20 +52,6 @@ def latlong_weights(height: int, width: int) -> np.ndarray:
     return _constant(np.repeat(ring[:, None], width, axis=1))
 
 
-@functools.lru_cache(maxsize=16)
-def gauss_points(degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Directions [N, 3] and weights [N] that integrate polynomials on the sphere up to `degree` exactly.
-
-    Gauss-Legendre in z times equal steps around it, (degree // 2 + 1)(degree + 1) points.
-    """
-    z, weight = np.polynomial.legendre.leggauss(degree // 2 + 1)
-    phi = 2.0 * np.pi * np.arange(degree + 1) / (degree + 1)
-    radius = np.sqrt(1.0 - z**2)[:, None]
-    parts = (radius * np.cos(phi), radius * np.sin(phi), z[:, None] + 0.0 * phi)
-    weights = np.repeat(weight * 2.0 * np.pi / (degree + 1), degree + 1)
-    return _constant(np.stack(parts, axis=-1).reshape(-1, 3)), _constant(weights)
-
-
 def fibonacci(count: int) -> np.ndarray:
     """Unit directions [N, 3], spread evenly: a spiral about +y, turned by golden angles (González 2010)."""
     k = np.arange(count) + 0.5

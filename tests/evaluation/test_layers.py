@@ -8,6 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from jfrecon.evaluation import layers
 from jfrecon.shading import sh
+from tests.shading.rotation import rotated
 
 
 def srgb(linear):
@@ -84,7 +85,5 @@ def test_light_error_against_a_sum_over_the_sphere(bands):
     assert found['light_error'] == pytest.approx(relative(1), rel=1e-3)
     best = minimize_scalar(relative, bounds=(0, 10), method='bounded')
     assert found['light_error_gain'] == pytest.approx(best.fun, rel=1e-3)
-    turned = layers.light_error(
-        *(np.asarray(sh.rotate(jnp.asarray(c), jnp.asarray(np.diag([-1.0, -1, 1])))) for c in (predicted, truth))
-    )
+    turned = layers.light_error(*(rotated(c, np.diag([-1.0, -1, 1])) for c in (predicted, truth)))
     assert turned == pytest.approx(found, rel=1e-4)  # float32

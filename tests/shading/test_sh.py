@@ -14,7 +14,7 @@ BANDS = 9
 
 # Compiled whole: op by op, the recurrences cost more than the tests.
 basis, brdf_kernel, project = (jax.jit(f, static_argnums=1) for f in (sh.basis, sh.brdf_kernel, sh.project))
-evaluate, rotate = jax.jit(lambda c, d: sh.evaluate(c, d)), jax.jit(sh.rotate)
+evaluate = jax.jit(lambda c, d: sh.evaluate(c, d))
 
 
 def _random_directions(count, seed=0):
@@ -103,42 +103,6 @@ def test_evaluate_with_a_kernel_is_evaluate_after_convolution():
 def test_grey_is_uniform_unit_radiance():
     light = jnp.zeros((BANDS**2, 3)).at[0].set(sh.GREY)
     np.testing.assert_allclose(evaluate(light, jnp.asarray(_random_directions(9), jnp.float32)), 1.0, rtol=1e-6)
-
-
-@pytest.mark.parametrize('bands', [1, 9])
-def test_rotating_coefficients_is_looking_the_other_way(bands):
-    rotations = Rotation.random(4, random_state=0).as_matrix()
-    light, d = _random_light(4, bands=bands), _random_directions(60)
-    turned = rotate(jnp.asarray(light, jnp.float32), jnp.asarray(rotations, jnp.float32))
-    got = evaluate(turned, jnp.asarray(d, jnp.float32))
-    expected = np.stack([_scipy_basis(d @ r, bands) @ c for r, c in zip(rotations, light)])  # f(R^T d)
-    # Two changes of basis of up to 81 terms of size 1 in float32.
-    np.testing.assert_allclose(got, expected, atol=1e-4)
-
-
-def test_rotation_keeps_the_energy_of_each_band_and_composes():
-    a, b = (jnp.asarray(r, jnp.float32) for r in Rotation.random(2, random_state=3).as_matrix())
-    light = jnp.asarray(_random_light(), jnp.float32)
-
-    def power(c):
-        return [np.sum(np.asarray(c)[l * l : (l + 1) ** 2] ** 2) for l in range(BANDS)]
-
-    # Orthogonal up to float32; then three products of matrices with entries below 1.
-    np.testing.assert_allclose(power(rotate(light, a)), power(light), rtol=1e-5)
-    np.testing.assert_allclose(rotate(rotate(light, a), b), rotate(light, b @ a), atol=3e-5)
-
-
-def test_rotation_is_differentiable_in_the_matrix():
-    def turned(angle):
-        c, s, o, i = jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle), jnp.ones_like(angle)
-        return rotate(light, jnp.stack([jnp.stack([c, o, s]), jnp.stack([o, i, o]), jnp.stack([-s, o, c])]))
-
-    with jax.enable_x64(True):
-        light = jnp.asarray(_random_light(bands=4))
-        _, tangent = jax.jvp(turned, (jnp.asarray(0.3),), (jnp.asarray(1.0),))
-        difference = (turned(jnp.asarray(0.3 + 1e-5)) - turned(jnp.asarray(0.3 - 1e-5))) / 2e-5
-        # Third derivative about l³ = 27, times 1e-10.
-        np.testing.assert_allclose(tangent, difference, atol=1e-7)
 
 
 @pytest.mark.parametrize('bands', [1, 2, 5, 9])

@@ -97,7 +97,7 @@ def pose(stage: Stage, scene: Scene, size: int) -> Posed:
         jnp.asarray(HAIR_TRIANGLES),
         hair.coordinates(scene.hair, stage),
     )
-    spectacles = props.glasses_vertices(scene.glasses, at_rest, stage)
+    spectacles = props.glasses_vertices(scene.glasses, at_rest)
     wisps = props.strand_vertices(scene.strands, stage, grid)
     front = to_camera(jnp.concatenate([spectacles, wisps]))
     front = jnp.concatenate([front, vertices[: len(head)]])

@@ -144,7 +144,7 @@ def _tube_triangles(points: int, closed: bool) -> np.ndarray:
     return np.concatenate(quads)
 
 
-def glasses_vertices(glasses: Glasses, landmarks: jax.Array, stage: Stage) -> jax.Array:
+def glasses_vertices(glasses: Glasses, landmarks: jax.Array) -> jax.Array:
     """[Vg, 3] model space, of frame (two rings, bridge, two temples) and then the two lenses; far away if not worn."""
     right, left = jnp.mean(landmarks[36:42], 0), jnp.mean(landmarks[42:48], 0)
     ears = landmarks[jnp.array([0, 16])] + jnp.array([0.0, 22.0, -25.0])
