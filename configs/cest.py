@@ -44,6 +44,7 @@ CHANGES = {
     'mirrored_other': 'the mirrored albedo is the other frame\'s',
     'unconstrained': 'each frame by its own albedo only',
     'vertex': 'the vertex renderer', 'raytrace': 'the ray tracer',
+    'rgb': 'light of any colour in place of white',
     'pinhole': "the photograph's camera in place of weak perspective",
 }  # fmt: skip
 
@@ -69,6 +70,8 @@ def get_config(variant: str = 'paper') -> ConfigDict:
             config.reconstructions = ('other', 'mirrored_other')
         elif change == 'unconstrained':
             config.reconstructions = ('own',)
+        elif change == 'rgb':
+            config.light_colour = 'rgb'
         elif change == 'pinhole':
             config.perspective = True
         else:
@@ -94,6 +97,8 @@ def _sized(size: str) -> ConfigDict:
     config.model.albedo = 0
     config.renderer = 'raster'
     config.light_bands = 3
+    with config.unlocked():
+        config.light_colour = 'white'  # or rgb
     config.network.backbone = 'resnet18'  # [P] the appendix that describes the networks is not in hand
     config.network.latent = 512
     config.network.texture = 256  # [P] not given

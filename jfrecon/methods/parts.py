@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ClassVar
 
 import jax
 import numpy as np
@@ -30,7 +29,7 @@ class Pictured:
       columns: of a row of pictures, see `jfrecon.render.panel`.
     """
 
-    columns: ClassVar[tuple[str, ...]] = panel.COLUMNS
+    columns: tuple[str, ...] = panel.COLUMNS
     predict: Callable[..., FaceParameters]
     portrait: Portrait
 

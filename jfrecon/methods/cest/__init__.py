@@ -20,8 +20,8 @@ from jfrecon.geometry import uv
 from jfrecon.losses import energies, terms
 from jfrecon.losses.data_term import DataTerm
 from jfrecon.methods import parts
-from jfrecon.methods.cest import estimator
-from jfrecon.methods.cest.factors import Groups, Settings
+from jfrecon.methods.cest import estimator, factors
+from jfrecon.methods.cest.factors import LIGHTS, REFLECTANCE, Groups, Settings
 from jfrecon.morphable import linear
 from jfrecon.nets import head
 from jfrecon.render import panel, surface
@@ -49,9 +49,8 @@ class Cest(parts.Pictured):
       perspective: whether the camera is the photograph's pinhole, not a weak perspective one.
       data: the renderer.
       atlas: of the albedo map.
+      columns: of a row of pictures, see `jfrecon.render.panel`.
     """
-
-    columns = panel.MATTE
 
     model: MorphableModel
     portrait: Portrait
@@ -64,6 +63,7 @@ class Cest(parts.Pictured):
     perspective: bool
     data: DataTerm
     atlas: uv.Atlas
+    columns: tuple[str, ...] = panel.MATTE
 
     def init(self, key: jax.Array) -> tuple[dict, dict]:
         """Parameters and batch statistics of networks that have seen no face."""
@@ -81,11 +81,10 @@ class Cest(parts.Pictured):
         return self.face(groups, camera)
 
     def face(self, groups: Groups, camera: Pinhole) -> FaceParameters:
-        """chi of estimated groups [B, ...]: white light, no gloss."""
-        chi = self._posed(groups, camera)
-        light = jnp.broadcast_to(groups['light'][..., None], (*groups['light'].shape, 3))
-        diffuse = groups['diffuse']
-        return dataclasses.replace(chi, light=light, maps=Maps(diffuse, jnp.zeros_like(diffuse[..., :1])))
+        """chi of estimated groups [B, ...]: white light becomes RGB, and what no factor gives of the skin is plain."""
+        light = groups['light']
+        light = light if light.ndim == 3 else jnp.broadcast_to(light[..., None], (*light.shape, 3))
+        return dataclasses.replace(self._posed(groups, camera), light=light, maps=_maps(groups))
 
     def loss(
         self, params: dict, model_state: dict, batch: Batch, key: jax.Array, step: jax.Array
@@ -101,16 +100,20 @@ class Cest(parts.Pictured):
         costs, weights = dict[str, jax.Array](), dict(self.weights)
         first, second = jax.random.split(key)
 
-        def rebuilt(albedo: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-            maps = Maps(albedo, jnp.zeros_like(albedo[..., :1]))
-            return self.data(face, chi.light, batch, key, maps, seen)
+        # The relief changes with the expression: each frame has its own, whosever its reflectance is.
+        names = [name for name in REFLECTANCE if name in groups]
+        ends = np.cumsum([groups[name].shape[-1] for name in names])
 
-        albedos = self._albedos(groups['diffuse'], first)
+        def rebuilt(albedo: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
+            skin = dict(zip(names, jnp.split(albedo, ends[:-1], -1), strict=True))
+            return self.data(face, chi.light, batch, key, _maps({**groups, **skin}), seen)
+
+        albedos = self._albedos(jnp.concatenate([groups[name] for name in names], -1), first)
         stacked = jnp.concatenate(list(albedos.values()))
         data = jax.vmap(rebuilt)(stacked, jax.random.split(second, len(stacked)))
         for term, cost in data.items():
-            ends = np.cumsum([len(values) for values in albedos.values()])
-            for name, part in zip(albedos, jnp.split(cost, ends[:-1]), strict=True):
+            rounds = np.cumsum([len(values) for values in albedos.values()])
+            for name, part in zip(albedos, jnp.split(cost, rounds[:-1]), strict=True):
                 costs[f'{term}_{name}'] = jnp.sum(part, 0)
                 # every frame's albedo and its mirror image count as one other and one mirrored
                 weights[f'{term}_{name}'] = self.weights[term] / (self.frames if name == 'every' else 1)
@@ -123,7 +126,7 @@ class Cest(parts.Pictured):
         return energy, (dict(updated), {'loss': energy, **metrics})
 
     def _albedos(self, albedo: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-        """Albedos [K, B, S, S, 3] that each frame is rebuilt with, by the name of the reconstruction (eqs. 7, 8)."""
+        """Albedos [K, B, S, S, C] that each frame is rebuilt with, by the name of the reconstruction (eqs. 7, 8)."""
         clips = albedo.reshape(-1, self.frames, *albedo.shape[1:])
 
         def of_partner(values: jax.Array) -> jax.Array:
@@ -166,12 +169,21 @@ class Cest(parts.Pictured):
         return estimator.Scene(pose, unwrap)
 
 
+def _maps(groups: Groups) -> Maps:
+    """What the renderer takes of the skin: no gloss and no relief where no factor gives them."""
+    diffuse = groups['diffuse']
+    specular = groups['specular'] if 'specular' in groups else jnp.zeros_like(diffuse[..., :1])
+    return Maps(diffuse, specular, groups.get('normal'))
+
+
 def build(config: ConfigDict, axis_name: str | None = None) -> Cest:
     """Unpack a config (see `configs/cest.py`) into a method."""
     order = estimator.ordered({name: tuple(others) for name, others in config.factors.items()})
     for name in config.reconstructions:
         if name not in RECONSTRUCTIONS:
             raise UserError(f'config.reconstructions has {name!r}; there are {", ".join(RECONSTRUCTIONS)}')
+    # older configs do not say
+    colour = parts.choice(config, 'light_colour', tuple(LIGHTS)) if 'light_colour' in config else 'white'
     network, (model, portrait) = config.network, parts.models(config)
     settings = Settings(
         backbone=network.backbone,
@@ -181,6 +193,7 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Cest:
         expression=model.expression_basis.shape[0],
         bands=config.light_bands,
         texture=network.texture,
+        colours=LIGHTS[colour],
         scales=tuple(sorted(network.scales.items())),
         dtype=jnp.dtype(network.dtype),
         axis_name=axis_name,
@@ -197,4 +210,5 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Cest:
         perspective=config.perspective,
         data=parts.data_term(config, model),
         atlas=uv.atlas(model.topology, np.asarray(model.mean), network.texture),
+        columns=panel.LAYERS if 'specular' in factors.given_by(config.factors) else panel.MATTE,
     )

@@ -14,7 +14,7 @@ from flax import linen as nn
 from jfrecon.errors import UserError
 from jfrecon.geometry import rotations, uv
 from jfrecon.methods.cest import factors
-from jfrecon.methods.cest.factors import FACTORS, SHAPE, VIEW, Groups, Settings
+from jfrecon.methods.cest.factors import FACTORS, READ, SHAPE, VIEW, Groups, Settings
 from jfrecon.render import surface
 from jfrecon.types import Fragments
 
@@ -42,8 +42,8 @@ def ordered(sees: Mapping[str, Sequence[str]]) -> Order:
     """Factors, each after all that it sees, from what each one sees.
 
     Raises:
-      UserError: a factor that does not exist, a factor that would have to come before itself, or a face that lacks
-        something or has it twice.
+      UserError: a factor that does not exist, a factor that would have to come before itself, a face that lacks
+        something or has it twice, or a group that nothing reads.
     """
     for name, others in sees.items():
         for wanted in (name, *others):
@@ -61,6 +61,13 @@ def ordered(sees: Mapping[str, Sequence[str]]) -> Order:
         raise UserError(f'config.factors: more than one of {", ".join(order)} gives {twice[0]}')
     if lacking := sorted(WHOLE - set(given)):
         raise UserError(f'config.factors: none of {", ".join(order)} gives {lacking[0]}')
+    for name in order:
+        unread = [group for group in factors.given_by([name]) if group not in READ]
+        if unread and not any(name in others for others in sees.values()):
+            raise UserError(
+                f'config.factors: {name} gives {unread[0]}, which nothing reads: a face is made of {", ".join(READ)}, '
+                f'and no factor sees {name}'
+            )
     return tuple((name, tuple(sorted(sees[name]))) for name in order)
 
 
@@ -94,12 +101,25 @@ class Estimator(nn.Module):
             if posed is not None and seen.keys() >= {*VIEW, *SHAPE}:
                 texture, shown = scene.unwrap(image, posed)
                 sight = dataclasses.replace(sight, texture=texture, shown=shown)
-            groups |= FACTORS[name](self.settings, name=name)(sight, train)
+            said = FACTORS[name](self.settings, name=name)(sight, train)
+            _check(name, said, self.settings)
+            groups |= said
             groups |= {group: values for group, values in (given or {}).items() if group in groups}
             if posed is None and groups.keys() >= {*VIEW, *SHAPE}:
                 posed = scene.pose(groups)
         assert posed is not None, 'an order is of a whole face'
         return groups, posed
+
+
+def _check(name: str, said: Groups, settings: Settings) -> None:
+    """A factor says what it ``gives``, in the shapes that a face takes: others would be broadcast without a word."""
+    gives = FACTORS[name].gives
+    if set(said) != set(gives):
+        raise UserError(f'config.factors: {name} gives {", ".join(said)} in place of its {", ".join(gives)}')
+    for group in set(said) & set(READ):
+        found, wanted = said[group].shape[1:], settings.shape(group)
+        if found != wanted:
+            raise UserError(f'config.factors: {name} gives {group} of {found} in place of {wanted} for each image')
 
 
 def aligned(image: jax.Array, rotation: jax.Array, place: jax.Array) -> jax.Array:

@@ -1,12 +1,13 @@
 """The factors of a face, and the network that estimates each (cest 3.1, 3.2): one module and one line in `FACTORS`.
 
-A factor gives groups of `jfrecon.types.FaceParameters`. What it may see of the factors before it reaches it in one way
-only, as a `Sight`: vectors through an embedding, maps as channels.
+A factor gives groups: those of `READ`, of which the face is made, and others for the factors that see it. What it may
+see of the factors before it reaches it in one way only, as a `Sight`: vectors through an embedding, maps as channels.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -26,7 +27,10 @@ Groups = dict[str, jax.Array]
 
 VIEW = ('rotation', 'place')
 SHAPE = ('identity', 'expression')
-MAPS = ('diffuse',)  # groups in UV; all others are vectors
+REFLECTANCE = ('diffuse', 'specular')  # in UV: what a person keeps from frame to frame (eqs. 7, 8)
+#: The groups that make a face: `jfrecon.types.FaceParameters`, but for 'place', and its `jfrecon.types.Maps`.
+READ = (*VIEW, *SHAPE, *REFLECTANCE, 'normal', 'light')
+LIGHTS = {'white': 1, 'rgb': 3}  # colours
 
 EMBEDDING = 64  # width of the layer that vectors go through
 CHANNELS = 8  # of a vector that a U-net sees, the same in all texels
@@ -43,7 +47,7 @@ class Sight:
       texture: [B, S, S, 3] the photograph in UV (T), if it sees viewpoint and shape, and ``shown`` [B, S, S] 1 where T
         shows the face.
       vectors: the groups that it sees and that have no place in UV, [B, ...] by name.
-      maps: the others, [B, S, S, C].
+      maps: those in UV, [B, S, S, C].
     """
 
     image: jax.Array
@@ -66,7 +70,7 @@ class Settings:
       backbone: of what reads photographs, and ``unet``: of what reads UV maps (`jfrecon.nets`).
       latent: width of the code between encoder and outputs.
       identity, expression: numbers of coefficients.
-      bands: spherical-harmonics bands of the light.
+      bands: spherical-harmonics bands of the light, and ``colours``: 1 of white light, 3 of RGB.
       texture: S, texels of the side of a map.
       scales: (group, scale) of outputs, as in `jfrecon.nets.head.FaceHead`.
       dtype: of the convolutions' arithmetic.
@@ -80,9 +84,24 @@ class Settings:
     expression: int
     bands: int
     texture: int
+    colours: int = 1
     scales: tuple[tuple[str, float], ...] = ()
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
+
+    def shape(self, group: str) -> tuple[int, ...]:
+        """Of a group of `READ`, without the batch: what the face is made of takes no other."""
+        side, light = self.texture, self.bands**2
+        return {
+            'rotation': (3,),
+            'place': (3,),
+            'identity': (self.identity,),
+            'expression': (self.expression,),
+            'diffuse': (side, side, 3),
+            'specular': (side, side, 1),
+            'normal': (side, side, 3),
+            'light': (light,) if self.colours == 1 else (light, self.colours),
+        }[group]
 
 
 class Code(nn.Module):
@@ -169,8 +188,26 @@ class Expression(Shape):
     gives: ClassVar[tuple[str, ...]] = ('expression',)
 
 
+def skin_map(settings: Settings, channels: int, sight: Sight, train: bool) -> jax.Array:
+    """Raw values in UV, [B, S, S, C], nearly 0 at the start, for a factor's ``__call__``, whose networks these become.
+
+    By a U-net of the unwrapped photograph; without that one by encoder and decoder.
+    """
+    if sight.texture is None or sight.shown is None:
+        picture = sight.image if sight.aligned is None else sight.aligned
+        code = Code(settings, name='code')(picture, sight, train)
+        decoder = Decoder(settings.texture, channels, settings.axis_name, settings.dtype, name='decoder')
+        return 4 * decoder(code, train)
+    more = [sight.maps[name] - 0.5 for name in sorted(sight.maps)]
+    if vectors := sight.others((*VIEW, *SHAPE)):
+        embedded = nn.Dense(CHANNELS, name='embedding')(flat(vectors))
+        more.append(jnp.broadcast_to(embedded[:, None, None], (*sight.texture.shape[:3], CHANNELS)))
+    net = UNet(channels, settings.unet, settings.axis_name, settings.dtype, name='unet')
+    return net(sight.texture, sight.shown, train, jnp.concatenate(more, -1) if more else None)
+
+
 class Reflectance(nn.Module):
-    """f_r: the albedo in UV, by a U-net of the unwrapped photograph; without that one by encoder and decoder."""
+    """f_r: the albedo in UV."""
 
     settings: Settings
     gives: ClassVar[tuple[str, ...]] = ('diffuse',)
@@ -178,33 +215,23 @@ class Reflectance(nn.Module):
     @nn.compact
     def __call__(self, sight: Sight, train: bool) -> Groups:
         """-> 'diffuse' [B, S, S, 3] linear albedo in 0..1, grey of `SKIN` at the start."""
-        own = self.settings
-        if sight.texture is None or sight.shown is None:
-            picture = sight.image if sight.aligned is None else sight.aligned
-            code = Code(own, name='code')(picture, sight, train)
-            raw = 4 * Decoder(own.texture, 3, own.axis_name, own.dtype, name='decoder')(code, train)
-        else:
-            more = [sight.maps[name] - 0.5 for name in sorted(sight.maps)]
-            if vectors := sight.others((*VIEW, *SHAPE)):
-                embedded = nn.Dense(CHANNELS, name='embedding')(flat(vectors))
-                more.append(jnp.broadcast_to(embedded[:, None, None], (*sight.texture.shape[:3], CHANNELS)))
-            net = UNet(3, own.unet, own.axis_name, own.dtype, name='unet')
-            raw = net(sight.texture, sight.shown, train, jnp.concatenate(more, -1) if more else None)
+        raw = skin_map(self.settings, 3, sight, train)
         return {'diffuse': nn.sigmoid(raw + np.log(SKIN / (1 - SKIN)))}
 
 
 class Light(nn.Module):
-    """f_l: white light in spherical harmonics, from the photograph, T and A."""
+    """f_l: light in spherical harmonics, from the photograph, T and A."""
 
     settings: Settings
     gives: ClassVar[tuple[str, ...]] = ('light',)
 
     @nn.compact
     def __call__(self, sight: Sight, train: bool) -> Groups:
-        """-> 'light' [B, L²], camera space, radiance 1 from everywhere at the start."""
+        """-> 'light' [B, L²], or [B, L², 3] RGB, camera space, radiance 1 from everywhere at the start."""
         code = Code(self.settings, name='code')(sight.image, sight, train)
-        light = Linear({'light': self.settings.bands**2}, self.settings.scales, name='head')(code)['light']
-        return {'light': light.at[:, 0].add(sh.GREY)}
+        shape = self.settings.shape('light')
+        light = Linear({'light': math.prod(shape)}, self.settings.scales, name='head')(code)['light']
+        return {'light': light.reshape(-1, *shape).at[:, 0].add(sh.GREY)}
 
 
 FACTORS: dict[str, Any] = {
@@ -219,15 +246,15 @@ FACTORS: dict[str, Any] = {
 
 def flat(vectors: Groups) -> jax.Array:
     """[B, sum of sizes], in the order of their names."""
-    return jnp.concatenate([vectors[name] for name in sorted(vectors)], -1)
+    return jnp.concatenate([vectors[name].reshape(len(vectors[name]), -1) for name in sorted(vectors)], -1)
 
 
 def sight(image: jax.Array, groups: Groups) -> Sight:
     """Of a factor that sees these groups, before it is aligned or unwrapped."""
     return Sight(
         image,
-        vectors={name: values for name, values in groups.items() if name not in MAPS},
-        maps={name: values for name, values in groups.items() if name in MAPS},
+        vectors={name: values for name, values in groups.items() if values.ndim < 4},
+        maps={name: values for name, values in groups.items() if values.ndim == 4},
     )
 
 
