@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import licensed, statismo
+from jfrecon.morphable import loading, statismo
 
 MISSING = 'get it from the releases of github.com/waps101/AlbedoMM (academic research only)'
 LICENCE = 'Morphable Face Albedo Model (Smith et al. 2020): academic research only'
@@ -53,7 +53,7 @@ def load(path: str | Path) -> Albedo:
     Raises:
       UserError: missing, damaged, or another model.
     """
-    file_path = licensed.find(path, FILES, MISSING)
+    file_path = loading.find(path, FILES, MISSING)
     with statismo.opened(file_path, MISSING) as file:
         if 'diffuseAlbedo' not in file:
             kind = 'a Basel Face Model' if 'color' in file else 'another file'

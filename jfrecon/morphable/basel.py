@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import albedo_mm, landmarks, licensed, statismo
+from jfrecon.morphable import albedo_mm, landmarks, loading, statismo
 from jfrecon.shading.colour import srgb_to_linear
 from jfrecon.types import MorphableModel
 
@@ -67,7 +67,7 @@ def load(path: str | Path, edition: str, landmark_file: str | Path | None = None
     """
     if edition not in FILES:
         raise UserError(f'no edition {edition!r} of the Basel Face Model; there are {", ".join(FILES)}')
-    file_path = licensed.find(path, FILES[edition], MISSING)
+    file_path = loading.find(path, FILES[edition], MISSING)
     if file_path.suffix == '.mat':
         raise UserError(f'{file_path}: a .mat file is the edition of 2009, not {edition}; name basel2009')
     with statismo.opened(file_path, MISSING) as file:
@@ -81,7 +81,7 @@ def load(path: str | Path, edition: str, landmark_file: str | Path | None = None
         named = statismo.landmarks(file_path, file, shape.mean)
     published = albedo_mm.beside(file_path, count)
     mean = shape.mean + expression.mean
-    return licensed.finish(
+    return loading.finish(
         file_path,
         mean=mean,
         identity=shape.basis,

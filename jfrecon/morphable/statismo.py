@@ -20,7 +20,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import licensed
+from jfrecon.morphable import loading
 
 
 class Part(NamedTuple):
@@ -51,9 +51,9 @@ def part(path: Path, file: h5py.File, name: str) -> Part:
     if f'{name}/model/mean' not in file:
         raise UserError(f'{path}: has no {name}/model; it has {", ".join(sorted(file)) or "nothing"}')
     model = file[f'{name}/model']
-    mean = licensed.shaped(path, f'{name}/model/mean', np.ravel(model['mean'][()]), None)
-    variance = licensed.shaped(path, f'{name}/model/pcaVariance', np.ravel(model['pcaVariance'][()]), None)
-    basis = licensed.shaped(path, f'{name}/model/pcaBasis', model['pcaBasis'][()], len(mean), len(variance))
+    mean = loading.shaped(path, f'{name}/model/mean', np.ravel(model['mean'][()]), None)
+    variance = loading.shaped(path, f'{name}/model/pcaVariance', np.ravel(model['pcaVariance'][()]), None)
+    basis = loading.shaped(path, f'{name}/model/pcaBasis', model['pcaBasis'][()], len(mean), len(variance))
     if len(mean) % 3 or variance.min() < 0:
         raise UserError(f'{path}: {name}/model is damaged: {len(mean)} numbers for points, or negative variances')
     if _version(file, name) < (0, 9):
@@ -73,7 +73,7 @@ def triangles(path: Path, file: h5py.File, name: str, vertices: int) -> np.ndarr
     """[T, 3] int32, turned as the file has them."""
     if f'{name}/representer/cells' not in file:
         raise UserError(f'{path}: has no {name}/representer/cells, the triangles')
-    return licensed.indices(
+    return loading.indices(
         path, f'{name}/representer/cells', file[f'{name}/representer/cells'][()], vertices, 3, None
     ).T
 
@@ -90,9 +90,9 @@ def landmarks(path: Path, file: h5py.File, mean: np.ndarray) -> dict[str, int]:
     points = {entry['id']: entry['coordinates'] for entry in json.loads(text.rstrip(b'\0').decode())}
     if not points:
         return {}
-    place = licensed.shaped(path, 'metadata/landmarks/json', list(points.values()), None, 3)
+    place = loading.shaped(path, 'metadata/landmarks/json', list(points.values()), None, 3)
     mesh = mean
     if 'shape/representer/points' in file:
-        mesh = licensed.shaped(path, 'shape/representer/points', file['shape/representer/points'][()], 3, len(mean)).T
+        mesh = loading.shaped(path, 'shape/representer/points', file['shape/representer/points'][()], 3, len(mean)).T
     distance, ids = cKDTree(mesh).query(place)
     return {name: int(i) for name, d, i in zip(points, distance, ids) if d < 5}

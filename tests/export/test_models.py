@@ -12,7 +12,7 @@ import scipy.spatial
 from jfrecon import morphable
 from jfrecon.export import gltf
 from jfrecon.geometry import mesh
-from jfrecon.morphable import heads, licensed, linear
+from jfrecon.morphable import heads, linear, loading
 from jfrecon.types import FaceParameters, Pinhole
 from tests.export import glb
 from tests.export.test_gltf import TEXTURES
@@ -79,7 +79,7 @@ def path(name, tmp_path_factory):
 @pytest.fixture(scope='module')
 def model(name, path):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(licensed, 'coat', plain_coat)
+        patch.setattr(loading, 'coat', plain_coat)
         return linear.truncate(morphable.load_portrait(name, path), *MODES)
 
 

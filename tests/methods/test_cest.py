@@ -102,16 +102,76 @@ def test_what_is_no_order_is_an_error_before_anything_is_built(sees, message):
         methods.build(config)
 
 
-def test_a_new_factor_is_a_module_and_a_line(monkeypatch):
-    class Glow(factors.Light):
-        gives = ('light',)
+class Gaze(factors.nn.Module):
+    """Two groups that no face is made of, a vector and a map."""
 
-    monkeypatch.setitem(factors.FACTORS, 'glow', Glow)
-    order = estimator.ordered({'viewpoint': (), 'glow': ('viewpoint',), 'shape': ('glow',), 'reflectance': ()})
-    network = estimator.Estimator(order, SETTINGS)
+    settings: factors.Settings
+    gives = ('direction', 'iris')
+
+    @factors.nn.compact
+    def __call__(self, sight, train):
+        direction = factors.Linear({'direction': 2}, ())(sight.image.mean((1, 2)))
+        return {**direction, 'iris': factors.skin_map(self.settings, 2, sight, train)}
+
+
+def network_of(sees):
+    return estimator.Estimator(estimator.ordered(sees), SETTINGS)
+
+
+def shapes(network):
     image = np.zeros((1, SIZE, SIZE, 3), np.float32)
-    groups, _ = jax.eval_shape(lambda: network.init_with_output(jax.random.key(0), image, WORLD, train=False)[0])
-    assert groups['light'].shape == (1, 4)
+    variables = jax.eval_shape(lambda: network.init_with_output(jax.random.key(0), image, WORLD, train=False))
+    return {group: values.shape for group, values in variables[0][0].items()}
+
+
+def test_a_group_is_read_by_the_face_or_by_a_factor(monkeypatch):
+    monkeypatch.setitem(factors.FACTORS, 'gaze', Gaze)
+    sees = {**configs.ORDERS['cest'], 'gaze': ('viewpoint', 'shape')}
+    with pytest.raises(UserError, match=r'gaze gives direction, which nothing reads: .* rotation, .*light.* sees gaze'):
+        estimator.ordered(sees)
+    for reader in ('light', 'reflectance'):
+        found = shapes(network_of({**sees, reader: (*sees[reader], 'gaze')}))
+        assert found['direction'] == (1, 2) and found['iris'] == (1, TEXTURE, TEXTURE, 2)
+
+
+@pytest.mark.parametrize(
+    'gives, values, message',
+    [
+        (
+            ('specular',),
+            {'specular': jnp.zeros((1, TEXTURE, TEXTURE, 3))},
+            r'specular of \(16, 16, 3\) .* \(16, 16, 1\)',
+        ),
+        (('specular',), {'gloss': jnp.zeros((1, TEXTURE, TEXTURE, 1))}, 'gives gloss in place of its specular'),
+        (('specular', 'normal'), {'specular': jnp.zeros((1, TEXTURE, TEXTURE, 1))}, 'its specular, normal'),
+    ],
+)
+def test_a_factor_says_what_it_gives_in_the_shape_that_a_face_takes(gives, values, message, monkeypatch):
+    wrong = type('Wrong', (factors.nn.Module,), {
+        '__annotations__': {'settings': factors.Settings}, 'gives': gives, '__call__': lambda self, sight, train: values
+    })  # fmt: skip
+    monkeypatch.setitem(factors.FACTORS, 'wrong', wrong)
+    with pytest.raises(UserError, match=f'config.factors: wrong gives {message}' if '(' in message else message):
+        shapes(network_of({**configs.ORDERS['cest'], 'wrong': ()}))
+
+
+def test_light_has_a_colour_if_the_config_says_so(method):
+    network = estimator.Estimator(estimator.ordered(configs.ORDERS['iest']), dataclasses.replace(SETTINGS, colours=3))
+    assert shapes(network)['light'] == (1, 4, 3)
+    rng = np.random.default_rng(0)
+    groups = {name: jnp.zeros((2, size)) for name, size in {**GROUPS, 'identity': 10, 'expression': 10}.items()}
+    groups['diffuse'] = jnp.full((2, TEXTURE, TEXTURE, 3), 0.3)
+    light = rng.normal(size=(2, 9, 3)).astype(np.float32)
+    camera = jax.tree.map(lambda leaf: leaf[:2], CAMERA)
+    np.testing.assert_array_equal(method.face({**groups, 'light': light}, camera).light, light)
+    white = method.face({**groups, 'light': light[..., 0]}, camera).light
+    np.testing.assert_array_equal(white, light[..., :1] * np.ones(3, np.float32))
+    assert configs.get_config('quicktest').light_colour == 'white'
+    assert configs.get_config('quicktest+rgb').light_colour == 'rgb'
+    config = configs.get_config('quicktest')
+    config.light_colour = 'blue'
+    with pytest.raises(UserError, match='white, rgb'):
+        methods.build(config)
 
 
 def test_alignment_undoes_roll_size_and_place():
@@ -230,6 +290,36 @@ def test_partners_are_other_frames_of_the_same_clip(method):
         assert (partner // frames == rows // frames).all() and (partner != rows).all()
         seen |= set(zip(rows.tolist(), partner.tolist(), strict=True))
     assert len(seen) == 12 * (frames - 1)
+
+
+def test_reflectance_is_another_frames_and_relief_is_ones_own(method, batch):
+    """Of two frames a clip: a data term that says what it was given, each frame with its own factor."""
+    number = jnp.arange(1.0, COUNT + 1)
+    level = lambda channels: number[:, None, None, None] * jnp.ones((TEXTURE, TEXTURE, channels))
+    groups = {name: jnp.zeros((COUNT, size)) for name, size in {**GROUPS, 'identity': 10, 'expression': 10}.items()}
+    groups |= {'light': jnp.zeros((COUNT, 9)), 'diffuse': level(3), 'specular': 10 * level(1), 'normal': level(3)}
+    face = surface.posed(method.model, method.face(groups, CAMERA), CAMERA)
+
+    class Said:
+        apply = staticmethod(lambda *_, **__: ((groups, (face, None)), {}))
+
+    def data(face, light, batch, key, maps, seen):
+        mean = lambda values: 100.0**number * values.mean((1, 2, 3))
+        return {'photo': mean(maps.diffuse), 'vertex': mean(maps.specular), 'relief': mean(maps.normal)}
+
+    told = dataclasses.replace(
+        method, network=Said(), data=data, reconstructions=('own', 'other', 'mirrored_other'),
+        weights={**method.weights, 'relief': 1.0},
+    )  # fmt: skip
+    _, (_, metrics) = told.loss({}, {}, batch, jax.random.key(0), jnp.int32(0))
+    own = float((100.0**number * number).mean())
+    other = float((100.0**number * number[jnp.array([1, 0, 3, 2])]).mean())
+    for name, wanted in (('own', own), ('other', other), ('mirrored_other', other)):
+        np.testing.assert_allclose(
+            metrics[f'photo_{name}'], wanted, rtol=1e-4
+        )  # single precision; others are off by a third
+        np.testing.assert_allclose(metrics[f'vertex_{name}'], 10 * wanted, rtol=1e-4)
+        np.testing.assert_allclose(metrics[f'relief_{name}'], own, rtol=1e-4)
 
 
 def test_swapped_albedos_tell_skin_from_light(method, batch):

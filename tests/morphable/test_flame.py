@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import licensed, linear
+from jfrecon.morphable import linear, loading
 from jfrecon.morphable.models import flame
 from tests.morphable import small_files
 
@@ -22,12 +22,12 @@ IDS = ARRAYS['f'].astype(int)[FACES, CORNERS.argmax(1)]
 @pytest.fixture(autouse=True)
 def plain_coat(monkeypatch):
     """Painting takes seconds; `test_the_skin_is_painted` has the real one."""
-    real = licensed.coat
+    real = loading.coat
 
     def coat(mean, topology, part, landmark_ids, eyeballs):
         return [np.zeros((*k, len(mean), c), np.float32) for k, c in (((), 3), ((2,), 3), ((), 1), ((2,), 1))]
 
-    monkeypatch.setattr(licensed, 'coat', coat)
+    monkeypatch.setattr(loading, 'coat', coat)
     return real
 
 
@@ -113,7 +113,7 @@ def test_the_skin_is_painted_but_for_the_eyeballs(tmp_path, plain_coat, monkeypa
         seen.update(part=part, eyeballs=eyeballs)
         return plain_coat(mean, topology, part, landmark_ids, eyeballs)
 
-    monkeypatch.setattr(licensed, 'coat', spy)
+    monkeypatch.setattr(loading, 'coat', spy)
     monkeypatch.setenv('JFRECON_CACHE', str(tmp_path))
     np.savez(tmp_path / 'flame.npz', **ARRAYS)
     embed(tmp_path)

@@ -26,7 +26,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import basel, licensed
+from jfrecon.morphable import basel, loading
 from jfrecon.types import MorphableModel
 
 MISSING = basel.MISSING
@@ -68,7 +68,7 @@ def load(path: str | Path) -> MorphableModel:
         raise UserError(f'{path}: an HDF5 file is a later edition; name basel2017 or basel2019')
     ready = path if path.is_file() and path.name not in SOURCES else path / FRONT
     face = _read_front(ready) if ready.is_file() else _assemble(path.parent if path.is_file() else path)
-    return licensed.finish(
+    return loading.finish(
         path,
         mean=face.mean,
         identity=face.identity,
@@ -84,9 +84,9 @@ def load(path: str | Path) -> MorphableModel:
 def _read_front(path: Path) -> _Face:
     names = ('meanshape', 'idBase', 'exBase', 'meantex', 'texBase', 'tri', 'keypoints')
     m = dict(zip(names, _mat(path, *names)))
-    mean = licensed.shaped(path, 'meanshape', m['meanshape'].ravel(), None)
-    colour = licensed.shaped(path, 'meantex', m['meantex'].ravel(), len(mean))
-    bases = [licensed.shaped(path, name, m[name], len(mean), None) for name in ('idBase', 'exBase', 'texBase')]
+    mean = loading.shaped(path, 'meanshape', m['meanshape'].ravel(), None)
+    colour = loading.shaped(path, 'meantex', m['meantex'].ravel(), len(mean))
+    bases = [loading.shaped(path, name, m[name], len(mean), None) for name in ('idBase', 'exBase', 'texBase')]
     identity, expression, colours = (_points(basis) for basis in bases)
     count = len(mean) // 3
     return _Face(
@@ -95,8 +95,8 @@ def _read_front(path: Path) -> _Face:
         expression * DECIMETRE,
         colour.reshape(-1, 3),
         colours,
-        licensed.indices(path, 'tri', m['tri'] - 1.0, count, None, 3),
-        licensed.indices(path, 'keypoints', m['keypoints'].ravel() - 1.0, count, 68),
+        loading.indices(path, 'tri', m['tri'] - 1.0, count, None, 3),
+        loading.indices(path, 'keypoints', m['keypoints'].ravel() - 1.0, count, 68),
     )
 
 
@@ -112,17 +112,17 @@ def _assemble(folder: Path) -> _Face:
     size = arrays['shapeMU'].size
     linear = []
     for kind in ('shape', 'tex'):
-        mean = licensed.shaped(path, f'{kind}MU', arrays[f'{kind}MU'].ravel(), size)
-        deviation = licensed.shaped(path, f'{kind}EV', arrays[f'{kind}EV'].ravel(), None)
-        basis = licensed.shaped(path, f'{kind}PC', arrays[f'{kind}PC'], size, len(deviation))
+        mean = loading.shaped(path, f'{kind}MU', arrays[f'{kind}MU'].ravel(), size)
+        deviation = loading.shaped(path, f'{kind}EV', arrays[f'{kind}EV'].ravel(), None)
+        basis = loading.shaped(path, f'{kind}PC', arrays[f'{kind}PC'], size, len(deviation))
         linear += [mean, basis, deviation]
     if size % 3:
         raise UserError(f'{path}: {size} numbers in shapeMU are not points')
 
     (trim,) = _mat(folder / 'BFM_exp_idx.mat', 'trimIndex')
     (front,) = _mat(folder / 'BFM_front_idx.mat', 'idx')
-    trim = licensed.indices(folder / 'BFM_exp_idx.mat', 'trimIndex', trim.ravel() - 1.0, size // 3, None)
-    front = licensed.indices(folder / 'BFM_front_idx.mat', 'idx', front.ravel() - 1.0, len(trim), None)
+    trim = loading.indices(folder / 'BFM_exp_idx.mat', 'trimIndex', trim.ravel() - 1.0, size // 3, None)
+    front = loading.indices(folder / 'BFM_front_idx.mat', 'idx', front.ravel() - 1.0, len(trim), None)
     keep = trim[front]
     tri, keypoints = _mat(folder / 'facemodel_info.mat', 'tri', 'keypoints')
 
@@ -133,8 +133,8 @@ def _assemble(folder: Path) -> _Face:
         _expression(folder, len(trim), front) * MICROMETRE,
         colour.reshape(-1, 3)[keep],
         _points(colours, keep) * colour_deviation[:, None, None],
-        licensed.indices(folder / 'facemodel_info.mat', 'tri', tri - 1.0, len(keep), None, 3),
-        licensed.indices(folder / 'facemodel_info.mat', 'keypoints', keypoints.ravel() - 1.0, len(keep), 68),
+        loading.indices(folder / 'facemodel_info.mat', 'tri', tri - 1.0, len(keep), None, 3),
+        loading.indices(folder / 'facemodel_info.mat', 'keypoints', keypoints.ravel() - 1.0, len(keep), 68),
     )
 
 
@@ -150,8 +150,8 @@ def _expression(folder: Path, vertices: int, keep: np.ndarray) -> np.ndarray:
     if len(data) != 4 + 12 * vertices * (modes + 1) or not modes:
         raise UserError(f'{path}: {len(data)} bytes do not hold {modes} modes of {vertices} vertices; get it {GUO}')
     basis = np.frombuffer(data, '<f4', offset=4 + 12 * vertices).reshape(modes, vertices, 3)[:, keep]
-    basis = licensed.shaped(path, 'its basis', basis, modes, None, 3)
-    return basis * licensed.shaped(deviations, 'the list', deviation, modes)[:, None, None]
+    basis = loading.shaped(path, 'its basis', basis, modes, None, 3)
+    return basis * loading.shaped(deviations, 'the list', deviation, modes)[:, None, None]
 
 
 def _points(basis: np.ndarray, keep: np.ndarray | slice = slice(None)) -> np.ndarray:

@@ -15,7 +15,6 @@ largest weight is taken, within 3 mm on average.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import numpy as np
 from scipy import sparse
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import licensed, restricted_pickle
+from jfrecon.morphable import loading, restricted_pickle
 from jfrecon.types import MorphableModel, Skeleton
 
 MISSING = 'ask for FLAME at flame.is.tue.mpg.de, or use makehuman meanwhile'
@@ -53,22 +52,22 @@ def load(path: str | Path, landmark_file: str | Path | None = None) -> Morphable
     Raises:
       UserError: missing, damaged, another model, or a pickle that asks for more than arrays.
     """
-    file = licensed.find(path, FILES, MISSING)
+    file = loading.find(path, FILES, MISSING)
     data = _read(file)
     absent = [key for key in KEYS if key not in data]
     if absent:
         raise UserError(f'{file}: not FLAME: it has no {", ".join(absent)}; {MISSING}')
-    mean = licensed.shaped(file, 'v_template', data['v_template'], None, 3) * METRE
+    mean = loading.shaped(file, 'v_template', data['v_template'], None, 3) * METRE
     count = len(mean)
     if count == 6890:
         raise UserError(f'{file}: this is SMPL, a body of 6890 vertices, not FLAME; {MISSING}')
-    modes = licensed.shaped(file, 'shapedirs', data['shapedirs'], count, 3, IDENTITY + EXPRESSION) * METRE
+    modes = loading.shaped(file, 'shapedirs', data['shapedirs'], count, 3, IDENTITY + EXPRESSION) * METRE
     modes = np.ascontiguousarray(modes.transpose(2, 0, 1))
-    triangles = licensed.indices(file, 'f', data['f'], count, None, 3)
+    triangles = loading.indices(file, 'f', data['f'], count, None, 3)
     skeleton = _skeleton(file, data, count)
     weights = np.asarray(skeleton.weights)
     eyeballs = [np.flatnonzero(weights[:, joint] > 0.5) for joint in EYES if joint < weights.shape[1]]
-    return licensed.finish(
+    return loading.finish(
         file,
         mean=mean,
         identity=modes[:IDENTITY],
@@ -84,15 +83,15 @@ def load(path: str | Path, landmark_file: str | Path | None = None) -> Morphable
 
 
 def _skeleton(file: Path, data: dict[str, Any], count: int) -> Skeleton:
-    weights = licensed.shaped(file, 'weights', data['weights'], count, None)
+    weights = loading.shaped(file, 'weights', data['weights'], count, None)
     joints = weights.shape[1]
     regressor = data['J_regressor']
     regressor = regressor.toarray() if sparse.issparse(regressor) else regressor
-    regressor = licensed.shaped(file, 'J_regressor', regressor, joints, count)
+    regressor = loading.shaped(file, 'J_regressor', regressor, joints, count)
     if np.abs(regressor.sum(1) - 1).max() > 1e-2 or np.abs(weights.sum(1) - 1).max() > 1e-2:
         raise UserError(f'{file}: rows of J_regressor and weights must sum to one; the file is damaged')
-    pose = licensed.shaped(file, 'posedirs', data['posedirs'], count, 3, 9 * (joints - 1)) * METRE
-    tree = licensed.shaped(file, 'kintree_table', data['kintree_table'], 2, joints)[0]
+    pose = loading.shaped(file, 'posedirs', data['posedirs'], count, 3, 9 * (joints - 1)) * METRE
+    tree = loading.shaped(file, 'kintree_table', data['kintree_table'], 2, joints)[0]
     parents = (-1, *(int(p) for p in tree[1:]))  # the root's entry is 2^32 - 1
     if any(not 0 <= parent < joint for joint, parent in enumerate(parents) if joint):
         raise UserError(f'{file}: kintree_table is no tree in which parents come first')
@@ -100,7 +99,7 @@ def _skeleton(file: Path, data: dict[str, Any], count: int) -> Skeleton:
 
 
 def _landmark_ids(file: Path, landmark_file: str | Path | None, triangles: np.ndarray) -> np.ndarray:
-    source = licensed.find(
+    source = loading.find(
         file.parent if landmark_file is None else landmark_file,
         EMBEDDINGS,
         'FLAME needs its landmarks: put landmark_embedding.npy or flame_static_embedding.pkl with '
@@ -114,32 +113,28 @@ def _landmark_ids(file: Path, landmark_file: str | Path | None, triangles: np.nd
         if np.size(faces) == 51:
             jaw_faces, jaw_corners = _jaw_line(source)
             faces = np.concatenate([jaw_faces, np.ravel(faces)])
-            corners = np.concatenate([jaw_corners, licensed.shaped(source, 'lmk_b_coords', corners, 51, 3)])
+            corners = np.concatenate([jaw_corners, loading.shaped(source, 'lmk_b_coords', corners, 51, 3)])
     else:
         raise UserError(f'{source}: no landmark embedding of FLAME: it has {", ".join(map(str, data))}')
-    faces = licensed.indices(source, 'the triangles of its landmarks', np.ravel(faces), len(triangles), 68)
-    corners = licensed.shaped(source, 'the weights of its landmarks', np.squeeze(corners), 68, 3)
+    faces = loading.indices(source, 'the triangles of its landmarks', np.ravel(faces), len(triangles), 68)
+    corners = loading.shaped(source, 'the weights of its landmarks', np.squeeze(corners), 68, 3)
     return triangles[faces, corners.argmax(1)]
 
 
 def _jaw_line(static: Path) -> tuple[np.ndarray, np.ndarray]:
     """Triangles [17] and weights [17, 3] of a frontal face, from the file beside the static embedding."""
-    file = licensed.find(static.with_name(DYNAMIC), (), f'{static.name} has no jaw line without it')
+    file = loading.find(static.with_name(DYNAMIC), (), f'{static.name} has no jaw line without it')
     data = _read(file)
     if 'lmk_face_idx' not in data or 'lmk_b_coords' not in data:
         raise UserError(f'{file}: no landmark embedding of FLAME')
-    faces = licensed.shaped(file, 'lmk_face_idx', data['lmk_face_idx'], None, 17)
-    return faces[0], licensed.shaped(file, 'lmk_b_coords', data['lmk_b_coords'], len(faces), 17, 3)[0]
+    faces = loading.shaped(file, 'lmk_face_idx', data['lmk_face_idx'], None, 17)
+    return faces[0], loading.shaped(file, 'lmk_b_coords', data['lmk_b_coords'], len(faces), 17, 3)[0]
 
 
 def _read(file: Path) -> dict[str, Any]:
     """The arrays of a .npz, or the dict in a .pkl or .npy."""
     if file.suffix == '.npz':
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
-            raise UserError(f'{file}: damaged, or not an .npz file of arrays; {MISSING}') from error
+        return loading.arrays(file, MISSING)
     if file.suffix not in ('.pkl', '.npy'):
         raise UserError(f'{file}: FLAME comes as .pkl or .npz; {MISSING}')
     data = restricted_pickle.load(file)

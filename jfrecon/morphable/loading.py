@@ -1,7 +1,8 @@
-"""What the loaders of licensed models (Basel, FLAME) share: finding, checking, and finishing a model."""
+"""What loaders of models' files share: finding and checking them, and finishing a model."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,19 @@ def find(path: str | Path, names: tuple[str, ...], missing: str) -> Path:
             return path / name
     what = f'none of {", ".join(names)} in this folder' if path.is_dir() else 'no such file'
     raise UserError(f'{path}: {what}; {missing}')
+
+
+def arrays(path: Path, missing: str) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file.
+
+    Raises:
+      UserError: it is another file, damaged, or holds more than arrays; ``missing`` says where to get it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return dict(found)
+    except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise UserError(f'{path}: damaged, or not an .npz file of arrays; {missing}') from error
 
 
 def shaped(path: Path, name: str, array: object, *shape: int | None) -> np.ndarray:
