@@ -84,8 +84,5 @@ def evaluate(
         pictures.append(panel.rows(network.portrait, chi, batch.image, batch.camera)[:count])
         mean = floor.infer(batch.image, batch.camera)
         rows['baseline'] += score(floor, mean, batch, truth, count, fit_gain=True)
-    names = rows['trained'][0]
-    results = {
-        name: {who: float(np.mean([row[name] for row in scored])) for who, scored in rows.items()} for name in names
-    }
-    return results, np.concatenate(pictures)
+    average = lambda name: {method: float(np.mean([row[name] for row in scored])) for method, scored in rows.items()}
+    return {name: average(name) for name in rows['trained'][0]}, np.concatenate(pictures)

@@ -35,7 +35,7 @@ def write(
 ) -> None:
     """Write the report.
 
-    results: metric -> who -> value. pictures: uint8 [N, H, W, 3], one row of panels per face, whose parts are named
+    results: metric -> method -> value. pictures: uint8 [N, H, W, 3], one row of panels per face, whose parts are named
     by ``columns``. metrics: a `metrics.jsonl` whose loss is drawn. notes: paragraphs of plain text.
     """
     parts = [_table(results) if results else '', figure(pictures, columns)]
@@ -60,10 +60,10 @@ def montage(pictures: np.ndarray) -> np.ndarray:
 
 
 def _table(results: Mapping[str, Mapping[str, float]]) -> str:
-    who = list(next(iter(results.values())))
-    head = ''.join(f'<th>{html.escape(name)}</th>' for name in ['', *who])
+    methods = list(next(iter(results.values())))
+    head = ''.join(f'<th>{html.escape(name)}</th>' for name in ['', *methods])
     rows = [
-        f'<tr><td>{html.escape(metric)}</td>' + ''.join(f'<td>{values[name]:.4g}</td>' for name in who) + '</tr>'
+        f'<tr><td>{html.escape(metric)}</td>' + ''.join(f'<td>{values[name]:.4g}</td>' for name in methods) + '</tr>'
         for metric, values in results.items()
     ]
     return f'<table><tr>{head}</tr>{"".join(rows)}</table>'

@@ -7,7 +7,7 @@
 
 In the last stage shape and pose are fixed, and with them what each pixel sees and which share of the light reaches it
 (`render.portraits`): its steps need neither rays nor a rasteriser. Pixels at the rim that show something else than the
-face (`outsiders`) no longer count then: what they hide is symmetry's and smoothness' to fill.
+face (`occluders`) no longer count then: what they hide is symmetry's and smoothness' to fill.
 """
 
 from __future__ import annotations

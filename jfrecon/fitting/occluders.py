@@ -7,7 +7,7 @@ from scipy import ndimage
 
 BLUR = 1.0  # pixels
 ODD, LEAST = 3.0, 0.06  # how many times the median difference is odd, and no less than that (sRGB)
-REACH = 0.05  # how far outsiders reach in from the rim, in widths of the face; above the brows as far as they like
+REACH = 0.05  # how far occluders reach in from the rim, in widths of the face; above the brows as far as they like
 AROUND = 1  # pixels around them that their colour has bled into
 
 

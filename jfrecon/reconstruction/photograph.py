@@ -64,10 +64,10 @@ def find(
 ) -> list[Face]:
     """The faces in a photograph, see `jfrecon.data.prepare.extract.find`; raises ``Unreadable`` where there is none.
 
-    Lips that a detector of landmarks left ajar are shut (`crop.shut_lips`).
+    Lips that a detector of landmarks left ajar are shut (`jfrecon.data.cropping.shut_lips`).
 
-    network: looks for the landmarks of faces of which only a box is known (`homing`); a photograph that does not know
-      its focal length gets the network's, in sides of the crop.
+    network: looks for the landmarks of faces of which only a box is known (`landmark_search`); a photograph that does
+      not know its focal length gets the network's, in sides of the crop.
     """
     found = [locate(photo, *place, network, settings.scale) for place in extract.find(photo.image, given, settings)]
     if not found:

@@ -153,7 +153,6 @@ def pack(directory: str | Path, path: Path) -> None:
     config, step, params, model_state = load(directory)
     flat = flatten_dict({'params': params, 'model_state': model_state}, sep='/')
     about = {'config': json.dumps(config), 'step': str(step)}
-    path.parent.mkdir(parents=True, exist_ok=True)
     files.write_bytes(path, save_tensors({name: np.asarray(x, np.float16) for name, x in flat.items()}, about))
 
 

@@ -7,7 +7,7 @@ from jfrecon.fitting import occluders
 SIZE = 96
 
 
-def test_hair_and_background_are_outsiders_but_moles_and_beards_are_not():
+def test_hair_and_background_are_occluders_but_moles_and_beards_are_not():
     """A disc of skin, with a fringe over its upper part, a strip of wall at its left rim, a mole and a dark chin."""
     draws = np.random.default_rng(0)
     y, x = np.mgrid[:SIZE, :SIZE]
@@ -30,7 +30,7 @@ def test_hair_and_background_are_outsiders_but_moles_and_beards_are_not():
     assert not found[~face].any()
 
 
-def test_a_face_that_is_drawn_right_has_no_outsiders():
+def test_a_face_that_is_drawn_right_has_no_occluders():
     draws = np.random.default_rng(1)
     photo = draws.uniform(size=(32, 32, 3))
     face = np.zeros((32, 32), bool)

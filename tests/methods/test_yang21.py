@@ -28,7 +28,7 @@ CAMERA = Pinhole(np.full(COUNT, 4.5 * SIZE, np.float32), np.full((COUNT, 2), SIZ
 
 @pytest.fixture(scope='module')
 def nobody(tmp_path_factory):
-    path = tmp_path_factory.mktemp('who') / 'iresnet.safetensors'
+    path = tmp_path_factory.mktemp('identity') / 'iresnet.safetensors'
     network = iresnet.IResNet((1, 1, 1, 1), 4, 8)
     image = jnp.zeros((1, 16, 16, 3))
     variables = jax.jit(lambda: network.init(jax.random.key(0), image, train=False))()

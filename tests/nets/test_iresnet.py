@@ -86,14 +86,14 @@ def test_written_weights_are_read(published, tmp_path):
 
 
 def test_codes_are_of_the_masked_face_and_have_a_gradient(published):
-    who = iresnet.perceiver(published[1])
+    codes = iresnet.perceiver(published[1])
     rng = np.random.default_rng(1)
     image = rng.random((2, 48, 48, 3), np.float32)
     mask = np.zeros((2, 48, 48), np.float32)
     mask[:, 12:36, 12:36] = 1
     elsewhere = np.where(mask[..., None] > 0, image, rng.random(image.shape, np.float32))
     codes, others, gradient = jax.jit(
-        lambda a, b: (who(a, mask), who(b, mask), jax.grad(lambda x: who(x, mask)[0, 0])(a))
+        lambda a, b: (codes(a, mask), codes(b, mask), jax.grad(lambda x: codes(x, mask)[0, 0])(a))
     )(image, elsewhere)
     np.testing.assert_allclose(np.linalg.norm(codes, axis=-1), 1, rtol=1e-5)
     np.testing.assert_allclose(codes, others, atol=1e-6)

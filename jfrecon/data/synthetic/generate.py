@@ -87,9 +87,9 @@ def draw(
     `frames` pictures in a row share a person.
     """
     root = jax.random.key(seed)
-    who = jax.random.fold_in(jax.random.fold_in(root, 0xFACE), index // frames)
+    person_key = jax.random.fold_in(jax.random.fold_in(root, 0xFACE), index // frames)
     tone = jax.random.split(skins.key(seed, skin))[0]
-    return scenes.sample(stage.model, jax.random.fold_in(root, index), who, tone, focal, fill)
+    return scenes.sample(stage.model, jax.random.fold_in(root, index), person_key, tone, focal, fill)
 
 
 def take(

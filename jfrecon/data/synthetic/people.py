@@ -113,11 +113,11 @@ class Person:
     sclera: jax.Array
 
 
-def sample(model: MorphableModel, who: Dice, now: Dice) -> Person:
-    """The person that `who` stands for, with the face that `now` says."""
+def sample(model: MorphableModel, always: Dice, now: Dice) -> Person:
+    """The person that ``always`` draws, with the face that ``now`` draws."""
     gaze = jnp.clip(now.normal(2) * jnp.radians(jnp.array([9.0, 5.0])), -MAX_GAZE, MAX_GAZE)
-    identity = who.normal(len(model.identity_basis))
-    iris, pupil, sclera = _eyes(who)
+    identity = always.normal(len(model.identity_basis))
+    iris, pupil, sclera = _eyes(always)
     return Person(identity, expression(model.expression_names, gaze, now), gaze, iris, pupil, sclera)
 
 

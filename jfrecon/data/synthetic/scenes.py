@@ -38,16 +38,18 @@ class Scene:
     photograph: photograph.Photograph
 
 
-def sample(model: MorphableModel, key: jax.Array, who: jax.Array, tone: jax.Array, focal: float, fill: float) -> Scene:
+def sample(
+    model: MorphableModel, key: jax.Array, person_key: jax.Array, tone: jax.Array, focal: float, fill: float
+) -> Scene:
     """A random scene.
 
     Args:
       model: whose coefficients are drawn.
-      key: of this picture; `who`: of the person in it; `tone`: of that person's skin, see `skins.paint`.
+      key: of this picture; ``person_key``: of the person in it; ``tone``: of that person's skin, see `skins.paint`.
       focal: default focal length, and `fill`: share of the landmarks' box, both in crop widths.
     """
     noise, now = jax.random.split(key)
-    always, now = Dice(who), Dice(now)
+    always, now = Dice(person_key), Dice(now)
     parameters = skin.sample(tone)
     person = people.sample(model, always, now)
     natural = skin_tone.hair_colour(parameters.hair_melanin, parameters.hair_pheomelanin, parameters.grey)

@@ -42,12 +42,12 @@ def run(benchmark: Benchmark, predictors: Mapping[str, Predictor], out: Path) ->
     """
     rows: dict[str, dict[int, Row]] = {}
     pictures: list[np.ndarray] = []
-    for who, predictor in predictors.items():
-        rows[who] = {}
+    for method, predictor in predictors.items():
+        rows[method] = {}
         found = predictor.faces(benchmark.source, benchmark.source.rule(predictor.crop_scale))
-        for index, face in tqdm(found, total=len(benchmark.source), desc=who, unit='image', disable=None):
-            rows[who][index] = benchmark.score(index, predictor, face)
-            if who == list(predictors)[-1]:
+        for index, face in tqdm(found, total=len(benchmark.source), desc=method, unit='image', disable=None):
+            rows[method][index] = benchmark.score(index, predictor, face)
+            if method == list(predictors)[-1]:
                 benchmark.export(out.with_name(f'{out.stem}_export'), index, predictor, face)
                 if len(pictures) < SHOWN:
                     pictures.append(_panels(benchmark, index, predictor, face))
@@ -56,20 +56,20 @@ def run(benchmark: Benchmark, predictors: Mapping[str, Predictor], out: Path) ->
     _write_table(out.with_suffix('.csv'), benchmark, rows)
     if benchmark.curve is not None:
         metric, limit = benchmark.curve
-        errors = {who: np.array([row[metric] for row in scored.values()]) for who, scored in rows.items()}
+        errors = {method: np.array([row[metric] for row in scored.values()]) for method, scored in rows.items()}
         curves.draw(out.with_name(f'{out.stem}_ced.png'), errors, limit)
     _show(out, benchmark, results, np.concatenate(pictures))
     return results
 
 
 def _results(benchmark: Benchmark, rows: Mapping[str, Mapping[int, Row]]) -> Results:
-    scored = {who: benchmark.summary(list(found.values())) for who, found in rows.items()}
+    scored = {method: benchmark.summary(list(found.values())) for method, found in rows.items()}
     images = {'images': len(next(iter(rows.values()))), 'of': len(benchmark.source)}
     # a score over some of the images is nobody's official one
     official = not benchmark.note and images['images'] == images['of']
     standing = {'official': official, 'note': benchmark.note}
     metrics = next(iter(scored.values()))
-    return {name: {who: scored[who][name] for who in rows} | images | standing for name in metrics}
+    return {name: {method: scored[method][name] for method in rows} | images | standing for name in metrics}
 
 
 def _write_table(path: Path, benchmark: Benchmark, rows: Mapping[str, Mapping[int, Row]]) -> None:
@@ -78,9 +78,9 @@ def _write_table(path: Path, benchmark: Benchmark, rows: Mapping[str, Mapping[in
     columns = [name for name, value in first.items() if not isinstance(value, np.ndarray)]
     writer = csv.DictWriter(text, ['image', 'method', *columns], extrasaction='ignore', lineterminator='\n')
     writer.writeheader()
-    for who, found in rows.items():
+    for method, found in rows.items():
         for index, row in found.items():
-            writer.writerow({'image': benchmark.source.name(index), 'method': who, **row})
+            writer.writerow({'image': benchmark.source.name(index), 'method': method, **row})
     files.write_text(path, text.getvalue())
 
 
@@ -94,6 +94,6 @@ def _panels(benchmark: Benchmark, index: int, predictor: Predictor, face: Recons
 
 def _show(out: Path, benchmark: Benchmark, results: Results, pictures: np.ndarray) -> None:
     Image.fromarray(report.montage(pictures)).save(out.with_name(f'{out.stem}_panels.png'))
-    numbers = {name: {who: values[who] for who in (FLOOR, NETWORK)} for name, values in results.items()}
+    numbers = {name: {method: values[method] for method in (FLOOR, NETWORK)} for name, values in results.items()}
     notes = [benchmark.note] if benchmark.note else []
     report.write(out.with_suffix('.html'), out.stem, numbers, pictures, panel.COLUMNS, notes=notes)

@@ -53,7 +53,7 @@ class Yang21(parts.Pictured):
       size: pixels of the square crops it reads.
       data: the renderer of the stage 'prior'.
       atlas: of all maps.
-      who: the identity network of the perceptual terms, None where their weights are zero.
+      identity_network: that of the perceptual terms, None where their weights are zero.
       published: file of ImageNet weights that the regressor begins with, or None.
     """
 
@@ -72,7 +72,7 @@ class Yang21(parts.Pictured):
     size: int
     data: DataTerm
     atlas: uv.Atlas
-    who: Identity | None = None
+    identity_network: Identity | None = None
     published: str | None = None
 
     def init(self, key: jax.Array) -> tuple[dict, dict]:
@@ -116,7 +116,7 @@ class Yang21(parts.Pictured):
             costs['landmarks'] = energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
             priors = energies.priors(chi)
             costs |= {name: cost for name, cost in priors.items() if name in self.weights}
-            if self.who is not None:
+            if self.identity_network is not None:
                 drawn = surface.layers(self.model, face, chi.light, None, seen, self.data.roughness)
                 costs['perceptual'] = self._unlike(drawn, batch)
             energy, metrics = energies.weighed(costs, self.weights)
@@ -133,7 +133,7 @@ class Yang21(parts.Pictured):
         shown = detailed if self.light == 'detailed' else coarse
         residual = terms.photometric_squared(*energies.compared(shown.radiance, batch, self.data.domain))
         costs['image'] = terms.masked_mean(residual, mask, axis=(-2, -1))
-        if self.who is not None:
+        if self.identity_network is not None:
             # the albedo of each face under the light map of the one before it in the batch
             crossed = draw(relit(maps, jnp.roll(light, 1, axis=0)))
             costs['cross'] = self._unlike(crossed, batch)
@@ -196,11 +196,11 @@ class Yang21(parts.Pictured):
 
     def _unlike(self, drawn: surface.Layers, batch: Batch) -> jax.Array:
         """Eq. 5: how far a rendering is from showing who the photograph shows; [B]. No gradient in the mask."""
-        assert self.who is not None
+        assert self.identity_network is not None
         rendered = jnp.clip(colour.linear_to_srgb(drawn.radiance), 0, 1)
         mask = jax.lax.stop_gradient(batch.mask * drawn.coverage)
-        photograph = jax.lax.stop_gradient(self.who(jnp.asarray(batch.image), mask))
-        return 1 - jnp.sum(self.who(rendered, mask) * photograph, -1)
+        photograph = jax.lax.stop_gradient(self.identity_network(jnp.asarray(batch.image), mask))
+        return 1 - jnp.sum(self.identity_network(rendered, mask) * photograph, -1)
 
 
 def light_cost(light: jax.Array, coarse: jax.Array) -> jax.Array:
@@ -269,7 +269,7 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Yang21:
         size=config.data.size,
         data=parts.data_term(config, model),
         atlas=uv.atlas(model.topology, np.asarray(model.mean), network.texture),
-        who=_when_asked(config.identity) if config.loss[wanted] else None,
+        identity_network=_when_asked(config.identity) if config.loss[wanted] else None,
         published=network.weights,
     )
 
