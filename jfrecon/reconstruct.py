@@ -17,7 +17,7 @@ from jfrecon import commands, pretrained
 from jfrecon.data import images, landmark_files, scan, videos
 from jfrecon.data.detection import face_alignment
 from jfrecon.data.prepare import extract
-from jfrecon.data.sample import Sample, Unreadable
+from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
 from jfrecon.export import requirements
 from jfrecon.fitting.fitter import FREEZABLE, Fitter
@@ -67,8 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     done = 0
 
     def seen(path: Path) -> list[Face]:
-        image, focal = images.read(path)
-        photo = Sample(image, focal=options.focal or focal, name=path.name)
+        photo = images.read(path).sample(name=path.name)
+        if options.focal is not None:
+            photo = photo.replace(focal=options.focal * photo.scale)
         return photograph.find(photo, _given(path, known, options.box), settings, network)
 
     if photos:
@@ -136,7 +137,13 @@ def _write(
     from jfrecon.export import asset
 
     square = np.round(found.face.cut(asset.PHOTOGRAPH).image[0] * 255).astype(np.uint8)
-    facts = {'photograph': found.path.name, **({'person': person} if len(person) > 1 else {})}
+    photo = found.face.sample
+    facts = {
+        'photograph': found.path.name,
+        **({'photograph_scale': photo.scale} if photo.scale != 1 else {}),
+        **({'notes': list(photo.notes)} if photo.notes else {}),
+        **({'person': person} if len(person) > 1 else {}),
+    }
     asset.write(out / found.name, make.model, make.portrait, result, make.atlas, square, facts, moving)
 
 
@@ -168,7 +175,7 @@ def _go_on(options: argparse.Namespace) -> int:
     fitter = Fitter.of(model, portrait.model, bands, len(maps.diffuse))
     fitter = dataclasses.replace(fitter, frozen=tuple(options.freeze))
     try:
-        photo = Sample(images.read(path)[0], name=path.name)
+        photo = images.read(path).sample(name=path.name)
     except Unreadable as error:
         raise UserError(f'{path}: {error}') from error
     if photo.image.shape[:2] != before.size:

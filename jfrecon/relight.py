@@ -193,7 +193,7 @@ def _map(light: np.ndarray) -> np.ndarray:
 def _photograph(folder: Path) -> np.ndarray:
     path = folder / 'photograph.png'
     try:
-        photo = images.read(path)[0]
+        photo = images.read(path).image
     except Unreadable as error:
         raise UserError(f'{path}: {error}') from error
     if photo.shape[0] != photo.shape[1]:

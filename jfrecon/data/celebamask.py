@@ -42,16 +42,17 @@ class CelebAMaskHQ(Source):
 
     def read(self, index: int) -> Sample:
         """The sample at an index; raises ``Unreadable``."""
-        image, focal = images.read(self._folder / self.name(index))
+        photo = images.read(self._folder / self.name(index)).sample(name=self.name(index))
         number = self._numbers[index]
         part = lambda name: self._folder / MASKS / str(number // PER_FOLDER) / f'{number:05d}_{name}.png'
         if not part('skin').exists():
             raise Unreadable(f'{part("skin")} is not there')
-        mask = np.zeros(image.shape[:2], bool)
+        mask = np.zeros(photo.image.shape[:2], bool)
         for names, value in ((SKIN, True), (BEFORE, False)):
             for path in filter(Path.exists, map(part, names)):
                 # masks have half of the photographs' resolution
-                layer = Image.fromarray(images.read_mask(path)).resize(image.shape[1::-1], Image.Resampling.NEAREST)
+                layer = Image.fromarray(images.read_mask(path))
+                layer = layer.resize(photo.image.shape[1::-1], Image.Resampling.NEAREST)
                 mask[np.asarray(layer) > 127] = value
         if not mask.any():
             raise Unreadable('its mask is empty')
@@ -59,5 +60,4 @@ class CelebAMaskHQ(Source):
         low, high = np.array([columns.min(), rows.min()]), np.array([columns.max(), rows.max()]) + 1
         side = float((high - low).max()) * (1 + 2 * BORDER)
         box = (*((low + high - side) / 2), side)
-        sample = Sample(image, mask=np.uint8(255) * mask, focal=focal, box=box, name=self.name(index))
-        return check(sample)
+        return check(photo.replace(mask=np.uint8(255) * mask, box=box))

@@ -86,11 +86,10 @@ class Folder(Source):
     def read(self, index: int) -> Sample:
         """The sample at an index; raises ``Unreadable``."""
         name = self._names[index]
-        image, focal = images.read(self._paths[index])
         path = self._mask(name)
         mask = None if path is None else images.read_mask(path)
-        sample = Sample(image=image, landmarks=self._landmarks[index], mask=mask, focal=focal)
-        return check(sample.replace(name=name, group=self._groups[index]))
+        picture = images.read(self._paths[index])
+        return check(picture.sample(self._landmarks[index], mask=mask, name=name, group=self._groups[index]))
 
     def _mask(self, name: str) -> Path | None:
         """In the same subfolder as the picture; or outside of all, where no other picture has its stem."""

@@ -43,6 +43,9 @@ class Sample:
       name: for messages and results.
       group: the subject or the clip, '' where unknown.
       box: (x, y, side) in pixels, the square that `jfrecon.prepare` chose for the face; None where nobody did.
+      scale: pixels of the image for one of the file that it was read from: less than 1 where it was reduced. All
+        pixels here are the image's.
+      notes: what a user may want to know of how it was read.
     """
 
     image: np.ndarray
@@ -54,6 +57,8 @@ class Sample:
     name: str = ''
     group: str = ''
     box: tuple[float, float, float] | None = None
+    scale: float = 1.0
+    notes: tuple[str, ...] = ()
 
     def replace(self, **changes) -> Sample:
         """A copy with some attributes changed."""

@@ -188,7 +188,7 @@ def unpack(record: bytes) -> Sample:
         fields = msgpack.unpackb(record)
         if fields['version'] != VERSION:
             raise Unreadable(f'record version {fields["version"]!r} is not {VERSION}')
-        image, _ = images.decode(fields['image'])
+        image = images.decode(fields['image']).image
         truth = fields['truth']
         box = fields.get('box')  # older shards have none
         sample = Sample(

@@ -185,7 +185,8 @@ def read(folder: Path) -> tuple[Reconstruction, dict[str, Any]]:
     wrong += [name for name, values in whole.items() if values.dtype.kind not in 'fiu' or not np.isfinite(values).all()]
     if wrong or not isinstance(about, dict):
         raise UserError(f'{folder}: {wrong[0] if wrong else "metadata.json"} is not what a reconstruction leaves')
-    diffuse, specular, normal = (_picture(folder / f'{name}.png') for name in ('diffuse', 'specular', 'normal'))
+    diffuse, specular = (_picture(folder / f'{name}.png') for name in ('diffuse', 'specular'))
+    normal = _picture(folder / 'normal.png', colours=False)
     linear = lambda values: np.asarray(colour.srgb_to_linear(jnp.asarray(values)))
     normal = 2 * normal - 1
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
@@ -201,10 +202,10 @@ def read(folder: Path) -> tuple[Reconstruction, dict[str, Any]]:
     return face, about
 
 
-def _picture(path: Path) -> np.ndarray:
-    """[S, S, 3] in 0..1 of a map's PNG file."""
+def _picture(path: Path, colours: bool = True) -> np.ndarray:
+    """[S, S, 3] in 0..1 of a map's PNG file. colours: whether it holds colours, which an editor may have profiled."""
     try:
-        values, _ = images.read(path)
+        values = images.read(path, convert=colours).image
     except Unreadable as error:
         raise UserError(f'{path}: {error}') from error
     if values.shape[0] != values.shape[1]:

@@ -69,7 +69,7 @@ def find(
     network: looks for the landmarks of faces of which only a box is known (`landmark_search`); a photograph that does
       not know its focal length gets the network's, in sides of the crop.
     """
-    found = [locate(photo, *place, network, settings.scale) for place in extract.find(photo.image, given, settings)]
+    found = [locate(photo, *place, network, settings.scale) for place in extract.find(photo, given, settings)]
     if not found:
         raise Unreadable('no face found')
     return found

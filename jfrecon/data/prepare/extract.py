@@ -51,6 +51,11 @@ class Given(NamedTuple):
     boxes: np.ndarray | None = None
     groups: tuple[str, ...] = ()
 
+    def scaled(self, scale: float) -> Given:
+        """The same in a picture of so many pixels for each."""
+        times = lambda values: None if values is None else scale * values
+        return self if scale == 1 else self._replace(landmarks=times(self.landmarks), boxes=times(self.boxes))
+
 
 class Rejected(NamedTuple):
     """A file, or a face in it, that was left out, and why."""
@@ -65,7 +70,7 @@ def faces(photo: Sample, given: Given, settings: Settings) -> tuple[list[Sample]
     Raises ``Unreadable`` where there is none.
     """
     check(photo)
-    found = list(find(photo.image, given, settings))
+    found = list(find(photo, given, settings))
     if not found:
         nothing = given.landmarks is not None or given.boxes is not None
         raise Unreadable('nothing is given for it' if nothing else 'no face found')
@@ -123,8 +128,12 @@ def cut(photo: Sample, box: Box, size: int) -> Sample:
     )
 
 
-def find(image: np.ndarray, given: Given, settings: Settings) -> Iterator[tuple[np.ndarray, Box | None]]:
-    """(landmarks [68, 2], box) of each face in an image; landmarks that nobody knows are NaN, no box: they have it."""
+def find(photo: Sample, given: Given, settings: Settings) -> Iterator[tuple[np.ndarray, Box | None]]:
+    """(landmarks [68, 2], box) of each face in a photo; landmarks that nobody knows are NaN, no box: they have it.
+
+    What is given is in pixels of the photo's file, what is found in those of its image (`Sample.scale`).
+    """
+    image, given = photo.image, given.scaled(photo.scale)
     unknown = np.full((68, 2), np.nan)
     if settings.crop == 'box':
         for box in cascade.faces(image) if given.boxes is None else map(square, given.boxes):

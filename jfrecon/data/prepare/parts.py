@@ -98,9 +98,9 @@ def _photo(given: Input, settings: Settings) -> Part:
         _check(given.mask_sha256, hashlib.sha256(mask).hexdigest(), given.mask)
     part = Part([], [], [], [])
     try:
-        image, focal = images.decode(data)
-        photo = Sample(image, focal=focal, mask=None if mask is None else images.decode_mask(mask))
-        photo = photo.replace(name=given.name, group=given.group)
+        photo = images.decode(data, str(given.path)).sample(
+            mask=None if mask is None else images.decode_mask(mask), name=given.name, group=given.group
+        )
         _add(part, photo, given.known.get(photo.name, given.unnamed), settings)
     except Unreadable as error:
         part.rejected.append(Rejected(given.name, str(error)))

@@ -79,7 +79,7 @@ class Photos(Pictures):
     def __init__(self, photos: Sequence[Photo]):
         super().__init__()
         self._photos = list(photos)
-        self._boxes = {photo.name: photo.box for photo in photos if photo.box is not None}
+        self._boxes: dict[str, Box] = {}  # in pixels of what was read
 
     def __len__(self) -> int:
         return len(self._photos)
@@ -91,12 +91,13 @@ class Photos(Pictures):
     def read(self, index: int) -> Sample:
         """The photograph; raises ``Unreadable``."""
         photo = self._photos[index]
-        image, focal = images.read(photo.path)
-        sample = Sample(image, focal=focal, name=photo.name)
+        sample = images.read(photo.path).sample(photo.landmarks, name=photo.name)
         if photo.landmarks is not None:
-            return sample.replace(landmarks=np.asarray(photo.landmarks, np.float32))
-        if photo.name not in self._boxes:
-            if not (found := cascade.faces(image)):
+            return sample
+        if photo.box is not None:
+            self._boxes[photo.name] = Box(*(sample.scale * value for value in photo.box))
+        elif photo.name not in self._boxes:
+            if not (found := cascade.faces(sample.image)):
                 raise Unreadable(f'no face was found; {LANDMARKS} can say where its landmarks are')
             self._boxes[photo.name] = cropping.box_from_detection(found[0], 1.0)
         return sample

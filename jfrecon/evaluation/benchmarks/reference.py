@@ -74,7 +74,7 @@ def read_view(view: Path, how: str) -> dict[str, np.ndarray]:
     for name in NEEDED:
         need(view / name, how)
     try:
-        photo, mask = images.read(view / 'photo.png')[0], images.read_mask(view / 'mask.png')
+        photo, mask = images.read(view / 'photo.png').image, images.read_mask(view / 'mask.png')
     except Unreadable as error:
         raise UserError(f'{view}: {error}') from error
     truth = {'mask': mask / 255.0, 'final': photo / 255.0}
