@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ import trimesh
 from PIL import Image
 
 from jfrecon import morphable, pretrained, reconstruct
-from jfrecon.data import videos
+from jfrecon.data import images, videos
 from jfrecon.errors import UserError
 from jfrecon.export import asset, film
 from jfrecon.fitting import start
@@ -118,6 +119,23 @@ def test_the_page_relights_the_face_without_a_network(made, tmp_path):
         canvas = np.where(canvas > 230, 0, canvas)  # the page around it
         lit[azimuth] = canvas[:, :250].sum(), canvas[:, 250:].sum()
     assert lit[-80][0] > 1.5 * lit[-80][1] and lit[80][1] > 1.5 * lit[80][0], lit
+
+
+def test_a_huge_photograph_is_read_at_half_its_size(run, tmp_path, monkeypatch):
+    """As one of 108 megapixels would be. What is given is in its own pixels; what comes out says what it is in."""
+    monkeypatch.setattr(images, 'MAX_PIXELS', 200_000)
+    photo = Image.fromarray(skimage.data.astronaut())
+    photo.save(tmp_path / 'huge.jpg', quality=95)
+    code, said = run(tmp_path / 'huge.jpg', '--focal=700', '--box=170,60,110,110')
+    assert code == 0, said
+    folder = tmp_path / 'out' / 'huge'
+    with np.load(folder / 'parameters.npz') as kept, np.load(folder / 'layers.npz') as layers:
+        assert kept['size'].tolist() == [256, 256] and layers['photo'].shape == (256, 256, 3)
+        assert kept['focal'] == pytest.approx(350, rel=1e-4)
+        assert np.abs(kept['landmarks2d'].mean(0) - [113, 61]).max() < 13
+    about = json.loads((folder / 'metadata.json').read_text())
+    assert about['photograph_scale'] == 0.5
+    assert len(about['notes']) == 1 and about['notes'][0].startswith('read at half of its size')
 
 
 def test_what_cannot_be_reconstructed_is_named_and_stops_nothing(run, astronaut, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jfrecon.data import landmark_files
+from jfrecon.data import images, landmark_files
 from jfrecon.data.folder import Folder
 from jfrecon.data.sample import Joined
 from jfrecon.errors import UserError
@@ -183,3 +183,22 @@ def test_joined_sources_are_read_one_after_another(photos, tmp_path):
     assert joined[1].name == 'a.png' and np.isnan(joined[1].landmarks).all()  # the next that is readable
     assert [sample.name for sample in joined] == ['a.png', 'a.png', 'b.PNG', 'more/c.png']
     assert [name for name, _ in joined.unreadable] == ['fake.jpg', 'fake.jpg']
+
+
+def test_landmarks_and_masks_of_a_huge_picture_follow_it(photos, tmp_path, monkeypatch):
+    """It is read at half its size; they are given in its own pixels."""
+    monkeypatch.setattr(images, 'MAX_PIXELS', 1000)
+    mask = np.zeros((30, 40), np.uint8)
+    mask[:10, :20] = 255
+    (tmp_path / 'masks').mkdir()
+    Image.fromarray(mask).save(tmp_path / 'masks' / 'a.png')
+    np.savez(tmp_path / 'lm.npz', filename=['a.png'], landmarks=points(1))
+    sample = Folder(photos, tmp_path / 'lm.npz', masks=tmp_path / 'masks')[0]
+    assert sample.image.shape == (15, 20, 3) and sample.scale == 0.5
+    np.testing.assert_allclose(sample.landmarks, points(1)[0, :, :2] / 2)
+    assert sample.mask[:5, :10].all() and sample.mask.sum() == 255 * 50
+
+
+def test_what_a_folder_holds_beside_pictures_is_said(photos, caplog):
+    Folder(photos)
+    assert any('passed over 1 file: 1 .txt' in record.getMessage() for record in caplog.records)

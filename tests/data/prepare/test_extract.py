@@ -135,3 +135,15 @@ def test_landmarks_by_face_alignment(monkeypatch):
     kept, _ = faces(photo(), Given(boxes=np.array([[1.0, 2.0, 30.0, 40.0]])), settings)
     np.testing.assert_allclose(asked[1][0][:4], [1, 2, 31, 42])
     assert len(kept) == 1 and np.isfinite(kept[0].landmarks).all()
+
+
+def test_what_is_given_is_in_pixels_of_the_file():
+    """A photo that was read at half its size has half of them."""
+    whole = photo()
+    small = whole.replace(image=whole.image[::2, ::2], mask=None, scale=0.5)
+    points = whole.landmarks[None]
+    ((_, box),) = extract.find(small, Given(boxes=np.array([[40.0, 30.0, 60.0, 60.0]])), Settings('box'))
+    ((_, same),) = extract.find(whole, Given(boxes=np.array([[20.0, 15.0, 30.0, 30.0]])), Settings('box'))
+    assert box == same
+    ((landmarks, _),) = extract.find(small, Given(landmarks=points), Settings('landmarks'))
+    np.testing.assert_array_equal(landmarks, points[0] / 2)
