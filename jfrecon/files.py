@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,26 @@ def cache() -> Path:
     return Path(chosen) if chosen else Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jfrecon'
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write beside the final name, then rename: a kill or a full disk leaves the old file or none."""
+@contextlib.contextmanager
+def replacing(path: str | Path, suffix: str = '.tmp') -> Iterator[Path]:
+    """Give a path beside the final name, and rename in the end: a kill or a full disk leaves the old file or none.
+
+    suffix: of the path, for libraries that go by it.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.name}.{os.getpid()}.tmp')
+    unfinished = path.with_name(f'{path.name}.{os.getpid()}{suffix}')
     try:
-        unfinished.write_bytes(content)
+        yield unfinished
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file, see `replacing`."""
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def write_text(path: str | Path, text: str) -> None:

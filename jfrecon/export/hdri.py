@@ -6,13 +6,13 @@ The file's middle looks along +x and its right half ends at +z, as glTF viewers,
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
+from jfrecon import files
 from jfrecon.errors import UserError
 from jfrecon.shading import environment
 
@@ -31,14 +31,10 @@ def picture(light: np.ndarray) -> np.ndarray:
 def write(path: Path, radiance: np.ndarray) -> None:
     """Write radiance [H, W, 3] in the frame of a file; the suffix says as what."""
     oiio = _library()
-    unfinished = path.with_name(f'unfinished.{os.getpid()}{path.suffix}')
     picture = oiio.ImageBuf(np.ascontiguousarray(radiance, np.float32))
-    try:
+    with files.replacing(path, path.suffix) as unfinished:
         if not picture.write(str(unfinished)):
             raise UserError(f'{path} cannot be written: {picture.geterror()}')
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read(path: Path) -> np.ndarray:

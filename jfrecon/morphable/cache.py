@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,8 +27,8 @@ def fingerprint(arrays: Iterable[np.ndarray], sources: Iterable[Path]) -> str:
 def arrays(name: str, key: str, build: Callable[[], tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
     """What ``build`` returns, from the cache where it is there.
 
-    A file that is damaged is built again; a folder that cannot be written costs time, not the result. Written
-    under a temporary name and renamed, so that processes that start together never read half a file.
+    A file that is damaged is built again; a folder that cannot be written costs time, not the result. Processes that
+    start together never read half a file.
     """
     file = files.cache() / f'{name}-{key}.npz'
     try:
@@ -40,16 +38,9 @@ def arrays(name: str, key: str, build: Callable[[], tuple[np.ndarray, ...]]) -> 
         pass
     result = build()
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix='.tmp')
-        try:
-            with os.fdopen(handle, 'wb') as out:
-                named: dict[str, Any] = {f'a{i}': array for i, array in enumerate(result)}
-                np.savez(out, **named)
-            os.replace(temporary, file)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with files.replacing(file) as unfinished, unfinished.open('wb') as out:
+            named: dict[str, Any] = {f'a{i}': array for i, array in enumerate(result)}
+            np.savez(out, **named)
     except OSError:
         pass
     return result
