@@ -50,12 +50,18 @@ def in_folder(folder: Path) -> Folder:
 
 def split(data: Path, seed: int = 0) -> tuple[Folder, Folder]:
     """Portraits of 90 people to train on and of 20 others to judge by; the split depends on the seed alone."""
-    people = sorted(set(portraits(data).groups))
-    held = set(np.random.default_rng(seed).permutation(people)[:VALIDATION_PEOPLE])
+    groups = portraits(data).groups
+    held = set(np.asarray(groups)[of_validation(groups, seed)])
     return (
         portraits(data, lambda _, person: person not in held),
         portraits(data, lambda _, person: person in held),
     )
+
+
+def of_validation(people: Sequence[str], seed: int = 0) -> np.ndarray:
+    """[N] bool, from whom each of N portraits is: whether it is of one of the 20 people who judge."""
+    held = np.random.default_rng(seed).permutation(sorted(set(people)))[:VALIDATION_PEOPLE]
+    return np.isin(np.asarray(people), held)
 
 
 def crops(network: Predictor, source: Source, rule: pipeline.BoxRule) -> list[tuple[Batch, int]]:

@@ -10,6 +10,7 @@ three operations of MediaPipe's own. The schema is TensorFlow Lite's (version 3,
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -485,3 +486,25 @@ OPTIONS: Mapping[str, Mapping[str, tuple[int, str, int]]] = {
         'shrink_mask': (4, 'i', 0),
     },
 }  # fmt: skip
+
+
+def in_batches(network: Network, images: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    """Outputs for images [N, H, W, C], N of any size, by programs for few sizes of a batch; one for each output.
+
+    sizes: of the programs, the largest first and 1 last; what is left over goes through a smaller one.
+    """
+    shapes = [network.tensors[k].shape[1:] for k in network.outputs]
+    parts: list[list[np.ndarray]] = [[np.zeros((0, *shape), np.float32)] for shape in shapes]
+    place = 0
+    while place < len(images):
+        size = next(size for size in sizes if size <= len(images) - place)
+        made = _compiled(network)(np.asarray(images[place : place + size], np.float32))
+        for part, output in zip(parts, made):
+            part.append(np.asarray(output))
+        place += size
+    return [np.concatenate(part) for part in parts]
+
+
+@functools.cache
+def _compiled(network: Network) -> Callable[[Any], tuple[jax.Array, ...]]:
+    return jax.jit(network)

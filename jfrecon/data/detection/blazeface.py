@@ -1,0 +1,160 @@
+"""Find faces with MediaPipe's two BlazeFace networks (Bazarevsky et al. 2019, arXiv:1907.05047).
+
+The short-range network sees large faces in 128 pixels, the full-range one small faces in 192. Both look at the whole
+photograph; the full-range one also at tiles of half its side, which finds the faces of a group. A head that lies on its
+side is looked for in turned photographs by `jfrecon.data.detection.face_mesh`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from scipy.special import expit
+
+from jfrecon import assets
+from jfrecon.nets import tflite
+
+FOLDER = 'face_detection'
+LEAST = 0.5  # score of a detection
+OVERLAP = 0.3  # intersection over union of boxes that are one face
+SMALLEST_TILE = 96  # pixels; smaller ones show nothing that the whole photograph does not
+POINTS = 6  # right eye, left eye, tip of the nose, mouth, right ear, left ear
+SIZES = (8, 1)  # images that a program is compiled for
+
+
+class Anchors(NamedTuple):
+    """A network's file, and where its predictions start from: (stride in pixels, predictions at each place)."""
+
+    file: str
+    layers: tuple[tuple[int, int], ...]
+
+
+SHORT = Anchors('face_detection_short_range.tflite', ((8, 2), (16, 6)))
+FULL = Anchors('face_detection_full_range_sparse.tflite', ((4, 1),))
+
+
+class Candidate(NamedTuple):
+    """What may be a face.
+
+    Attributes:
+      score: in 0..1.
+      centre, size: [2] pixels of the box, about as large as the landmarks' bounding box.
+      points: [6, 2] pixels, see `POINTS`.
+    """
+
+    score: float
+    centre: np.ndarray
+    size: np.ndarray
+    points: np.ndarray
+
+
+class View(NamedTuple):
+    """A square of an image: the first corner and the side, in pixels."""
+
+    x: float
+    y: float
+    side: float
+
+
+def search(image: np.ndarray, views: Sequence[View] | None = None) -> list[Candidate]:
+    """Return what may be a face in an image [H, W, 3] uint8, or in some squares of it; the best first.
+
+    views: by default the whole image, and tiles of it for the full-range network.
+    """
+    whole = [whole_view(image)] if views is None else list(views)
+    tiles = tile_views(image) if views is None else []
+    found = _ask(SHORT, image, whole) + _ask(FULL, image, whole + tiles)
+    return merged(found)
+
+
+def whole_view(image: np.ndarray) -> View:
+    """The square around an image."""
+    height, width = image.shape[:2]
+    side = max(height, width)
+    return View((width - side) / 2, (height - side) / 2, side)
+
+
+def tile_views(image: np.ndarray) -> list[View]:
+    """Squares of half the longer side that cover an image, each overlapping the next by half."""
+    height, width = image.shape[:2]
+    side = max(height, width) / 2
+    if side < SMALLEST_TILE:
+        return []
+    starts = [np.linspace(0, size - side, int(np.ceil(2 * (size - side) / side)) + 1) if size > side
+              else np.array([(size - side) / 2]) for size in (height, width)]  # fmt: skip
+    return [View(float(x), float(y), side) for y in starts[0] for x in starts[1]]
+
+
+def merged(found: Sequence[Candidate]) -> list[Candidate]:
+    """One candidate for each face: the score-weighted mean of those that overlap with the best one (`OVERLAP`)."""
+    left = sorted(found, key=lambda candidate: -candidate.score)
+    kept = []
+    while left:
+        same = [candidate for candidate in left if candidate is left[0] or overlap(candidate, left[0]) > OVERLAP]
+        left = [candidate for candidate in left if not any(candidate is other for other in same)]
+        weight = np.array([candidate.score for candidate in same])
+        mean = lambda values, weight=weight: np.tensordot(weight / weight.sum(), np.stack(values), 1)
+        kept.append(
+            Candidate(same[0].score, mean([c.centre for c in same]), mean([c.size for c in same]),
+                      mean([c.points for c in same]))
+        )  # fmt: skip
+    return kept
+
+
+def overlap(a: Candidate, b: Candidate) -> float:
+    """Intersection over union of two boxes."""
+    low = np.maximum(a.centre - a.size / 2, b.centre - b.size / 2)
+    high = np.minimum(a.centre + a.size / 2, b.centre + b.size / 2)
+    shared = float(np.prod(np.maximum(high - low, 0)))
+    return shared / max(float(np.prod(a.size) + np.prod(b.size)) - shared, 1e-12)
+
+
+def _ask(anchors: Anchors, image: np.ndarray, views: Sequence[View]) -> list[Candidate]:
+    network = _network(anchors.file)
+    size = network.input_shape[0]
+    crops = np.stack([cut(image, view, size) for view in views]) if views else np.zeros((0, *network.input_shape))
+    regressed, scores = tflite.in_batches(network, crops.astype(np.float32) / 127.5 - 1, SIZES)
+    chances = expit(scores[..., 0].astype(np.float64))
+    centres = _centres(size, anchors.layers)
+    found = []
+    for k, i in zip(*np.nonzero(chances > LEAST)):
+        view, row = views[k], regressed[k, i]
+        scale = view.side / size
+        origin = np.array([view.x, view.y])
+        points = (row.reshape(-1, 2)[[0, *range(2, 2 + POINTS)]] + centres[i]) * scale + origin
+        found.append(Candidate(float(chances[k, i]), points[0], row[2:4] * scale, points[1:]))
+    return [candidate for candidate in found if candidate.size.min() > 0]
+
+
+def cut(image: np.ndarray, view: View, size: int) -> np.ndarray:
+    """A square of an image as ``size`` x ``size`` pixels, uint8; black outside of the image."""
+    picture = Image.fromarray(image)
+    factor = max(1, int(view.side / size / 2))
+    if factor > 1:  # twice the resolution that is needed, which the filter below halves without aliasing
+        picture = picture.reduce(factor)
+    x, y, side = view.x / factor, view.y / factor, view.side / factor
+    left, top = int(np.floor(x)), int(np.floor(y))
+    right, bottom = int(np.ceil(x + side)), int(np.ceil(y + side))
+    part = picture.crop((left, top, right, bottom))
+    box = (x - left, y - top, min(x - left + side, part.width), min(y - top + side, part.height))
+    return np.asarray(part.resize((size, size), Image.Resampling.BILINEAR, box=box))
+
+
+@functools.cache
+def _network(file: str) -> tflite.Network:
+    return tflite.read(assets.folder('mediapipe') / FOLDER / file)
+
+
+@functools.cache
+def _centres(size: int, layers: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """[N, 2] pixels: where each prediction starts from."""
+    grids = []
+    for stride, count in layers:
+        along = (np.arange(size // stride) + 0.5) * stride
+        grid = np.stack(np.meshgrid(along, along), -1).reshape(-1, 2)
+        grids.append(np.repeat(grid, count, axis=0))
+    return np.concatenate(grids)

@@ -1,0 +1,221 @@
+"""Find the 478 points of MediaPipe's face mesh (Grishchenko et al. 2020, arXiv:2006.10962), and 68 landmarks from them.
+
+A face is looked at twice: around what the detector says, and again, upright, around the points that were found.
+Photographs in which nothing is found are looked at in quarter turns too.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from scipy.special import expit
+
+from jfrecon import assets
+from jfrecon.data.detection import blazeface
+from jfrecon.data.detection.blazeface import Candidate, View
+from jfrecon.nets import tflite
+
+FILE = 'face_landmark/face_landmark_with_attention.tflite'
+TABLE = Path(__file__).with_name('landmarks68.json')  # by `python -m experiments.landmark_table`
+POINTS = 478
+MARGIN = 1.5  # side of a crop over the longer side of the face's box
+PRESENCE = 0.5  # that it is a face, at least
+OUTER_EYES = 33, 263  # of the mesh
+ACROSS, ALONG = (234, 454), (152, 10)  # from cheek to cheek, from chin to forehead
+SAME = 0.4  # intersection over union of the boxes of points that are one face
+SIZES = (8, 1)
+# A landmark whose normal points this far away from the camera is hidden; one that does less so is seen.
+HIDDEN, SEEN = -0.5, -0.2
+
+
+class Mesh(NamedTuple):
+    """A face.
+
+    Attributes:
+      points: [478, 3] pixels of the image; z too, negative towards the camera, no measured depth.
+      presence: in 0..1, that it is a face.
+    """
+
+    points: np.ndarray
+    presence: float
+
+
+class Square(NamedTuple):
+    """A turned square of an image.
+
+    Attributes:
+      centre: [2] pixels, and ``side``.
+      angle: radians by which its x axis is turned, towards y.
+    """
+
+    centre: np.ndarray
+    side: float
+    angle: float
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """[2, 2] the directions of its axes, as columns."""
+        cosine, sine = np.cos(self.angle), np.sin(self.angle)
+        return np.array([[cosine, -sine], [sine, cosine]])
+
+
+def find(image: np.ndarray) -> list[Mesh]:
+    """Return the faces in an image [H, W, 3] uint8, the largest first."""
+    found = _looked_at(image, [_around(candidate) for candidate in blazeface.search(image)])
+    turns = 1
+    while not found and turns < 4:
+        turned = np.ascontiguousarray(np.rot90(image, turns))
+        found = [_turned_back(mesh, turns, turned.shape[:2]) for mesh in
+                 _looked_at(turned, [_around(candidate) for candidate in blazeface.search(turned)])]  # fmt: skip
+        turns += 1
+    return distinct(found)
+
+
+def find_in(image: np.ndarray, boxes: np.ndarray) -> list[Mesh | None]:
+    """Return the face in each box [K, 4] (x, y, w, h), None where none is seen."""
+    return [_in_box(image, box) for box in np.asarray(boxes, np.float64)]
+
+
+def follow(images: Sequence[np.ndarray], before: Sequence[Mesh]) -> list[Mesh]:
+    """Return the faces that were somewhere else in the frame before, one for each image, with their presence now."""
+    return _looked(images, [_upright(mesh.points) for mesh in before])
+
+
+def distinct(found: Sequence[Mesh]) -> list[Mesh]:
+    """Faces, each once, the largest first."""
+    kept: list[Mesh] = []
+    for mesh in sorted(found, key=lambda mesh: -mesh.presence):
+        if all(blazeface.overlap(_box(mesh), _box(other)) < SAME for other in kept):
+            kept.append(mesh)
+    return sorted(kept, key=lambda mesh: -float(np.ptp(mesh.points[:, :2], axis=0).max()))
+
+
+def landmarks68(points: np.ndarray) -> np.ndarray:
+    """The iBUG landmarks [..., 68, 2] of mesh points [..., 478, 3]: weighted means of few points each (`TABLE`)."""
+    ids, weights, _ = _table()
+    return (points[..., ids, :2] * weights[..., None]).sum(-2)
+
+
+def confidence68(points: np.ndarray) -> np.ndarray:
+    """How far the landmarks of mesh points [478, 3] are seen, [68] in 0..1: those behind a turned head have 0.
+
+    The head's turn is that of the mesh's own depth; a landmark is hidden where the mean head's normal, turned so,
+    points away from the camera.
+    """
+    frame = points * [1, -1, -1]  # x right, y up, z towards the camera
+    unit = lambda vector: vector / max(float(np.linalg.norm(vector)), 1e-9)
+    x = unit(frame[ACROSS[1]] - frame[ACROSS[0]])
+    y = frame[ALONG[1]] - frame[ALONG[0]]
+    z = unit(np.cross(x, y))
+    towards = _table()[2] @ np.array([x[2], np.cross(z, x)[2], z[2]])
+    share = np.clip((towards - HIDDEN) / (SEEN - HIDDEN), 0, 1)
+    return share * share * (3 - 2 * share)
+
+
+def _looked_at(image: np.ndarray, squares: Sequence[Square]) -> list[Mesh]:
+    """Faces in squares, looked at again around the points that were found."""
+    first = [mesh for mesh in _looked([image] * len(squares), squares) if mesh.presence > PRESENCE / 5]
+    again = _looked([image] * len(first), [_upright(mesh.points) for mesh in first])
+    return [mesh for mesh in again if mesh.presence > PRESENCE]
+
+
+def _looked(images: Sequence[np.ndarray], squares: Sequence[Square]) -> list[Mesh]:
+    network = _network()
+    size = network.input_shape[0]
+    crops = np.zeros((len(squares), size, size, 3), np.float32)
+    for k, (image, square) in enumerate(zip(images, squares)):
+        crops[k] = cut(image, square, size)
+    mesh, *refined, flag = tflite.in_batches(network, crops / np.float32(255), SIZES)
+    points = np.zeros((len(squares), POINTS, 3))
+    points[:, :468] = mesh.reshape(-1, 468, 3)
+    for ids, values in zip(_refined(), refined):
+        points[:, ids, :2] = values.reshape(len(values), len(ids), 2)
+        if ids[0] >= 468:  # an iris has no depth of its own: its eye's
+            points[:, ids, 2] = points[:, _refined()[1 if ids[0] == 468 else 2][:16], 2].mean(1, keepdims=True)
+    for k, square in enumerate(squares):
+        scale = square.side / size
+        points[k, :, :2] = square.centre + (points[k, :, :2] - size / 2) * scale @ square.matrix.T
+        points[k, :, 2] *= scale
+    return [Mesh(p, float(presence)) for p, presence in zip(points, expit(flag.reshape(-1).astype(np.float64)))]
+
+
+def cut(image: np.ndarray, square: Square, size: int) -> np.ndarray:
+    """A turned square of an image as ``size`` x ``size`` pixels; black outside of the image."""
+    picture = Image.fromarray(image)
+    scale = square.side / size
+    factor = max(1, int(scale))
+    if factor > 1:
+        picture = picture.reduce(factor)
+    linear = square.matrix * scale / factor
+    origin = square.centre / factor - linear @ np.full(2, size / 2)
+    data = (*linear[0], origin[0], *linear[1], origin[1])
+    return np.asarray(picture.transform((size, size), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
+
+
+def _around(candidate: Candidate) -> Square:
+    right, left = candidate.points[:2]
+    angle = float(np.arctan2(left[1] - right[1], left[0] - right[0]))
+    return Square(candidate.centre, MARGIN * float(candidate.size.max()), angle)
+
+
+def _upright(points: np.ndarray) -> Square:
+    right, left = points[list(OUTER_EYES), :2]
+    angle = float(np.arctan2(left[1] - right[1], left[0] - right[0]))
+    axes = Square(np.zeros(2), 1.0, angle).matrix
+    along = points[:, :2] @ axes
+    low, high = along.min(0), along.max(0)
+    return Square(axes @ ((low + high) / 2), MARGIN * float((high - low).max()), angle)
+
+
+def _in_box(image: np.ndarray, box: np.ndarray) -> Mesh | None:
+    centre, side = box[:2] + box[2:] / 2, float(box[2:].max())
+    view = View(*(centre - side), 2 * side)
+    inside = [c for c in blazeface.search(image, [view]) if (np.abs(c.centre - centre) < box[2:] / 2).all()]
+    # where the detector sees nothing, the mesh may: upright, or turned
+    squares = [_around(inside[0])] if inside else [Square(centre, MARGIN * side, k * np.pi / 2) for k in range(4)]
+    found = _looked_at(image, squares)
+    return max(found, key=lambda mesh: mesh.presence) if found else None
+
+
+def _turned_back(mesh: Mesh, turns: int, size: tuple[int, int]) -> Mesh:
+    """A face of ``np.rot90(image, turns)``, [H, W] of which are given, in the image."""
+    points = mesh.points.copy()
+    height, width = size
+    for _ in range(turns):  # a quarter turn takes (x, y) to (y, width - x)
+        points[:, 0], points[:, 1] = height - points[:, 1], points[:, 0].copy()
+        height, width = width, height
+    return Mesh(points, mesh.presence)
+
+
+def _box(mesh: Mesh) -> Candidate:
+    low, high = mesh.points[:, :2].min(0), mesh.points[:, :2].max(0)
+    return Candidate(mesh.presence, (low + high) / 2, high - low, np.zeros((0, 2)))
+
+
+@functools.cache
+def _network() -> tflite.Network:
+    return tflite.read(assets.folder('mediapipe') / FILE)
+
+
+@functools.cache
+def _refined() -> list[np.ndarray]:
+    """The points that lips, eyes and irises replace: as the file's own options say, and 468 to 477."""
+    given = [
+        np.asarray(operation.options['subset_idxs'])
+        for operation in _network().operations
+        if 'subset_idxs' in operation.options
+    ]
+    return [*given, np.arange(468, 473), np.arange(473, 478)]
+
+
+@functools.cache
+def _table() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """[68, K] points and their weights, and [68, 3] normals of the mean head."""
+    table = json.loads(TABLE.read_text())
+    return np.array(table['points']), np.array(table['weights']), np.array(table['normals'])
