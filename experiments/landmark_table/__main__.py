@@ -6,8 +6,8 @@
 Each landmark is a convex combination of the few mesh points nearest to it, found by non-negative least squares on the
 portraits of 90 people, in units of the outer eyes' distance, and the same for a landmark and its mirror image. Labels
 are the manual points where the portraits have them; the jaw, which has none, goes by 3DDFA-V2's, and brows and bridge,
-whose manual points lie elsewhere than other annotators', by the mean of both. The other 20 people judge, beside the index table that
-is in common use. About a minute on two CPU cores.
+whose manual points lie elsewhere than other annotators', by the mean of both. The other 20 people judge, beside the
+index table that is in common use. About a minute on two CPU cores.
 """
 
 from __future__ import annotations

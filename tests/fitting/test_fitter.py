@@ -106,8 +106,8 @@ def test_maps_take_what_the_morphable_model_lacks(fitter, person):
 
 
 def test_only_the_pixels_that_count_are_kept(fitter, person, monkeypatch):
-    monkeypatch.setattr(fitter, 'ROW', 32)
-    monkeypatch.setattr(fitter, 'ROWS', 1)
+    monkeypatch.setattr('jfrecon.fitting.fitter.ROW', 32)
+    monkeypatch.setattr('jfrecon.fitting.fitter.ROWS', 1)
     batch, chi, _ = person
     monkeypatch.setattr(occluders, 'find', lambda drawn, photo, face, forehead: face & False)
     mask = batch.mask.copy()

@@ -11,7 +11,7 @@ from jfrecon.errors import UserError
 from jfrecon.evaluation import baseline
 from jfrecon.geometry import cameras
 from jfrecon.morphable import load
-from jfrecon.reconstruction import prediction
+from jfrecon.reconstruction import prediction, result
 from jfrecon.render import portraits, surface
 from jfrecon.render.portraits import Portrait
 from jfrecon.types import FaceParameters, Pinhole
@@ -94,7 +94,7 @@ def test_a_face_found_in_a_crop_lands_where_it_is_in_the_photograph(model, knowi
 
 @pytest.mark.parametrize('side', [1000, 32])  # one window for the whole photograph, or one that follows the face
 def test_layers_of_a_photograph_do_not_depend_on_the_window(model, knowing, truth, side, monkeypatch):
-    monkeypatch.setattr(prediction, 'WINDOW', side)
+    monkeypatch.setattr(result, 'WINDOW', side)
     photo, coverage, surface = truth
     box = Box(10.0, 10.0, 100.0)
     _, face = next(knowing[0].faces(photographs(surface.pixels[:68], 1), lambda _: box))
