@@ -175,7 +175,7 @@ def _upright(points: np.ndarray) -> Square:
 
 def _in_box(image: np.ndarray, box: np.ndarray) -> Mesh | None:
     centre, side = box[:2] + box[2:] / 2, float(box[2:].max())
-    view = View(*(centre - side), 2 * side)
+    view = View(float(centre[0]) - side, float(centre[1]) - side, 2 * side)
     inside = [c for c in blazeface.search(image, [view]) if (np.abs(c.centre - centre) < box[2:] / 2).all()]
     # where the detector sees nothing, the mesh may: upright, or turned
     squares = [_around(inside[0])] if inside else [Square(centre, MARGIN * side, k * np.pi / 2) for k in range(4)]
