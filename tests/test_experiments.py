@@ -28,6 +28,12 @@ def test_help_shows_an_example(name, capsys, monkeypatch, tmp_path):
     assert f'example: python -m experiments.{name} --out=runs/{name}' in ' '.join(capsys.readouterr().out.split())
 
 
+def test_every_picture_is_shown_by_its_readme():
+    pictures = [path for path in FOLDER.rglob('*') if path.suffix in ('.jpg', '.png')]
+    assert pictures
+    assert [path for path in pictures if path.name not in (path.parent / 'README.md').read_text()] == []
+
+
 def commands_imported(tree: ast.AST) -> list[str]:
     """The packages whose `__main__` is imported, in whichever way."""
     found = []

@@ -7,7 +7,7 @@ photographs of 90 people, self-supervised, with images, landmarks and landmark h
 the other 20 people, beside the mean face at the mean pose (`baseline`) and, for the landmarks, the mean face posed to
 fit the true landmarks (`aligned_mean`).
 
-Landmarks are `lm68_auto3d`, crops the portraits as they are. Takes about 50 minutes on two CPU cores. Panels show
+Landmarks are `lm68_auto3d`, crops the portraits as they are. Takes about 40 minutes on two CPU cores. Panels show
 photographs of people: they are written for looking, not for committing.
 """
 

@@ -16,11 +16,10 @@ TAPS = np.array([[1, 3], [0, 2]])
 class ConvTranspose(nn.Module):
     """What `flax.linen.ConvTranspose` is with stride 2 and padding 'SAME', by the same parameters: equal but faster.
 
-    Three of four inputs of a dilated convolution are zeros, and XLA's CPU code multiplies them all: forward and
-    backward of a decoder of 64 x 64 texels take 912 ms so, 356 ms as here (batch of 8, one core beside other work,
-    2026-11-28; a script that is not in the project). Here each window of two by two inputs gives two by two outputs at
-    once, which Shi et al. (2016, arXiv 1609.07009) show to be the same layer. Parameters: 'kernel' [k, k, C, features]
-    and 'bias' [features]. An accelerator's own code may be as fast as this; it was not measured.
+    Three of four inputs of a dilated convolution are zeros, and XLA's CPU code multiplies them all. Here each window of
+    two by two inputs gives two by two outputs at once, which Shi et al. (2016, arXiv 1609.07009) show to be the same
+    layer. Parameters: 'kernel' [k, k, C, features] and 'bias' [features]. An accelerator's own code may be as fast as
+    this.
 
     Attributes:
       features: channels of the output.
