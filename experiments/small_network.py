@@ -8,8 +8,8 @@ import jax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
-from jfrecon.data import synthetic
 from jfrecon.data.sample import Source
+from jfrecon.data.synthetic import dataset
 from jfrecon.data.synthetic.generate import FILL, FOCAL
 from jfrecon.methods.method import ModelState, Params
 from jfrecon.morphable import load_head
@@ -50,4 +50,4 @@ def variables(state: TrainState) -> dict:
 
 def faces(folder: Path, count: int, size: int, seed: int, frames: int = 1) -> Source:
     """Synthetic faces of the MakeHuman head, made in a folder once; ``frames`` pictures of each person."""
-    return synthetic.prepare(folder, load_head(), count, size, seed, focal=FOCAL, fill=FILL, frames=frames)
+    return dataset.prepare(folder, load_head(), count, size, seed, focal=FOCAL, fill=FILL, frames=frames)

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 from experiments.synthetic_benchmark import lights, marks
 from jfrecon import morphable
-from jfrecon.morphable import skin
+from jfrecon.morphable import skin_canvas
 from jfrecon.shading import environment
 
 
@@ -29,7 +29,7 @@ def test_a_frontal_white_surface_sends_back_one_under_every_light(kind):
 def test_marks_change_a_part_of_the_skin_the_same_way_each_time():
     model = morphable.load()
     mean = np.asarray(model.mean)
-    canvas = skin.canvas(mean, mean[np.asarray(model.landmark_ids)])
+    canvas = skin_canvas.canvas(mean, mean[np.asarray(model.landmark_ids)])
     diffuse, specular = np.full((len(mean), 3), 0.4), np.full((len(mean), 1), 0.2)
     for kind in marks.KINDS:
         once, again = (marks.draw(np.random.default_rng(3), kind, canvas, diffuse, specular) for _ in range(2))

@@ -28,10 +28,11 @@ from tqdm import tqdm
 
 from experiments import drawing, harness, photographs, uv_maps
 from jfrecon import commands, morphable, pretrained
-from jfrecon.data import cropping, synthetic
+from jfrecon.data import cropping
 from jfrecon.data.folder import Folder
 from jfrecon.data.prepare import extract
 from jfrecon.data.sample import Sample, Unreadable
+from jfrecon.data.synthetic import dataset
 from jfrecon.evaluation import metrics
 from jfrecon.export import asset
 from jfrecon.geometry import uv
@@ -157,7 +158,7 @@ def light_in_albedo(make: Reconstructor, folder: Path, pairs: int) -> dict[str, 
     say.
     """
     head = morphable.load_head('makehuman', None)
-    made = synthetic.prepare(
+    made = dataset.prepare(
         folder, head, 2 * pairs, SIZE, 7, focal=photograph.FOCAL, fill=1 / photograph.SCALE, frames=2
     )
     rows: dict[str, dict[str, list[float]]] = {

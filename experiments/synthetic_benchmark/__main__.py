@@ -24,6 +24,7 @@ from experiments.synthetic_benchmark.score import panel, score
 from jfrecon import commands, morphable, pretrained
 from jfrecon.data import pipeline
 from jfrecon.data.sample import InMemory, Sample, Source
+from jfrecon.data.synthetic.generate import FILL, FOCAL
 from jfrecon.files import write_json
 from jfrecon.fitting import start
 from jfrecon.reconstruction import photograph, prediction, result
@@ -116,8 +117,8 @@ def _mean_face(version: people.Version, path: Path | None) -> Predictor:
         portrait=Portrait(morphable.load_portrait(version.name, path), None, ROUGHNESS),
         infer=lambda image, camera: start.mean_face(model, typical, camera, files.BANDS, people.SIZE),
         size=people.SIZE,
-        focal=people.FOCAL,
-        crop_scale=1 / people.FILL,
+        focal=FOCAL,
+        crop_scale=1 / FILL,
     )
 
 

@@ -16,7 +16,7 @@ from experiments.synthetic_benchmark import lights, marks, people, render
 from experiments.synthetic_benchmark.people import SIZE, Face, Version
 from jfrecon import files
 from jfrecon.data.sample import InMemory, Sample
-from jfrecon.morphable.heads import SKIN
+from jfrecon.morphable.coat import SKIN
 from jfrecon.shading import sh
 
 BANDS = 9

@@ -1,13 +1,13 @@
 """What no linear albedo basis holds: tattoos, scars, moles and make-up, drawn on the painted skin of one person.
 
-A beard is a mark too; `skin.paint` draws it, see `people`.
+A beard is a mark too; `skin_paint.paint` draws it, see `people`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from jfrecon.morphable.skin import Canvas
+from jfrecon.morphable.skin_canvas import Canvas
 
 KINDS = ('none', 'tattoo', 'scar', 'mole', 'make-up', 'beard')
 FAR = 10.0  # eye distances, beyond every mark

@@ -15,7 +15,7 @@ from jfrecon.data.synthetic import scenes, skins, stages
 from jfrecon.data.synthetic.generate import FILL, FOCAL
 from jfrecon.data.synthetic.pose import TORSO_TRIANGLES, Posed, pose
 from jfrecon.data.synthetic.stages import Stage
-from jfrecon.morphable import skin
+from jfrecon.morphable import skin_canvas, skin_paint, skin_person
 from jfrecon.morphable.models import makehuman
 
 SEEDS = {'makehuman': 90_001, 'ict': 90_002}
@@ -163,8 +163,10 @@ def _pose(built: Stage, view: scenes.Scene, delta: jax.Array) -> Posed:
 
 
 @jax.jit
-def _paint(surface: skin.Canvas, parameters: skin.SkinParameters, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return skin.paint(surface, parameters, key)
+def _paint(
+    surface: skin_canvas.Canvas, parameters: skin_person.SkinParameters, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    return skin_paint.paint(surface, parameters, key)
 
 
 def typical_landmarks(version: Version, count: int = 100) -> np.ndarray:

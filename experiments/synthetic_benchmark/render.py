@@ -10,7 +10,7 @@ from experiments import peers
 from experiments.synthetic_benchmark.people import SIZE, Face
 from jfrecon.data.synthetic.materials import IRIS
 from jfrecon.geometry import uv
-from jfrecon.morphable.heads import EYE, SKIN, TEETH
+from jfrecon.morphable.coat import EYE, SKIN, TEETH
 from jfrecon.shading import colour
 
 DEPTH = 5  # of Mitsuba's: a path scatters up to four times

@@ -10,8 +10,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jfrecon import morphable
-from jfrecon.data import cropping, folder, pipeline, shards, synthetic, tfds_sources
+from jfrecon.data import cropping, folder, pipeline, shards, tfds_sources
 from jfrecon.data.sample import Source
+from jfrecon.data.synthetic import dataset
 from jfrecon.errors import UserError
 from jfrecon.types import Pinhole
 
@@ -42,7 +43,7 @@ def synthetic_faces(config: ConfigDict, cache: Path, split: str, count: int) -> 
     """
     head = morphable.load_head(config.model.name, config.model.path)
     seed = config.seed * len(SPLITS) + SPLITS.index(split)
-    return synthetic.prepare(
+    return dataset.prepare(
         cache / split,
         head,
         count,

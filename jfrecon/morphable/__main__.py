@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw
 from jfrecon import commands, morphable
 from jfrecon.geometry import cameras, mesh, rotations, vectors
 from jfrecon.morphable import linear
-from jfrecon.morphable.heads import HAIR, LASH, Head
+from jfrecon.morphable.coat import HAIR, LASH
+from jfrecon.morphable.heads import Head
 from jfrecon.render import interpolation, raster, vertex
 from jfrecon.shading import colour, sh
 from jfrecon.types import MorphableModel, Topology, WeakPerspective

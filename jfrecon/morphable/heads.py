@@ -9,13 +9,9 @@ import numpy as np
 from flax import struct
 
 from jfrecon.geometry.mesh import apply_map, subdivide
-from jfrecon.morphable.coat import EYE, HAIR, LASH, MOUTH, SKIN, TEETH, coat
+from jfrecon.morphable.coat import EYE, MOUTH, SKIN, TEETH, coat
 from jfrecon.morphable.obj import Obj, triangulate
 from jfrecon.types import Array, MorphableModel, Topology
-
-__all__ = [
-    'EYE', 'HAIR', 'LASH', 'MOUTH', 'SKIN', 'TEETH', 'Head', 'assemble', 'cut', 'in_face', 'portrait',
-]  # fmt: skip
 
 BASES = (
     'mean', 'identity_basis', 'expression_basis',

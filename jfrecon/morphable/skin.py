@@ -1,8 +1,7 @@
-"""A generic skin model for heads that come without one: `sample` a person, `paint` any surface, or get a
-linear basis.
+"""A generic skin model for heads that come without one: many painted people, reduced to principal components.
 
-`skin_tone` turns pigments into colour, `skin_canvas` says where lips, brows and beards are, `skin_person` who
-we paint, `skin_paint` paints, and `skin_basis` here reduces many paintings to principal components.
+`skin_tone` turns pigments into colour, `skin_canvas` says where lips, brows and beards are, `skin_person` whom
+we paint, and `skin_paint` paints.
 """
 
 from __future__ import annotations
@@ -13,10 +12,8 @@ import numpy as np
 
 from jfrecon.morphable.skin_canvas import Canvas, canvas
 from jfrecon.morphable.skin_paint import paint
-from jfrecon.morphable.skin_person import SkinParameters, sample
+from jfrecon.morphable.skin_person import sample
 from jfrecon.types import Topology
-
-__all__ = ['Canvas', 'SkinParameters', 'canvas', 'paint', 'sample', 'skin_basis', 'smooth_people']
 
 SPECULAR_WEIGHT = 3.0  # how much a unit of specular counts against a unit of diffuse in the joint PCA
 FINEST = 0.2  # eye distances, about 13 mm: finer marks do not repeat from person to person

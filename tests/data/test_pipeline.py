@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from jfrecon import data
 from jfrecon.data import pipeline
-from jfrecon.data.sample import Sample, Source, Unreadable
+from jfrecon.data.cropping import Jitter
+from jfrecon.data.sample import InMemory, Sample, Source, Unreadable
 from jfrecon.errors import UserError
+from jfrecon.training.prefetch import prefetched
 
-OPTIONS = dict(size=16, seed=5, default_focal=4.0, rule=data.landmark_box(1.5))
+OPTIONS = dict(size=16, seed=5, default_focal=4.0, rule=pipeline.landmark_box(1.5))
 
 
 def sample(index: int, group: str = '', truth: dict | None = None) -> Sample:
@@ -49,28 +50,23 @@ def concatenate(parts):
 @pytest.mark.parametrize('processes', [2, 4])
 @pytest.mark.parametrize('frames', [1, 2])
 def test_the_parts_of_all_processes_are_the_batch_of_one(processes, frames):
-    options = dict(OPTIONS, batch_size=8, jitter=data.Jitter(), frames=frames)
+    options = dict(OPTIONS, batch_size=8, jitter=Jitter(), frames=frames)
     source = Faces(11, broken=(4,), groups=[str(i // 3) for i in range(11)])
-    alone = data.batches(source, **options)
-    parts = [data.batches(source, **options, process_index=i, process_count=processes) for i in range(processes)]
+    alone = pipeline.batches(source, **options)
+    parts = [pipeline.batches(source, **options, process_index=i, process_count=processes) for i in range(processes)]
     for step in (0, 1, 5, 123_456):  # the last is far beyond the first epoch
         assert_same(concatenate([part[step] for part in parts]), alone[step])
 
 
-def test_starting_at_a_step_is_iterating_to_it():
-    dataset = data.batches(Faces(7), **OPTIONS, batch_size=4, jitter=data.Jitter())
-    first = data.stream(dataset)
-    seen = [next(first) for _ in range(6)]
-    first.close()
-    assert_same(seen[0], dataset[0])
-    later = data.stream(dataset, start=3, threads=3)
-    for expected in seen[3:]:
-        assert_same(next(later), expected)
-    later.close()
+def test_a_batch_is_the_same_whenever_and_on_whichever_thread_it_is_asked_for():
+    dataset = pipeline.batches(Faces(7), **OPTIONS, batch_size=4, jitter=Jitter())
+    seen = [dataset[step] for step in range(6)]
+    for expected, found in zip(seen[3:], prefetched(dataset.__getitem__, 3, 6, threads=3), strict=True):
+        assert_same(found, expected)
 
 
 def test_every_epoch_has_every_sample_once_in_another_order():
-    dataset = data.batches(Faces(12), **OPTIONS, batch_size=4)
+    dataset = pipeline.batches(Faces(12), **OPTIONS, batch_size=4)
     order = np.concatenate([dataset[step].index for step in range(9)]).reshape(3, 12)
     np.testing.assert_array_equal(np.sort(order, axis=1), np.tile(np.arange(12), (3, 1)))
     assert (order[0] != order[1]).any() and (order[1] != order[2]).any() and (order[0] != np.arange(12)).any()
@@ -79,19 +75,19 @@ def test_every_epoch_has_every_sample_once_in_another_order():
 def test_the_seed_decides_order_and_jitter():
     def first(seed, jitter):
         options = dict(OPTIONS, seed=seed, batch_size=12)
-        batch = data.batches(Faces(12), **options, jitter=jitter)[0]
+        batch = pipeline.batches(Faces(12), **options, jitter=jitter)[0]
         order = np.argsort(batch.index)
         return batch.index, batch.landmarks[order]
 
-    order, landmarks = first(0, data.Jitter())
-    other, moved = first(1, data.Jitter())
+    order, landmarks = first(0, Jitter())
+    other, moved = first(1, Jitter())
     assert (order != other).any() and not np.allclose(landmarks, moved)
-    assert_same(first(0, data.Jitter()), (order, landmarks))
+    assert_same(first(0, Jitter()), (order, landmarks))
     assert_same(first(0, None)[1], first(1, None)[1])
 
 
 def test_jitter_is_new_in_every_epoch():
-    dataset = data.batches(Faces(4), **OPTIONS, batch_size=4, jitter=data.Jitter())
+    dataset = pipeline.batches(Faces(4), **OPTIONS, batch_size=4, jitter=Jitter())
     by_sample = [dataset[epoch].landmarks[np.argsort(dataset[epoch].index)] for epoch in range(2)]
     assert (np.abs(by_sample[0] - by_sample[1]).max(axis=(1, 2)) > 0.1).all()
 
@@ -101,15 +97,15 @@ def test_about_half_of_the_crops_are_mirrored():
     image = np.full((40, 40, 3), 50, np.uint8)
     image[:, 20:] = 200
     landmarks = np.tile(np.array([[5.0, 5.0], [35.0, 35.0]], np.float32), (34, 1))
-    source = data.InMemory([Sample(image, landmarks)])
-    batch = data.batches(source, **dict(OPTIONS, batch_size=400), jitter=data.Jitter(flip=0.5))[0]
+    source = InMemory([Sample(image, landmarks)])
+    batch = pipeline.batches(source, **dict(OPTIONS, batch_size=400), jitter=Jitter(flip=0.5))[0]
     mirrored = batch.image[:, :, 2, 0] > batch.image[:, :, -3, 0]
     share = mirrored.mean()
     assert abs(share - 0.5) < 0.1  # four standard deviations of 400 fair coins
 
 
 def test_batches_are_what_types_say():
-    batch = data.batches(Faces(6), **OPTIONS, batch_size=6, jitter=data.Jitter())[0]
+    batch = pipeline.batches(Faces(6), **OPTIONS, batch_size=6, jitter=Jitter())[0]
     shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype.name), batch)
     assert shapes.image == ((6, 16, 16, 3), 'float32') and shapes.landmarks == ((6, 68, 2), 'float32')
     assert shapes.landmark_weight == ((6, 68), 'float32') and shapes.mask == ((6, 16, 16), 'float32')
@@ -122,7 +118,7 @@ def test_batches_are_what_types_say():
 def test_unknown_landmarks_have_no_weight_and_no_nan():
     landmarks = sample(0).landmarks.copy()
     landmarks[[3, 60]] = np.nan
-    batch = data.batches(data.InMemory([sample(0).replace(landmarks=landmarks)]), **OPTIONS, batch_size=1)[0]
+    batch = pipeline.batches(InMemory([sample(0).replace(landmarks=landmarks)]), **OPTIONS, batch_size=1)[0]
     assert np.flatnonzero(batch.landmark_weight[0] == 0).tolist() == [3, 60]
     assert np.isfinite(batch.landmarks).all()
 
@@ -136,9 +132,9 @@ def test_the_next_readable_sample_replaces_an_unreadable_one():
 
 
 def test_unreadable_samples_are_replaced_whatever_was_read_before():
-    options = dict(OPTIONS, batch_size=10, jitter=data.Jitter())
-    fresh = data.batches(Faces(10, broken=(0, 7, 8)), **options)
-    used = data.batches(Faces(10, broken=(0, 7, 8)), **options)
+    options = dict(OPTIONS, batch_size=10, jitter=Jitter())
+    fresh = pipeline.batches(Faces(10, broken=(0, 7, 8)), **options)
+    used = pipeline.batches(Faces(10, broken=(0, 7, 8)), **options)
     for step in range(4):
         used[step]
     assert_same(used[2], fresh[2])
@@ -149,20 +145,20 @@ def test_a_source_with_nothing_readable():
     with pytest.raises(UserError, match='none of the 3 samples is readable; the first, 0: torn'):
         Faces(3, broken=(0, 1, 2))[1]
     with pytest.raises(UserError, match='none of the 3'):
-        data.batches(Faces(3, broken=(0, 1, 2)), **OPTIONS, batch_size=1)[0]
+        pipeline.batches(Faces(3, broken=(0, 1, 2)), **OPTIONS, batch_size=1)[0]
     with pytest.raises(UserError, match='none of the 3'):
-        list(data.examples(Faces(3, broken=(0, 1, 2)), size=8, batch_size=2, default_focal=4.0))
+        list(pipeline.examples(Faces(3, broken=(0, 1, 2)), size=8, batch_size=2, default_focal=4.0))
     with pytest.raises(UserError, match='no samples'):
-        data.batches(Faces(0), **OPTIONS, batch_size=1)
+        pipeline.batches(Faces(0), **OPTIONS, batch_size=1)
 
 
 def test_a_sample_without_landmarks_counts_unless_the_whole_image_is_taken():
     blind = sample(1).replace(landmarks=np.full((68, 2), np.nan, np.float32))
-    source = data.InMemory([sample(0), blind])
-    assert set(data.batches(source, **OPTIONS, batch_size=4)[0].index) == {0}
+    source = InMemory([sample(0), blind])
+    assert set(pipeline.batches(source, **OPTIONS, batch_size=4)[0].index) == {0}
     assert source.unreadable == [('1', 'no landmark is known')]
-    whole = dict(OPTIONS, rule=data.whole_box())
-    batch = data.batches(source, **whole, batch_size=4)[0]
+    whole = dict(OPTIONS, rule=pipeline.whole_box())
+    batch = pipeline.batches(source, **whole, batch_size=4)[0]
     assert set(batch.index) == {0, 1}
     # Nobody knows where its face is: the mask is the photo, 40 of 48 rows high after padding to a square.
     share = batch.mask[batch.index == 1].mean(axis=(1, 2))
@@ -171,7 +167,7 @@ def test_a_sample_without_landmarks_counts_unless_the_whole_image_is_taken():
 
 def test_frames_of_a_batch_come_from_one_clip():
     groups = ['a'] * 5 + ['b'] * 3 + [''] * 4 + ['c']
-    dataset = data.batches(Faces(13, groups=groups), **OPTIONS, batch_size=6, frames=3)
+    dataset = pipeline.batches(Faces(13, groups=groups), **OPTIONS, batch_size=6, frames=3)
     seen = set()
     for step in range(8):
         for clip in dataset[step].index.reshape(2, 3):
@@ -182,9 +178,9 @@ def test_frames_of_a_batch_come_from_one_clip():
 
 def test_a_clip_is_mirrored_whole():
     still = dict(OPTIONS, batch_size=6, frames=3)
-    plain = data.batches(Faces(9, groups=['a'] * 3 + ['b'] * 3 + ['c'] * 3), **still)
-    jitter = data.Jitter(scale=0.0, shift=0.0, flip=0.5, colour=0.0)
-    flipped = data.batches(Faces(9, groups=['a'] * 3 + ['b'] * 3 + ['c'] * 3), **still, jitter=jitter)
+    plain = pipeline.batches(Faces(9, groups=['a'] * 3 + ['b'] * 3 + ['c'] * 3), **still)
+    jitter = Jitter(scale=0.0, shift=0.0, flip=0.5, colour=0.0)
+    flipped = pipeline.batches(Faces(9, groups=['a'] * 3 + ['b'] * 3 + ['c'] * 3), **still, jitter=jitter)
     pictures = {i: image for step in range(3) for i, image in zip(plain[step].index, plain[step].image, strict=True)}
     turned = []
     for step in range(12):
@@ -197,16 +193,16 @@ def test_a_clip_is_mirrored_whole():
 
 def test_a_clip_with_unreadable_frames_gives_way_to_the_next():
     source = Faces(6, broken=(1,), groups=['a', 'a', 'b', 'b', 'b', ''])
-    dataset = data.batches(source, **OPTIONS, batch_size=4, frames=2)
+    dataset = pipeline.batches(source, **OPTIONS, batch_size=4, frames=2)
     for step in range(4):
         assert set(dataset[step].index) <= {2, 3, 4}
 
 
 def test_batches_that_cannot_be_divided():
     with pytest.raises(UserError, match='not divisible by 3 processes'):
-        data.batches(Faces(4), **OPTIONS, batch_size=4, process_count=3)
+        pipeline.batches(Faces(4), **OPTIONS, batch_size=4, process_count=3)
     with pytest.raises(UserError, match='has 2 images'):
-        data.batches(Faces(4), **OPTIONS, batch_size=4, frames=2)
+        pipeline.batches(Faces(4), **OPTIONS, batch_size=4, frames=2)
 
 
 def test_a_small_set_is_read_once_and_a_large_one_as_far_as_memory_goes(monkeypatch):
@@ -216,9 +212,9 @@ def test_a_small_set_is_read_once_and_a_large_one_as_far_as_memory_goes(monkeypa
             return super().read(index)
 
     reads: list[int] = []
-    forgetful = data.batches(Faces(6), **OPTIONS, batch_size=3, jitter=data.Jitter())
+    forgetful = pipeline.batches(Faces(6), **OPTIONS, batch_size=3, jitter=Jitter())
     monkeypatch.setattr(pipeline, 'MEMORY', 4 * 40 * 48 * 3)
-    remembering = data.batches(Counting(6), **OPTIONS, batch_size=3, jitter=data.Jitter())
+    remembering = pipeline.batches(Counting(6), **OPTIONS, batch_size=3, jitter=Jitter())
     monkeypatch.setattr(pipeline, 'MEMORY', 0)
     for step in range(6):  # three epochs
         assert_same(remembering[step], forgetful[step])
@@ -227,10 +223,10 @@ def test_a_small_set_is_read_once_and_a_large_one_as_far_as_memory_goes(monkeypa
 
 def test_examples_are_all_samples_in_order():
     source = Faces(7, broken=(3,))
-    found = list(data.examples(source, size=16, batch_size=4, default_focal=4.0))
+    found = list(pipeline.examples(source, size=16, batch_size=4, default_focal=4.0))
     assert [count for _, count in found] == [4, 2]
     assert found[0][0].index.tolist() == [0, 1, 2, 4] and found[1][0].index.tolist() == [5, 6, 6, 6]
-    again = list(data.examples(source, size=16, batch_size=4, default_focal=4.0))
+    again = list(pipeline.examples(source, size=16, batch_size=4, default_focal=4.0))
     assert_same(found[1][0], again[1][0])
 
 
@@ -246,16 +242,16 @@ def test_training_sees_no_truth_and_evaluation_does():
         }
         for _ in range(3)
     ]
-    source = data.InMemory([sample(i, truth=truth) for i, truth in enumerate(given)])
+    source = InMemory([sample(i, truth=truth) for i, truth in enumerate(given)])
     options = dict(size=16, batch_size=2, default_focal=4.0)
-    leaves = jax.tree.leaves(data.batches(source, **OPTIONS, batch_size=2)[0])
+    leaves = jax.tree.leaves(pipeline.batches(source, **OPTIONS, batch_size=2)[0])
     assert len(leaves) == 7
-    found = list(data.with_truth(source, **options))
+    found = list(pipeline.with_truth(source, **options))
     assert [count for _, _, count in found] == [2, 1]
     batch, truth, _ = found[0]
     np.testing.assert_array_equal(truth.vertices, [given[0]['vertices'], given[1]['vertices']])
     assert truth.diffuse.shape == (2, 16, 16, 3) and truth.light.dtype == np.float32
-    plain = next(data.examples(source, **options))[0]
+    plain = next(pipeline.examples(source, **options))[0]
     assert_same(batch, plain)
     with pytest.raises(UserError, match='ground truth'):
-        list(data.with_truth(Faces(2), **options))
+        list(pipeline.with_truth(Faces(2), **options))

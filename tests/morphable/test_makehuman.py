@@ -13,7 +13,7 @@ import pytest
 
 from jfrecon.errors import UserError
 from jfrecon.geometry import mesh, uv
-from jfrecon.morphable import heads, linear, load, load_head, load_portrait, obj, people
+from jfrecon.morphable import coat, linear, load, load_head, load_portrait, obj, people
 from jfrecon.morphable.models import makehuman
 
 FLIP = np.array([-1.0, 1.0, 1.0])
@@ -243,7 +243,7 @@ def test_head_has_its_parts(head):
     assert set(np.unique(head.part)) == set(range(6))
     centre = {part: vertices[np.unique(triangles[head.part == part])].mean(0) for part in range(6)}
     mouth = vertices[head.model.landmark_ids[60:68]].mean(0)
-    assert np.linalg.norm(centre[heads.TEETH] - mouth) < 40
+    assert np.linalg.norm(centre[coat.TEETH] - mouth) < 40
     for ids, corners in ((head.left_eyeball, (42, 45)), (head.right_eyeball, (36, 39))):
         between = vertices[head.model.landmark_ids[list(corners)]].mean(0)
         assert np.linalg.norm((vertices[ids].mean(0) - between)[:2]) < 6
@@ -252,7 +252,7 @@ def test_head_has_its_parts(head):
     front = head.left_eyeball[vertices[head.left_eyeball, 2].argmax()]
     assert look[front, 0] > 3
     opened = head.model.expression_basis[head.model.expression_names.index('jawOpen')]
-    assert opened[np.unique(triangles[head.part == heads.TEETH]), 1].min() < -10
+    assert opened[np.unique(triangles[head.part == coat.TEETH]), 1].min() < -10
 
 
 def test_subdivision_refines_the_same_face(model):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jfrecon.morphable import skin, skin_canvas, skin_noise, skin_tone
+from jfrecon.morphable import skin, skin_canvas, skin_noise, skin_paint, skin_person, skin_tone
 from jfrecon.types import Topology
 
 UNIT = 63.0  # mm of arc for one unit of the template
@@ -45,7 +45,7 @@ def head():
 @pytest.fixture(scope='module')
 def surface(head):
     points, landmarks, normals, _ = head
-    return skin.canvas(points, landmarks, normals)
+    return skin_canvas.canvas(points, landmarks, normals)
 
 
 def at(surface, x, y):
@@ -154,7 +154,7 @@ def test_template_coordinates_are_recovered_on_the_cylinder(head):
 
 def test_canvas_ignores_position_and_size(head, surface):
     points, landmarks, normals, _ = head
-    moved = skin.canvas(points * 1.3 + [5, -20, 40], landmarks * 1.3 + [5, -20, 40], normals)
+    moved = skin_canvas.canvas(points * 1.3 + [5, -20, 40], landmarks * 1.3 + [5, -20, 40], normals)
     np.testing.assert_allclose(moved.unit, 1.3 * surface.unit, rtol=1e-6)
     for name in ('lip', 'seam', 'brow', 'lid', 'beard', 'scalp', 'cheek', 'position', 'spacing'):
         # float32 storage of distances up to 3.
@@ -188,8 +188,8 @@ def test_signed_distance_of_a_polygon_is_that_of_the_circle():
 @pytest.fixture(scope='module')
 def people(surface):
     """48 people: parameters, and what they look like without noise."""
-    skins = jax.vmap(skin.sample)(jax.random.split(jax.random.key(3), 48))
-    return skins, *jax.jit(jax.vmap(lambda s: skin.paint(surface, s)))(skins)
+    skins = jax.vmap(skin_person.sample)(jax.random.split(jax.random.key(3), 48))
+    return skins, *jax.jit(jax.vmap(lambda s: skin_paint.paint(surface, s)))(skins)
 
 
 def test_population_spans_human_skin(surface, people):
@@ -208,11 +208,11 @@ def test_population_spans_human_skin(surface, people):
 
 @pytest.fixture(scope='module')
 def painter():
-    return jax.jit(skin.paint)
+    return jax.jit(skin_paint.paint)
 
 
 def test_paint_is_deterministic_finite_and_bounded(surface, painter):
-    person, place = skin.sample(jax.random.key(0)), jax.random.key(1)
+    person, place = skin_person.sample(jax.random.key(0)), jax.random.key(1)
     diffuse, specular = painter(surface, person, place)
     assert diffuse.shape == (len(surface.spacing), 3) and specular.shape == (len(surface.spacing), 1)
     for value in (diffuse, specular):
@@ -271,7 +271,7 @@ def test_coarse_points_get_the_mean_of_fine_ones(surface, people, painter):
 
 def test_gradients_of_paint_are_finite(surface, people):
     one = jax.tree.map(lambda leaf: leaf[0], people[0])
-    gradient = jax.jit(jax.grad(lambda s: skin.paint(surface, s, jax.random.key(0), finest=1.0)[0].mean()))(one)
+    gradient = jax.jit(jax.grad(lambda s: skin_paint.paint(surface, s, jax.random.key(0), finest=1.0)[0].mean()))(one)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert np.isfinite(leaf), path
     assert gradient.melanin < 0
@@ -292,7 +292,7 @@ def basis(head):
 
 def test_basis_reconstructs_people_it_has_not_seen(head, basis):
     mean, ids, (diffuse_mean, diffuse_basis, specular_mean, specular_basis) = basis
-    surface = skin.canvas(mean, mean[ids], skin._normals(mean, head[3]))
+    surface = skin_canvas.canvas(mean, mean[ids], skin._normals(mean, head[3]))
     diffuse, specular = skin.smooth_people(surface, jax.random.split(jax.random.key(77), 50))
     weight = skin.SPECULAR_WEIGHT
     modes = np.concatenate([diffuse_basis.reshape(40, -1), weight * specular_basis[..., 0]], 1)

@@ -11,7 +11,7 @@ from jfrecon.data.synthetic.pose import Posed
 from jfrecon.data.synthetic.scenes import Scene
 from jfrecon.data.synthetic.stages import Stage
 from jfrecon.geometry import uv, vectors
-from jfrecon.morphable.heads import EYE, MOUTH, SKIN, TEETH
+from jfrecon.morphable.coat import EYE, MOUTH, SKIN, TEETH
 from jfrecon.types import Fragments
 
 IRIS = 0.39  # radians seen from the eyeball's centre: 5.8 of the 15.4 mm of MakeHuman's, 4.8 of 12.3

@@ -8,7 +8,7 @@ from flax import struct
 
 from jfrecon.data.synthetic import backdrop, framing, hair, lighting, people, photograph, props
 from jfrecon.data.synthetic.dice import Dice
-from jfrecon.morphable import skin, skin_tone
+from jfrecon.morphable import skin_person, skin_tone
 from jfrecon.types import MorphableModel
 
 
@@ -27,7 +27,7 @@ class Scene:
     """
 
     person: people.Person
-    skin: skin.SkinParameters
+    skin: skin_person.SkinParameters
     hair: hair.Hair
     glasses: props.Glasses
     strands: props.Strands
@@ -50,7 +50,7 @@ def sample(
     """
     noise, now = jax.random.split(key)
     always, now = Dice(person_key), Dice(now)
-    parameters = skin.sample(tone)
+    parameters = skin_person.sample(tone)
     person = people.sample(model, always, now)
     natural = skin_tone.hair_colour(parameters.hair_melanin, parameters.hair_pheomelanin, parameters.grey)
     style = hair.sample(natural, always)

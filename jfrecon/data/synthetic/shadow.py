@@ -13,7 +13,7 @@ from jfrecon.data.synthetic.pose import Posed
 from jfrecon.data.synthetic.scenes import Scene
 from jfrecon.data.synthetic.stages import Stage, aside
 from jfrecon.geometry import rotations, vectors
-from jfrecon.morphable.heads import SKIN
+from jfrecon.morphable.coat import SKIN
 from jfrecon.render import trace, tree
 
 TILE = 3  # pixels of its sides: each pixel has one ray, into one of TILE² parts of the lamp, and the mean of its tile

@@ -13,7 +13,7 @@ from flax import struct
 
 from jfrecon.data.synthetic.stages import Stage
 from jfrecon.geometry import mesh, uv
-from jfrecon.morphable import skin
+from jfrecon.morphable import skin_canvas, skin_paint, skin_person
 from jfrecon.types import Array, Topology
 
 _TOGETHER = 8  # people painted at once share the noise's cosines
@@ -52,7 +52,7 @@ class Sheet:
       rows, columns: [N] of the texels.
     """
 
-    surface: skin.Canvas
+    surface: skin_canvas.Canvas
     rows: Array
     columns: Array
 
@@ -72,7 +72,7 @@ def sheet(stage: Stage, size: int) -> Sheet:
     normals = np.asarray(mesh.vertex_normals(jnp.asarray(mean), stage.opaque))
     at = lambda values: np.einsum('nk,nkc->nc', texels.barycentric[hit], values[texels.vertices[hit]])
     points, facing = np.concatenate([at(mean), mean]), np.concatenate([at(normals), normals])
-    surface = skin.canvas(points, mean[np.asarray(model.landmark_ids)], facing)
+    surface = skin_canvas.canvas(points, mean[np.asarray(model.landmark_ids)], facing)
     return Sheet(jax.tree.map(jnp.asarray, surface), *np.nonzero(hit))
 
 
@@ -84,8 +84,8 @@ def paint(stage: Stage, seed: int, count: int, size: int) -> Skins:
     def batch(surface, keys):
         def one(key):
             tone, detail = jax.random.split(key)
-            parameters = skin.sample(tone).replace(scalp=jnp.zeros(()))
-            return jnp.concatenate(skin.paint(surface, parameters, detail), -1)
+            parameters = skin_person.sample(tone).replace(scalp=jnp.zeros(()))
+            return jnp.concatenate(skin_paint.paint(surface, parameters, detail), -1)
 
         return jnp.sqrt(jax.vmap(one)(keys)).astype(jnp.float16)
 

