@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 from jfrecon import commands, files
-from jfrecon.data import landmark_files, shards
-from jfrecon.data.detection import face_alignment
+from jfrecon.data import detection, landmark_files, shards
 from jfrecon.data.prepare import inputs, run, tables
 from jfrecon.data.prepare.extract import CROPS, Rejected, Settings
 from jfrecon.errors import UserError
@@ -47,8 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
             print(plan.passed_over, file=sys.stderr)
         if plan.unused:
             print(f'{len(plan.unused)} given names fit no file, {plan.unused[0]!r} the first', file=sys.stderr)
-        if settings.align:
-            face_alignment.network()  # fetches the weights once, before several processes want them
+        if settings.landmarker:
+            detection.load(settings.landmarker).ready()
         recorded = run.record(plan, settings, options.shard_size, hashes)
         rejected = run.prepare(plan, options.out, settings, recorded, options.processes)
         faces = shards.Shards(options.out)
@@ -77,8 +76,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--landmarks',
         type=Path,
-        help='npz with filename and landmarks (N, 68, 2); a file may come several times. Default: by '
-        "face-alignment where it is installed (pip install 'jfrecon[landmarks]'), else unknown",
+        help='npz with filename and landmarks (N, 68, 2); a file may come several times',
     )
     parser.add_argument('--landmarks-key', default='landmarks', help='name of the landmarks in the npz')
     parser.add_argument(
@@ -86,13 +84,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         type=Path,
         help='csv with filename, x, y, w, h, or npz with filename and boxes: faces, not detected',
     )
+    parser.add_argument('--landmarker', default=detection.AUTO, metavar='NAME', help=detection.HELP)
     parser.add_argument('--masks', type=Path, help='folder of <stem><suffix>.png, bright on the face')
     parser.add_argument('--mask-suffix', default='')
     parser.add_argument('--parse', action='store_true', help='masks by the embedded network where none are given')
     parser.add_argument(
         '--crop',
         choices=CROPS,
-        help="around the landmarks, around the detector's box, or the picture as it is; default: landmarks if "
+        help="around the landmarks, around given boxes or a detector's, or the picture as it is; default: landmarks if "
         'there are any, else box',
     )
     parser.add_argument('--scale', type=float, default=1.6, help="of the crop to the landmarks' box")
@@ -107,17 +106,22 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    given, installed = options.landmarks is not None, face_alignment.installed()
-    crop = options.crop or ('landmarks' if given or (installed and options.boxes is None) else 'box')
-    if crop == 'landmarks' and not (given or installed):
-        raise UserError(
-            "--crop=landmarks needs --landmarks=FILE.npz or face-alignment (pip install 'jfrecon[landmarks]')"
-        )
-    if crop == 'box' and given:
+    landmarks, boxes = options.landmarks is not None, options.boxes is not None
+    if landmarks and boxes:
+        raise UserError('--landmarks and --boxes both say where the faces are: leave one out')
+    if options.crop == 'box' and landmarks:
         raise UserError('--crop=box goes by boxes alone: leave out --landmarks, or --crop')
+    asked = options.landmarker != detection.AUTO
+    need = {'landmarks': 'landmarks', 'box': 'boxes', 'whole': 'landmarks' if asked else '', None: ''}[options.crop]
+    landmarker = detection.choose(options.landmarker, landmarks, boxes, need)
+    known = landmarks or detection.finds_landmarks(landmarker)
+    if options.crop == 'whole' and not known:
+        landmarker = ''
+        if boxes:
+            raise UserError('--crop=whole takes each picture as one face: leave out --boxes, or --crop')
     return Settings(
-        crop=crop,
-        align=crop != 'box' and not given and installed,
+        crop=options.crop or ('landmarks' if known else 'box'),
+        landmarker=landmarker,
         scale=options.scale,
         size=options.size,
         every=options.every,
@@ -126,7 +130,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _notes(settings: Settings) -> list[str]:
-    source = 'face-alignment' if settings.align else 'given or unknown'
+    source = settings.landmarker if detection.finds_landmarks(settings.landmarker) else 'given or unknown'
     return [
         f'The square is the crop ({settings.crop}, {settings.scale:g}); the margin is for the jitter of '
         f'training. Landmarks: {source}. What a mask leaves out is red.',

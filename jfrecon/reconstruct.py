@@ -14,9 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jfrecon import commands, pretrained
-from jfrecon.data import images, landmark_files, scan, videos
-from jfrecon.data.detection import face_alignment
-from jfrecon.data.prepare import extract
+from jfrecon.data import detection, images, landmark_files, scan, videos
 from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
 from jfrecon.export import requirements
@@ -50,15 +48,18 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f'{options.out} cannot be written to')
     if options.start is not None:
         return _go_on(options)
-    settings = _settings(options)
+    if options.landmarks is not None and options.box is not None:
+        raise UserError('--landmarks and --box both say where the face is: leave one out')
+    landmarker = detection.choose(options.landmarker, options.landmarks is not None, options.box is not None)
     known = None if options.landmarks is None else landmark_files.read(options.landmarks, options.landmarks_key)
     network = None
     if options.checkpoint is not None:
         network = prediction.load(options.checkpoint)[0]
-    elif settings.crop == 'box':
+    elif known is None and not detection.finds_landmarks(landmarker):
         network, options.refine = prediction.load(pretrained.NETWORK)[0], True
-    if network is not None:  # which knows crops as it was trained with
-        settings = dataclasses.replace(settings, scale=network.crop_scale)
+    scale = photograph.SCALE if network is None else network.crop_scale  # a network knows crops as it was trained with
+    if landmarker:
+        detection.load(landmarker).ready()
     paths = _listed(options.inputs)
     names = _named(paths)
     clips = [path for path in paths if path.suffix.lower() in videos.SUFFIXES]
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         photo = images.read(path).sample(name=path.name)
         if options.focal is not None:
             photo = photo.replace(focal=options.focal * photo.scale)
-        return photograph.find(photo, _given(path, known, options.box), settings, network)
+        return photograph.find(photo, _given(path, known, options.box), landmarker, network, scale)
 
     if photos:
         make = photograph.reconstructor(network, options.refine)
@@ -91,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         make = photograph.reconstructor(network, options.refine)
         for path in tqdm(clips, desc='videos', unit='video', disable=None):
             try:
-                _video(path, names[path], make, options)
+                _video(path, names[path], make, landmarker, options)
                 done += 1
             except Unreadable as error:
                 failed.append(f'{path}: {error}')
@@ -147,14 +148,20 @@ def _write(
     asset.write(out / found.name, make.model, make.portrait, result, make.atlas, square, facts, moving)
 
 
-def _video(path: Path, name: str, make: Reconstructor, options: argparse.Namespace) -> None:
+def _video(path: Path, name: str, make: Reconstructor, landmarker: str, options: argparse.Namespace) -> None:
     from jfrecon.export import asset
 
     rate = videos.rate(path) / options.every
-    box = None if options.box is None else extract.square(options.box[0])
+    box = None if options.box is None else detection.square(options.box[0])
     with _bar(make, name) as bar:
         clip = video.reconstruct(
-            lambda: videos.frames(path, options.every), make, rate, box, options.focal or float('nan'), bar.update
+            lambda: videos.frames(path, options.every),
+            make,
+            rate,
+            box,
+            options.focal or float('nan'),
+            bar.update,
+            landmarker or detection.choose(),
         )
     moving = asset.Video(clip.motion, clip.numbers, rate, clip.pictures)
     _write(options.out, Found(name, path, clip.face), make, clip.result, [path.name], moving)
@@ -209,11 +216,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--landmarks',
         type=Path,
-        help='npz with filename and landmarks (N, 68, 2); several rows with one name are several faces. Default: by '
-        "face-alignment where it is installed (pip install 'jfrecon[landmarks]'), else unknown",
+        help='npz with filename and landmarks (N, 68, 2); several rows with one name are several faces',
     )
     parser.add_argument('--landmarks-key', default='landmarks', help='name of the landmarks in the npz')
     parser.add_argument('--box', type=_box, metavar='X,Y,W,H', help='the face in every photograph, not detected')
+    parser.add_argument('--landmarker', default=detection.AUTO, metavar='NAME', help=detection.HELP)
     parser.add_argument('--focal', type=float, help='pixels; default: by EXIF, else 4.5 times the width of the face')
     parser.add_argument('--every', type=int, default=1, help='every so many frames of a video')
     parser.add_argument('--start', type=Path, metavar='FACE', help='a folder that this command left: fit on from there')
@@ -235,8 +242,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         raise UserError(f'--freeze={",".join(sorted(unknown))}: there are {", ".join(FREEZABLE)}')
     if options.start is None and (options.freeze or options.model_path):
         raise UserError('--freeze and --model-path go with --start=FACE')
-    if options.start is not None and (options.checkpoint or options.landmarks or options.box or options.same_person):
-        raise UserError('--start knows where the face is: leave --checkpoint, --landmarks, --box, --same-person out')
+    told = options.landmarks or options.box is not None or options.landmarker != detection.AUTO
+    if options.start is not None and (options.checkpoint or told or options.same_person):
+        raise UserError(
+            '--start knows where the face is: leave --checkpoint, --landmarks, --landmarker, --box, --same-person out'
+        )
     return options
 
 
@@ -250,20 +260,11 @@ def _box(text: str) -> np.ndarray:
     return values[None]
 
 
-def _settings(options: argparse.Namespace) -> extract.Settings:
-    given, installed = options.landmarks is not None, face_alignment.installed()
-    if given and options.box is not None:
-        raise UserError('--landmarks and --box both say where the face is: leave one out')
-    return extract.Settings(
-        crop='landmarks' if given or installed else 'box', align=installed and not given, scale=photograph.SCALE
-    )
-
-
-def _given(path: Path, known: landmark_files.LandmarkFile | None, box: np.ndarray | None) -> extract.Given:
+def _given(path: Path, known: landmark_files.LandmarkFile | None, box: np.ndarray | None) -> detection.Given:
     if known is None:
-        return extract.Given(boxes=box)
+        return detection.Given(boxes=box)
     rows = [k for k, name in enumerate(known.names) if Path(name).name == path.name]
-    return extract.Given(landmarks=known.landmarks[rows])
+    return detection.Given(landmarks=known.landmarks[rows])
 
 
 def _listed(paths: list[Path]) -> list[Path]:

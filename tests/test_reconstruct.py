@@ -317,7 +317,6 @@ def test_a_box_is_enough_without_checkpoint_and_landmarks(network, astronaut, tm
         asked.update(network=found, refine=refine)
         raise UserError('far enough')
 
-    monkeypatch.setattr(reconstruct.face_alignment, 'installed', lambda: False)
     monkeypatch.setattr(prediction, 'load', load)
     monkeypatch.setattr(reconstruct.photograph, 'reconstructor', make)
     with pytest.raises(UserError, match='far enough'):

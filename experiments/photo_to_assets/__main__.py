@@ -29,8 +29,8 @@ from tqdm import tqdm
 from experiments import drawing, harness, photographs, uv_maps
 from jfrecon import commands, morphable, pretrained
 from jfrecon.data import cropping
+from jfrecon.data.detection import Given
 from jfrecon.data.folder import Folder
-from jfrecon.data.prepare import extract
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.data.synthetic import dataset
 from jfrecon.evaluation import metrics
@@ -116,11 +116,10 @@ def found(make: Reconstructor, way: Way, photo: Sample) -> Face:
     given = cropping.box_from_landmarks(photo.landmarks, photograph.SCALE)
     scale = photograph.SCALE if make.network is None else make.network.crop_scale
     if way.landmarks:
-        known = extract.Given(landmarks=photo.landmarks[None])
-        return photograph.find(photo, known, extract.Settings('landmarks', scale=scale), make.network)[0]
+        return photograph.find(photo, Given(photo.landmarks[None]), '', make.network, scale)[0]
     nothing = photo.replace(landmarks=np.full((68, 2), np.nan, np.float32))
     near = [
-        face for face in photograph.find(nothing, extract.Given(), extract.Settings('box', scale=scale), make.network)
+        face for face in photograph.find(nothing, Given(), 'cascade', make.network, scale)
         if np.hypot(face.box.x + face.box.side / 2 - given.x - given.side / 2,
                     face.box.y + face.box.side / 2 - given.y - given.side / 2) < given.side / 4
     ]  # fmt: skip
@@ -168,8 +167,7 @@ def light_in_albedo(make: Reconstructor, folder: Path, pairs: int) -> dict[str, 
     for pair in tqdm(range(pairs), desc='pairs', unit='pair', disable=None):
         maps = []
         for photo in (made[2 * pair], made[2 * pair + 1]):
-            given = extract.Given(landmarks=photo.landmarks[None])
-            face = photograph.find(photo, given, extract.Settings('landmarks', scale=photograph.SCALE))[0]
+            face = photograph.find(photo, Given(photo.landmarks[None]))[0]
             result = make([face])[0]
             assert result.parameters.maps is not None
             texture, seen = unwrapped(make, result, photo)

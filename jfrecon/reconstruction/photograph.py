@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jfrecon import morphable
-from jfrecon.data import cropping, pipeline
-from jfrecon.data.prepare import extract
+from jfrecon.data import cropping, detection, pipeline
+from jfrecon.data.detection import Given
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.fitting.fitter import TEXTURE, Fitter
 from jfrecon.geometry import uv
@@ -60,19 +60,24 @@ def cut(faces: Sequence[Face], size: int) -> Batch:
 
 
 def find(
-    photo: Sample, given: extract.Given, settings: extract.Settings, network: Predictor | None = None
+    photo: Sample, given: Given, landmarker: str = '', network: Predictor | None = None, scale: float = SCALE
 ) -> list[Face]:
-    """The faces in a photograph, see `jfrecon.data.prepare.extract.find`; raises ``Unreadable`` where there is none.
+    """The faces in a photograph, see `jfrecon.data.detection.find`; raises ``Unreadable`` where there is none.
 
     Lips that a detector of landmarks left ajar are shut (`jfrecon.data.cropping.shut_lips`).
 
-    network: looks for the landmarks of faces of which only a box is known (`landmark_search`); a photograph that does
-      not know its focal length gets the network's, in sides of the crop.
+    Args:
+      photo: its image, name and focal length are used.
+      given: what is known of its faces.
+      landmarker: the detector that looks for what is not given.
+      network: looks for the landmarks of faces of which only a box is known (`landmark_search`); a photograph that does
+        not know its focal length gets the network's, in sides of the crop.
+      scale: side of the crop over the longer side of the landmarks' box.
     """
-    found = [locate(photo, *place, network, settings.scale) for place in extract.find(photo, given, settings)]
+    found = detection.find(photo, given, landmarker)
     if not found:
         raise Unreadable('no face found')
-    return found
+    return [locate(photo, seen.landmarks, seen.square(scale), network, scale) for seen in found]
 
 
 def locate(

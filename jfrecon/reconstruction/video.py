@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from jfrecon.data import cropping
+from jfrecon.data import detection
 from jfrecon.data.cropping import Box
-from jfrecon.data.detection import cascade
+from jfrecon.data.detection.detector import Detection
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.reconstruction import photograph
 from jfrecon.reconstruction.photograph import Face, Reconstructor
@@ -23,6 +23,7 @@ from jfrecon.types import FaceParameters
 Frames = Callable[[], Iterator[tuple[int, np.ndarray]]]  # (number, image [H, W, 3] uint8), from the first on
 
 STEADY = 0.08  # seconds: standard deviation of the Gaussian that smooths boxes and faces in time
+REACH = 1.1  # by how many widths of its landmarks a face moves from one frame to the next, at most
 KEYS = 6  # frames that a fit looks at
 PICTURE = 256  # pixels of the side of the pictures
 MOVING = ('expression', 'rotation', 'translation', 'light')
@@ -47,7 +48,7 @@ class Clip(NamedTuple):
 
 def reconstruct(
     frames: Frames, make: Reconstructor, rate: float, box: Box | None = None, focal: float = float('nan'),
-    progress: Callable[[], None] | None = None,
+    progress: Callable[[], None] | None = None, landmarker: str = '',
 ) -> Clip:  # fmt: skip
     """Reconstructs the largest face of a video, by a network and, where there is a fitter, by a fit to some frames.
 
@@ -59,13 +60,15 @@ def reconstruct(
       rate: frames a second.
       box: the face in all frames, as a detector would have it; by default it is looked for and followed.
       focal: pixels; by default the network's, in sides of the face's square.
+      progress: called after every step of the fit.
+      landmarker: the detector that looks for the face, see `jfrecon.data.detection.choose`.
 
     Raises:
       Unreadable: half of the frames or more show no face.
     """
     network = make.network
     assert network is not None
-    numbers, boxes = _follow(frames, box, network.crop_scale, rate * STEADY)
+    numbers, boxes = _follow(frames, box, landmarker, network.crop_scale, rate * STEADY)
     if not np.isfinite(focal):
         focal = network.focal * float(np.median([place.side for place in boxes]))
     keys = set(np.linspace(0, len(boxes) - 1, KEYS).round().astype(int).tolist()) | {len(boxes) // 2}
@@ -118,21 +121,29 @@ def at(motion: FaceParameters, k: int) -> FaceParameters:
     return jax.tree.map(lambda leaf: leaf[k], motion)
 
 
-def _follow(frames: Frames, box: Box | None, scale: float, sigma: float) -> tuple[np.ndarray, list[Box]]:
+def _follow(
+    frames: Frames, box: Box | None, landmarker: str, scale: float, sigma: float
+) -> tuple[np.ndarray, list[Box]]:
     """Numbers of the frames, and a steady square around the face in each."""
-    numbers, centres = [], []
+    numbers: list[int] = []
+    centres = []
+
+    def images() -> Iterator[np.ndarray]:
+        for number, image in frames():
+            numbers.append(number)
+            yield image
+
+    found = ([Detection(box=box)] for _ in images()) if box is not None else detection.load(landmarker).each(images())
     last: Box | None = None
-    for number, image in frames():
-        numbers.append(number)
-        there = cascade.faces(image) if box is None else [box]
+    for there in found:
+        squares = sorted((seen.square(scale) for seen in there), key=lambda square: -square.side)
         if last is not None:  # the largest goes first, then whoever is where it was
             before = last
-            away = lambda b, before=before: float(np.hypot(*(_centre(b) - _centre(before))))
-            there = sorted((b for b in there if away(b) < before.side), key=away)
-        if there:
-            last = there[0]
-            square = cropping.box_from_detection(last, scale)
-            centres.append([*_centre(square), np.log(square.side)])
+            away = lambda square, before=before: float(np.hypot(*(_centre(square) - _centre(before))))
+            squares = sorted((square for square in squares if away(square) < REACH * before.side / scale), key=away)
+        if squares:
+            last = squares[0]
+            centres.append([*_centre(last), np.log(last.side)])
         else:
             centres.append([np.nan] * 3)
     path = np.array(centres, np.float64).reshape(-1, 3)

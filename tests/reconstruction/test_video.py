@@ -5,7 +5,7 @@ import pytest
 
 from jfrecon import morphable
 from jfrecon.data.cropping import Box
-from jfrecon.data.detection import cascade
+from jfrecon.data.detection.detectors import cascade
 from jfrecon.data.sample import Unreadable
 from jfrecon.fitting import start
 from jfrecon.geometry import uv
@@ -69,7 +69,7 @@ def detector(monkeypatch):
 
 def test_a_face_is_followed_and_moves_steadily(make, detector, monkeypatch):
     monkeypatch.setattr(video, 'PICTURE', 32)
-    clip = video.reconstruct(lambda: walking(blank=(7, 8, 15)), make, rate=25.0)
+    clip = video.reconstruct(lambda: walking(blank=(7, 8, 15)), make, rate=25.0, landmarker='cascade')
     assert clip.numbers.tolist() == [5 * k for k in range(FRAMES)]
     assert clip.pictures.shape == (FRAMES, 32, 64, 3)
 
@@ -89,7 +89,7 @@ def test_a_face_is_followed_and_moves_steadily(make, detector, monkeypatch):
 
 def test_a_video_without_a_face_is_unreadable(make, detector):
     with pytest.raises(Unreadable, match='4 of 24 frames'):
-        video.reconstruct(lambda: walking(blank=range(4, 24)), make, rate=25.0)
+        video.reconstruct(lambda: walking(blank=range(4, 24)), make, rate=25.0, landmarker='cascade')
 
 
 def test_what_a_fit_changed_is_spread_over_the_frames_between():

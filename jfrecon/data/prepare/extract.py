@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from jfrecon.data import images
-from jfrecon.data.cropping import Box, box_from_detection, box_from_landmarks, require_face, whole_image
-from jfrecon.data.detection import cascade, face_alignment, skin
+from jfrecon.data import detection, images
+from jfrecon.data.cropping import Box, require_face, whole_image
+from jfrecon.data.detection import Given, skin
+from jfrecon.data.detection.detector import Detection
 from jfrecon.data.sample import Sample, Unreadable, check
 
 CROPS = ('landmarks', 'box', 'whole')
@@ -28,8 +28,8 @@ class Settings:
     """What a face depends on, beside its picture and what was given with it.
 
     Attributes:
-      crop: one of `CROPS`: around the landmarks, around a detected or given box, or the picture as it is.
-      align: whether face-alignment looks for landmarks where none are given.
+      crop: one of `CROPS`: around the landmarks, around a box where they are unknown, or the picture as it is.
+      landmarker: the detector that looks for what is not given, as `jfrecon.data.detection.choose` has it.
       scale: side of the crop over the longer side of the landmarks' bounding box, measured or estimated.
       size: pixels; crops that are larger are reduced to it.
       every: every so many frames of a video are used.
@@ -37,24 +37,11 @@ class Settings:
     """
 
     crop: str
-    align: bool = False
+    landmarker: str = ''
     scale: float = 1.6
     size: int = 512
     every: int = 5
     parse: bool = False
-
-
-class Given(NamedTuple):
-    """What is known of K faces beforehand: landmarks [K, 68, 2], boxes [K, 4] (x, y, w, h), subjects."""
-
-    landmarks: np.ndarray | None = None
-    boxes: np.ndarray | None = None
-    groups: tuple[str, ...] = ()
-
-    def scaled(self, scale: float) -> Given:
-        """The same in a picture of so many pixels for each."""
-        times = lambda values: None if values is None else scale * values
-        return self if scale == 1 else self._replace(landmarks=times(self.landmarks), boxes=times(self.boxes))
 
 
 class Rejected(NamedTuple):
@@ -70,22 +57,34 @@ def faces(photo: Sample, given: Given, settings: Settings) -> tuple[list[Sample]
     Raises ``Unreadable`` where there is none.
     """
     check(photo)
-    found = list(find(photo, given, settings))
+    if settings.crop == 'whole' and not settings.landmarker and given.landmarks is None:
+        found = [Detection()]
+    else:
+        found = detection.find(photo, given, settings.landmarker)
     if not found:
         nothing = given.landmarks is not None or given.boxes is not None
         raise Unreadable('nothing is given for it' if nothing else 'no face found')
     kept, rejected = [], []
-    for k, (landmarks, box) in enumerate(found):
+    for k, seen in enumerate(found):
         name = photo.name if len(found) == 1 else f'{photo.name}_{k}'
         group = given.groups[k] if k < len(given.groups) else photo.group
-        face = photo.replace(name=name, group=group, landmarks=landmarks.astype(np.float32))
+        face = photo.replace(name=name, group=group, landmarks=seen.landmarks.astype(np.float32))
         try:
-            place = box_from_landmarks(landmarks, settings.scale) if box is None else box
-            part = cut(face, place, settings.size)
+            part = cut(face, place(photo.image, seen, settings), settings.size)
             kept.append(skin.with_mask(part) if settings.parse and part.mask is None else part)
         except Unreadable as error:
             rejected.append(Rejected(name, str(error)))
     return kept, rejected
+
+
+def place(image: np.ndarray, seen: Detection, settings: Settings) -> Box:
+    """The square that a face is cropped to; raises ``Unreadable`` where that is not known."""
+    if settings.crop == 'whole':
+        return whole_image(image)
+    square = seen.square(settings.scale)
+    if settings.crop == 'landmarks' and not np.isfinite(seen.landmarks).all(axis=1).any():
+        raise Unreadable('no landmark is known')
+    return square
 
 
 def cut(photo: Sample, box: Box, size: int) -> Sample:
@@ -126,33 +125,3 @@ def cut(photo: Sample, box: Box, size: int) -> Sample:
         principal=((principal - origin) * scale).astype(np.float32),
         box=((box.x - left) * scale, (box.y - top) * scale, box.side * scale),
     )
-
-
-def find(photo: Sample, given: Given, settings: Settings) -> Iterator[tuple[np.ndarray, Box | None]]:
-    """(landmarks [68, 2], box) of each face in a photo; landmarks that nobody knows are NaN, no box: they have it.
-
-    What is given is in pixels of the photo's file, what is found in those of its image (`Sample.scale`).
-    """
-    image, given = photo.image, given.scaled(photo.scale)
-    unknown = np.full((68, 2), np.nan)
-    if settings.crop == 'box':
-        for box in cascade.faces(image) if given.boxes is None else map(square, given.boxes):
-            yield unknown, box_from_detection(box, settings.scale)
-        return
-    landmarks = given.landmarks
-    if landmarks is None and settings.align:
-        landmarks = face_alignment.landmarks(image, given.boxes)
-    if settings.crop == 'landmarks':
-        yield from ((points, None) for points in ([] if landmarks is None else landmarks))
-    else:
-        known = unknown[None] if landmarks is None else landmarks
-        yield from ((points, whole_image(image)) for points in known)
-
-
-def square(box: np.ndarray) -> Box:
-    """The square about the centre of (x, y, w, h) whose side is the longer one."""
-    x, y, width, height = (float(value) for value in box)
-    side = max(width, height)
-    if not (np.isfinite(box).all() and min(width, height) > 0):
-        raise Unreadable('the given box is not a box')
-    return Box(x + (width - side) / 2, y + (height - side) / 2, side)

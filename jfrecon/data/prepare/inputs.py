@@ -13,8 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from jfrecon.data import images, landmark_files, listing, scan, videos
+from jfrecon.data.detection import Given
 from jfrecon.data.prepare import tables
-from jfrecon.data.prepare.extract import Given, Rejected
+from jfrecon.data.prepare.extract import Rejected
 from jfrecon.errors import UserError
 from jfrecon.files import digest
 

@@ -13,7 +13,8 @@ import msgpack
 
 from jfrecon import files
 from jfrecon.data import images, shards, videos
-from jfrecon.data.prepare.extract import Given, Rejected, Settings, faces
+from jfrecon.data.detection import Given
+from jfrecon.data.prepare.extract import Rejected, Settings, faces
 from jfrecon.data.prepare.inputs import Input
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.errors import UserError

@@ -25,14 +25,14 @@ from typing import Any
 from tqdm import tqdm
 
 from jfrecon import files
-from jfrecon.data import shards, videos
+from jfrecon.data import detection, shards, videos
 from jfrecon.data.prepare import parts, workers
 from jfrecon.data.prepare.extract import Rejected, Settings
 from jfrecon.data.prepare.inputs import Input, Plan, Seen
 from jfrecon.errors import UserError
 
 RECORD, PARTS, HASHED, REJECTED = 'prepare.json', 'parts', 'hashed.json', 'rejected.csv'
-FORMAT, VERSION = 'jfrecon preparation', 1
+FORMAT, VERSION = 'jfrecon preparation', 2
 LIBRARIES = ('numpy', 'pillow', 'scikit-image', 'array_record')
 
 
@@ -62,7 +62,7 @@ def hashed(out: Path) -> dict[str, Seen]:
 def record(plan: Plan, settings: Settings, shard_size: int, tables: Mapping[str, str]) -> dict[str, Any]:
     """What decides every byte of the shards: settings, hashes of tables and inputs, versions of libraries."""
     libraries = {}
-    names = [*LIBRARIES, *(['face-alignment', 'torch'] if settings.align else [])]
+    names = [*LIBRARIES, *(detection.load(settings.landmarker).libraries if settings.landmarker else ())]
     for name in [*names, *(['av'] if any(given.clip for given in plan.inputs) else [])]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             libraries[name] = metadata.version(name)
@@ -101,20 +101,31 @@ def _begin(out: Path, recorded: dict[str, Any]) -> None:
         return
     try:
         before = json.loads(path.read_text(encoding='utf-8'))
-        difference = _difference(before, recorded)
+        difference = _difference(_named_detector(before), recorded)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f'{path} is damaged: choose another --out') from error
     if difference:
         raise UserError(f'{out} holds another preparation: {difference}; choose another --out, or the old command')
 
 
+def _named_detector(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as it is written now: version 1 says only whether face-alignment looked for landmarks."""
+    if record['version'] != 1:
+        return record
+    settings = dict(record['settings'])
+    boxes = settings['crop'] == 'box' and 'boxes_sha256' not in settings
+    settings['landmarker'] = 'face-alignment' if settings.pop('align') else 'cascade' if boxes else ''
+    return {**record, 'version': VERSION, 'settings': settings}
+
+
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     """The first thing in which a preparation differs from the one that began, in words; '' for none."""
+    said = lambda value: 'none' if value == '' else value
     for table in ('settings', 'libraries'):
         old, new = before[table], now[table]
         for name in old | new:
             if old.get(name) != new.get(name):
-                return f'{name} was {old.get(name)}, is {new.get(name)}'
+                return f'{name} was {said(old.get(name))}, is {said(new.get(name))}'
     if (before['format'], before['version']) != (now['format'], now['version']):
         return f'version {before["version"]} is not {now["version"]}'
     if before['inputs'] == now['inputs']:

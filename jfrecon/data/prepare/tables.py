@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from jfrecon.data import landmark_files, matching
-from jfrecon.data.prepare.extract import Given
+from jfrecon.data.detection import Given
 from jfrecon.errors import UserError
 
 BOX_COLUMNS = ('x', 'y', 'w', 'h')

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jfrecon.data import cropping, images, landmark_files
+from jfrecon.data import cropping, detection, images, landmark_files
 from jfrecon.data.cropping import Box
-from jfrecon.data.detection import cascade
 from jfrecon.data.pipeline import BoxRule, landmark_box
 from jfrecon.data.sample import Sample, Source, Unreadable
 from jfrecon.errors import UserError
@@ -21,6 +20,7 @@ from jfrecon.reconstruction.result import Reconstruction
 
 Row = dict[str, Any]  # a number by its name, or an array [M] of numbers that are pooled over the images
 LANDMARKS = 'landmarks.npz'
+DETECTOR = 'cascade'  # whatever is installed, so that all measure the same
 
 
 class Pictures(Source):
@@ -97,9 +97,9 @@ class Photos(Pictures):
         if photo.box is not None:
             self._boxes[photo.name] = Box(*(sample.scale * value for value in photo.box))
         elif photo.name not in self._boxes:
-            if not (found := cascade.faces(sample.image)):
+            if not (found := detection.load(DETECTOR).find(sample.image, None)):
                 raise Unreadable(f'no face was found; {LANDMARKS} can say where its landmarks are')
-            self._boxes[photo.name] = cropping.box_from_detection(found[0], 1.0)
+            self._boxes[photo.name] = found[0].square(1.0)
         return sample
 
     def rule(self, crop_scale: float) -> BoxRule:

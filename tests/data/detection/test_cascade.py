@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from jfrecon.data.detection import cascade
+from jfrecon.data.detection.detectors import cascade
 
 
 @pytest.fixture(scope='module')

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import skimage.data
 
-from jfrecon.data import cropping, shards
+from jfrecon.data import cropping, detection, shards
 from jfrecon.data.cropping import Box
-from jfrecon.data.detection import cascade
-from jfrecon.data.prepare import extract
-from jfrecon.data.prepare.extract import MARGIN, Given, Settings, cut, faces
+from jfrecon.data.detection import Given
+from jfrecon.data.detection.detector import Detection
+from jfrecon.data.detection.detectors import cascade
+from jfrecon.data.prepare.extract import MARGIN, Settings, cut, faces
 from jfrecon.data.sample import Sample, Unreadable
 
 
@@ -80,7 +81,7 @@ def test_several_faces_of_a_photo_are_numbered():
 def test_boxes_are_the_detectors_or_given():
     image = skimage.data.astronaut()[:240, 100:340]
     found = cascade.faces(image)
-    detected, _ = faces(Sample(image, name='a'), Given(), Settings(crop='box'))
+    detected, _ = faces(Sample(image, name='a'), Given(), Settings(crop='box', landmarker='cascade'))
     x, y, side = found[0]
     given = Given(boxes=np.array([[x, y + side * 0.1, side, side * 0.8]]))  # whose square is the detector's
     told, _ = faces(Sample(image, name='a'), given, Settings(crop='box'))
@@ -97,8 +98,6 @@ def test_boxes_are_the_detectors_or_given():
         (Given(), 'box', 'no face found'),
         (Given(boxes=np.zeros((0, 4))), 'box', 'nothing is given for it'),
         (Given(landmarks=np.zeros((0, 68, 2))), 'landmarks', 'nothing is given for it'),
-        (Given(boxes=np.array([[0, 0, np.nan, 5]])), 'box', 'not a box'),
-        (Given(boxes=np.array([[0, 0, -5, 5]])), 'box', 'not a box'),
     ],
 )
 def test_photos_without_a_face(given, crop, reason):
@@ -119,31 +118,28 @@ def test_faces_survive_the_shards():
     np.testing.assert_array_equal(again.image, kept[0].image)
 
 
-def test_landmarks_by_face_alignment(monkeypatch):
-    """Only what we hand it and take back: its networks are not here."""
-    asked = []
+def test_a_box_that_is_none_costs_no_other_face():
+    boxes = np.array([[0, 0, np.nan, 5], [30, 20, 60, 60], [0, 0, -5, 5]])
+    kept, rejected = faces(photo(), Given(boxes=boxes), Settings(crop='box'))
+    assert [face.name for face in kept] == ['a.jpg_1']
+    assert rejected == [(f'a.jpg_{k}', 'the given box is not a box') for k in (0, 2)]
 
-    class Network:
-        def get_landmarks_from_image(self, image, detected_faces):
-            asked.append(detected_faces)
-            return [photo().landmarks] if detected_faces is not None else None
 
-    monkeypatch.setattr(extract.face_alignment, 'network', Network)
-    settings = Settings(crop='landmarks', align=True)
-    with pytest.raises(Unreadable, match='no face found'):
-        faces(photo(), Given(), settings)
-    kept, _ = faces(photo(), Given(boxes=np.array([[1.0, 2.0, 30.0, 40.0]])), settings)
-    np.testing.assert_allclose(asked[1][0][:4], [1, 2, 31, 42])
-    assert len(kept) == 1 and np.isfinite(kept[0].landmarks).all()
+def test_who_shows_no_landmarks_is_not_cropped_by_them(monkeypatch):
+    points = photo().landmarks
+    seen = [Detection(points), Detection(box=Box(40.0, 30.0, 50.0)), Detection(points, confidence=np.zeros(68))]
+    monkeypatch.setattr(detection, 'find', lambda *_: seen)
+    kept, rejected = faces(photo(), Given(), Settings(crop='landmarks', landmarker='some'))
+    assert [face.name for face in kept] == ['a.jpg_0']
+    assert rejected == [(f'a.jpg_{k}', 'no landmark is known') for k in (1, 2)]
 
 
 def test_what_is_given_is_in_pixels_of_the_file():
     """A photo that was read at half its size has half of them."""
     whole = photo()
     small = whole.replace(image=whole.image[::2, ::2], mask=None, scale=0.5)
-    points = whole.landmarks[None]
-    ((_, box),) = extract.find(small, Given(boxes=np.array([[40.0, 30.0, 60.0, 60.0]])), Settings('box'))
-    ((_, same),) = extract.find(whole, Given(boxes=np.array([[20.0, 15.0, 30.0, 30.0]])), Settings('box'))
-    assert box == same
-    ((landmarks, _),) = extract.find(small, Given(landmarks=points), Settings('landmarks'))
-    np.testing.assert_array_equal(landmarks, points[0] / 2)
+    (found,) = detection.find(small, Given(boxes=np.array([[40.0, 30.0, 60.0, 60.0]])))
+    (same,) = detection.find(whole, Given(boxes=np.array([[20.0, 15.0, 30.0, 30.0]])))
+    assert found.box == same.box
+    (found,) = detection.find(small, Given(landmarks=whole.landmarks[None]))
+    np.testing.assert_array_equal(found.landmarks, whole.landmarks / 2)

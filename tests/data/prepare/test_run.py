@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -186,6 +187,29 @@ def test_other_preparations_are_refused(photos, tmp_path, alone):
     (out / run.RECORD).unlink()
     with pytest.raises(UserError, match='holds shards already'):
         prepare(photos, out)
+
+
+def test_a_preparation_of_an_earlier_version_goes_on(photos, tmp_path, alone):
+    """Its record does not name the detector."""
+    out = tmp_path / 'out'
+    prepare(photos, out)
+    record = json.loads((out / run.RECORD).read_text())
+    assert record['settings'].pop('landmarker') == '' and record['version'] == 2
+
+    def old(**settings):
+        before = {**record, 'version': 1, 'settings': record['settings'] | settings}
+        (out / run.RECORD).write_text(json.dumps(before))
+
+    old(align=False)
+    assert len(prepare(photos, out)) == 3
+    old(align=True)
+    with pytest.raises(UserError, match='landmarker was face-alignment, is none; choose'):
+        prepare(photos, out)
+    old(align=False, crop='box')
+    with pytest.raises(UserError, match='crop was box, is landmarks'):
+        prepare(photos, out)
+    named = lambda **settings: run._named_detector({'version': 1, 'settings': settings})['settings']['landmarker']
+    assert named(align=False, crop='box') == 'cascade' and named(align=False, crop='box', boxes_sha256='0') == ''
 
 
 def test_a_file_that_changes_meanwhile(photos, tmp_path, alone):

@@ -15,6 +15,7 @@ from PIL import Image
 from skimage.feature import Cascade
 
 from jfrecon.data.cropping import Box
+from jfrecon.data.detection.detector import Detection, Detector
 
 LONG_SIDE = 640  # pixels that are searched; larger photos are reduced first
 BORDER = 0.2  # of the long side, added around: the cascade wants some background around a tightly cut face
@@ -37,6 +38,11 @@ def faces(image: np.ndarray, smallest: float = 0.06) -> list[Box]:
     width = image.shape[1]
     mirrored = [box._replace(x=width - box.x - box.side) for box in _search(image[:, ::-1], smallest)]
     return _largest([box for box in _search(image, smallest) if any(_agree(box, other) for other in mirrored)])
+
+
+def _find(image: np.ndarray, boxes: np.ndarray | None) -> list[Detection]:
+    assert boxes is None, 'it finds nothing but boxes'
+    return [Detection(box=box) for box in faces(image)]
 
 
 def _search(image: np.ndarray, smallest: float) -> list[Box]:
@@ -81,3 +87,6 @@ def _largest(boxes: list[Box]) -> list[Box]:
 @functools.lru_cache(maxsize=1)
 def _cascade() -> Cascade:
     return Cascade(skimage.data.lbp_frontal_face_cascade_filename())
+
+
+DETECTOR = Detector(_find, landmarks=False, libraries=('scikit-image',))

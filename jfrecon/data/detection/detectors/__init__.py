@@ -1,0 +1,1 @@
+"""The detectors, one module each: `DETECTOR` says what it is, see `jfrecon.data.detection.detector`."""

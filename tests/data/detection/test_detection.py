@@ -1,0 +1,184 @@
+"""The seam: a detector of another project, found by its name, in everything that looks for faces."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jfrecon import prepare, reconstruct
+from jfrecon.data import cropping, detection, shards
+from jfrecon.data.cropping import Box
+from jfrecon.data.detection import Given
+from jfrecon.data.detection.detector import BATCH, Detection, Detector
+from jfrecon.data.detection.detectors import cascade, face_alignment
+from jfrecon.data.sample import Sample, Unreadable
+from jfrecon.errors import UserError
+from jfrecon.reconstruction import photograph
+
+GUIDE = Path(__file__).parents[3] / 'docs' / 'adding.md'
+POINTS = np.random.default_rng(0).uniform([20, 30], [60, 90], (68, 2))
+
+
+@pytest.fixture
+def added(tmp_path, monkeypatch):
+    """The detector of the guide, in a package installed beside jfrecon: the processes of `prepare` see it too."""
+    file = r'# jfrecon/data/detection/detectors/brightest\.py'
+    (code,) = re.findall(rf'```python\n{file}\n(.*?)```', GUIDE.read_text(encoding='utf-8'), re.S)
+    (tmp_path / 'my_detector.py').write_text(code)
+    installed = tmp_path / 'my_project-1.dist-info'
+    installed.mkdir()
+    (installed / 'METADATA').write_text('Metadata-Version: 2.1\nName: my-project\nVersion: 1\n')
+    (installed / 'entry_points.txt').write_text('[jfrecon.data.detection.detectors]\nbrightest = my_detector\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    return 'brightest'
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two bright squares on black, each of which the guide's detector takes for a face."""
+    folder = tmp_path / 'photos'
+    folder.mkdir()
+    for name, (x, y) in {'a.png': (40, 30), 'b.png': (70, 60)}.items():
+        picture = np.zeros((160, 200, 3), np.uint8)
+        picture[y : y + 50, x : x + 50] = np.random.default_rng(x).integers(200, 255, (50, 50, 3))
+        Image.fromarray(picture).save(folder / name)
+    return folder
+
+
+class Nobody:
+    """In place of a reconstructor: the face was found, and that is enough."""
+
+    fitter = None
+
+    def __call__(self, faces, progress):
+        raise Unreadable('far enough')
+
+
+def test_a_detector_is_added(added, photos, tmp_path, monkeypatch):
+    assert detection.names() == ('brightest', 'cascade', 'face-alignment')
+    out = tmp_path / 'out'
+    prepare.main([str(photos), f'--out={out}', f'--landmarker={added}', '--processes=1'])
+    first, second = shards.Shards(out)
+    for face, (x, y) in ((first, (40, 30)), (second, (70, 60))):
+        centre = (face.landmarks - face.box[:2]).mean(0) / face.box[2]
+        np.testing.assert_allclose(centre, 0.5, atol=0.05)
+        assert np.ptp(face.landmarks, axis=0).max() == pytest.approx(50, abs=2), (x, y)
+    assert f'"landmarker": "{added}"' in (out / 'prepare.json').read_text()
+
+    seen, find = [], photograph.find
+    monkeypatch.setattr(photograph, 'find', lambda *asked: seen.append(find(*asked)) or seen[-1])
+    monkeypatch.setattr(photograph, 'reconstructor', lambda *_: Nobody())
+    assert reconstruct.main([str(photos / 'b.png'), f'--out={tmp_path / "faces"}', f'--landmarker={added}']) == 2
+    ((face,),) = seen
+    np.testing.assert_allclose(face.sample.landmarks.mean(0), [95, 85], atol=2)
+    assert face.box.side == pytest.approx(photograph.SCALE * 50, abs=3)
+
+
+def test_the_guides_detector_looks_into_boxes(added):
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[10:20, 10:20], image[50:80, 50:80] = 250, 200
+    (found,) = detection.find(Sample(image), Given(boxes=np.array([[40.0, 40, 60, 60]])), added)
+    np.testing.assert_allclose(found.landmarks.mean(0), [65, 65], atol=1)
+
+
+def test_landmarks_before_the_box():
+    box = Box(100.0, 100.0, 40.0)
+    assert Detection(POINTS, box).square(1.8) == cropping.box_from_landmarks(POINTS, 1.8)
+    assert Detection(box=box).square(1.8) == cropping.box_from_detection(box, 1.8)
+    for wrong in (Box(float('nan'), 0.0, 5.0), Box(0.0, 0.0, 0.0)):
+        with pytest.raises(Unreadable, match='not a box'):
+            Detection(box=wrong).square(1.8)
+    with pytest.raises(Unreadable, match='no landmark'):
+        Detection().square(1.8)
+
+
+def test_a_landmark_without_confidence_is_unknown():
+    confidence = np.linspace(0, 1, 68)
+    found = Detection(POINTS, confidence=confidence)
+    assert np.isnan(found.landmarks[0]).all()
+    np.testing.assert_array_equal(found.landmarks[1:], POINTS[1:])
+
+
+def test_many_images_in_batches_where_a_detector_can():
+    asked = []
+
+    def many(images):
+        asked.append(len(images))
+        return [[Detection(presence=float(image[0, 0, 0]) / 255)] for image in images]
+
+    one = Detector(lambda image, boxes: many([image])[0], landmarks=True)
+    images = [np.full((2, 2, 3), k, np.uint8) for k in range(BATCH + 3)]
+    presence = lambda detector: [found[0].presence for found in detector.each(iter(images))]
+    expected = [k / 255 for k in range(BATCH + 3)]
+    assert presence(one) == expected and asked == [1] * (BATCH + 3)
+    asked.clear()
+    assert presence(dataclasses.replace(one, find_many=many)) == expected and asked == [BATCH, 3]
+
+
+class Here:
+    """Which detectors are installed."""
+
+    def __init__(self, patch):
+        self.patch = patch
+
+    def has(self, module, there):
+        patched = dataclasses.replace(module.DETECTOR, missing=lambda: '' if there else 'pip install it')
+        self.patch.setattr(module, 'DETECTOR', patched)
+
+
+@pytest.fixture
+def here(monkeypatch):
+    return Here(monkeypatch)
+
+
+@pytest.mark.parametrize('installed', [False, True])
+def test_who_looks(here, installed):
+    here.has(face_alignment, installed)
+    best = 'face-alignment' if installed else 'cascade'
+    assert detection.choose() == best
+    assert detection.choose(landmarks=True) == ''
+    assert detection.choose(boxes=True) == ('face-alignment' if installed else '')
+    assert detection.choose(need='boxes') == 'cascade' and detection.choose(boxes=True, need='boxes') == ''
+    assert detection.choose('cascade') == 'cascade'
+    if installed:
+        assert detection.choose(need='landmarks') == detection.choose('face-alignment', boxes=True) == best
+
+
+@pytest.mark.parametrize(
+    'asked, said',
+    [
+        ({'name': 'dlib'}, '--landmarker=dlib: there are auto, cascade, face-alignment'),
+        ({'name': 'face_alignment'}, '--landmarker=face_alignment: there are auto, cascade, face-alignment'),
+        ({'name': 'face-alignment'}, 'face-alignment is not installed (pip install it); there are cascade'),
+        ({'need': 'landmarks'}, 'give --landmarks=FILE.npz, or install face-alignment (pip install it)'),
+        ({'name': 'cascade', 'need': 'landmarks'}, 'cascade finds boxes and no landmarks'),
+        ({'name': 'cascade', 'boxes': True}, 'cascade finds boxes, which are given'),
+        ({'name': 'cascade', 'landmarks': True}, 'leave it or --landmarker=cascade out'),
+    ],
+)
+def test_who_cannot_look(here, asked, said):
+    here.has(face_alignment, False)
+    with pytest.raises(UserError, match=re.escape(said)):
+        detection.choose(**asked)
+
+
+def test_given_landmarks_and_boxes_are_no_detectors(monkeypatch):
+    monkeypatch.setattr(detection, 'load', None)
+    image = Sample(np.zeros((100, 100, 3), np.uint8))
+    (found,) = detection.find(image, Given(landmarks=POINTS[None], boxes=np.ones((1, 4))))
+    assert found.landmarks is not None and found.box is None
+    (found,) = detection.find(image, Given(boxes=np.array([[10.0, 20.0, 30.0, 50.0]])))
+    assert found.box == Box(0.0, 20.0, 50.0) and np.isnan(found.landmarks).all()
+    assert detection.find(image, Given()) == []
+
+
+def test_the_cascade_by_its_name(monkeypatch):
+    boxes = [Box(30.0, 30.0, 50.0), Box(1.0, 2.0, 20.0)]
+    monkeypatch.setattr(cascade, 'faces', lambda image: boxes)
+    found = photograph.find(Sample(np.zeros((100, 100, 3), np.uint8)), Given(), 'cascade')
+    assert [face.box for face in found] == [cropping.box_from_detection(box, photograph.SCALE) for box in boxes]
