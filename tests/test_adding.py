@@ -17,7 +17,7 @@ from jfrecon.methods.cest import factors
 from jfrecon.morphable import loading, models
 from jfrecon.reconstruction import prediction
 from jfrecon.render import panel, portraits
-from jfrecon.training import stages
+from jfrecon.training import checkpoints, stages
 from jfrecon.types import Batch, Pinhole
 
 SIZE = 32
@@ -85,6 +85,9 @@ def test_a_method_is_a_package_and_a_config(added, tmp_path):
         np.testing.assert_allclose(face.parameters.rotation, pose[:3], atol=1e-6)
         assert np.ptp(face.landmarks2d[:, 0]) > 0.3 * SIZE and np.isfinite(face.vertices).all()
     assert list((tmp_path / 'run' / 'panels').glob('*.png'))
+    checkpoints.pack(tmp_path / 'run', tmp_path / 'packed.safetensors')
+    packed = dict(prediction.load(tmp_path / 'packed.safetensors')[0].faces(faces))
+    np.testing.assert_allclose(packed[1].vertices, found[1].vertices, atol=0.5)  # mm, of half precision
 
 
 def mask():

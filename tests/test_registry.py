@@ -1,12 +1,17 @@
+import json
 import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from safetensors.numpy import save
 
-from jfrecon import methods, morphable, registry
+from jfrecon import methods, morphable, pretrained, registry
 from jfrecon.errors import UserError
+from jfrecon.reconstruction import prediction
+from jfrecon.training import checkpoints
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,6 +42,23 @@ class Watched:
         return self.real(name)
 
 
+@pytest.mark.parametrize('name', ['hostile', '..hostile', 'jfrecon.methods.hostile'])
+def test_a_hostile_checkpoint_imports_nothing(name, tmp_path, monkeypatch):
+    (tmp_path / 'hostile.py').write_text('raise SystemExit("imported")')
+    monkeypatch.syspath_prepend(tmp_path)
+    config, step = checkpoints.load(pretrained.NETWORK)[:2]
+    file = tmp_path / 'network.safetensors'
+    for changed, asked in (
+        ({'method': name}, 'config.method is'),
+        ({'model': {**config['model'], 'name': name}}, 'model'),
+    ):
+        about = {'config': json.dumps(config | changed), 'step': str(step)}
+        file.write_bytes(save({'params/x': np.zeros(1, np.float16)}, about))
+        with pytest.raises(UserError, match=f'{asked} {re.escape(repr(name))}; there are'):
+            prediction.load(file)
+    assert 'hostile' not in sys.modules
+
+
 def test_an_installed_package_gives_methods_and_models(tmp_path, monkeypatch):
     (tmp_path / 'my_project.py').write_text('def build(config, axis_name):\n    return config.method, axis_name\n')
     (tmp_path / 'my_model.py').write_text('def load(path=None):\n    return path\n')
@@ -58,7 +80,7 @@ def test_an_installed_package_gives_methods_and_models(tmp_path, monkeypatch):
 def test_morphable_models_are_told_apart():
     assert morphable.names() == ('basel2009', 'basel2017', 'basel2019', 'flame', 'ict', 'makehuman')
     assert morphable.names(with_head=True) == ('ict', 'makehuman')
-    with pytest.raises(UserError, match=r"no whole head for 'flame'; there is one for ict and makehuman"):
+    with pytest.raises(UserError, match=r"no whole head for 'flame', .*; there is one for ict and makehuman"):
         morphable.load_head('flame')
     with pytest.raises(UserError, match=r'flame has its own resolution'):
         morphable.load('flame', 'x', subdivisions=1)

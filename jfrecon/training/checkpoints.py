@@ -163,7 +163,7 @@ def _unpacked(path: Path) -> tuple[dict[str, Any], int, Params, ModelState]:
             about = file.metadata() or {}
         config, step = json.loads(about['config']), int(about['step'])
         tree = unflatten_dict({tuple(name.split('/')): jnp.asarray(value) for name, value in tensors.items()})
-        return config, step, tree['params'], tree['model_state']
+        return config, step, tree['params'], tree.get('model_state', {})  # a network may carry nothing besides
     except (KeyError, ValueError) as error:
         raise UserError(f'{path} is not a network that jfrecon.pack has packed') from error
 
