@@ -12,7 +12,7 @@ import scipy.spatial
 from jfrecon import morphable
 from jfrecon.export import gltf
 from jfrecon.geometry import mesh
-from jfrecon.morphable import heads, linear, loading
+from jfrecon.morphable import coat, linear, loading
 from jfrecon.types import FaceParameters, Pinhole
 from tests.export import glb
 from tests.export.test_gltf import TEXTURES
@@ -115,7 +115,7 @@ def test_every_vertex_of_a_head_is_near_the_landmarks(name, path):
     mean, triangles = np.asarray(head.model.mean), np.asarray(head.model.topology.triangles)
     landmarks = mean[np.asarray(head.model.landmark_ids)]
     # hair may be long; eyes, teeth and the mouth are inside of the face
-    limits = {heads.SKIN: NEAR['head'], heads.HAIR: 1000}
+    limits = {coat.SKIN: NEAR['head'], coat.HAIR: 1000}
     for part in np.unique(head.part):
         of_part = mean[np.unique(triangles[np.asarray(head.part) == part])]
         assert farthest(of_part, landmarks) < limits.get(part, NEAR['portrait']), part
