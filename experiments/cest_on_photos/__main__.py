@@ -2,17 +2,16 @@
 
     python -m experiments.cest_on_photos --out=runs/cest_on_photos
 
-Clips of four frames come first (`clips`); then single images (`portraits`): the photographs of the training people of
-`experiments.coarse_on_photos` and, for all of these look straight ahead, as many synthetic faces that
-do not. Both networks, with the ICT head, are judged on the other people beside the mean face. Pictures: what each makes
-of them, light carried from one face to another, and faces relit in the canonical view (figure 8); of photographs, which
-are for looking and not for committing, and of synthetic faces.
+Clips of four frames come first (`clips`); then single images (`portraits`): the photographs of the training people
+and, for all of these look straight ahead, as many synthetic faces that do not. Both networks, with the ICT head, are
+judged on the other people beside the mean face. Pictures: what each makes of them, light carried from one face to
+another, and faces relit in the canonical view (figure 8); of photographs, which are for looking and not for
+committing, and of synthetic faces.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from pathlib import Path
 
 import jax
@@ -28,11 +27,9 @@ from jfrecon.data.sample import Joined, Source
 from jfrecon.reconstruction import prediction
 from jfrecon.reconstruction.prediction import Predictor
 from jfrecon.render import portraits
-from jfrecon.render.portraits import Portrait
-from jfrecon.shading import colour
 from jfrecon.training import loop
 from jfrecon.training.parallel import share_cores
-from jfrecon.types import FaceParameters, Pinhole
+from jfrecon.types import Pinhole
 
 NAME = 'cest_on_photos'
 SYNTHETIC = 160  # single faces beside 157 portraits
@@ -98,7 +95,8 @@ def _relit(predictor: Predictor, config: ConfigDict, source: Source, out: Path, 
     chi = predictor.infer(batch.image, batch.camera)
     chi, camera = jax.tree.map(lambda leaf: leaf[:SHOWN], (chi, batch.camera))
     image = np.asarray(batch.image)[:SHOWN]
-    draw = lambda face: np.asarray(_drawn(predictor.portrait, face, camera, image.shape[1:3]))
+    size = image.shape[1:3]
+    draw = lambda face: np.asarray(portraits.photo(predictor.portrait, face, camera, size)[0])
     under = lambda face, k: dataclasses.replace(face, light=jnp.broadcast_to(face.light[k], face.light.shape))
     own = np.concatenate([np.zeros_like(image[:1]), image])
     columns = [np.concatenate([image[k : k + 1], draw(under(chi, k))]) for k in range(SHOWN)]
@@ -111,17 +109,10 @@ def _relit(predictor: Predictor, config: ConfigDict, source: Source, out: Path, 
         translation=jnp.concatenate([jnp.zeros_like(chi.translation[:, :2]), -distance], -1),
     )  # fmt: skip
     centred = Pinhole(camera.focal, jnp.full_like(jnp.asarray(camera.principal), config.data.size / 2))
-    view = lambda face: np.asarray(_drawn(predictor.portrait, face, centred, image.shape[1:3]))
-    albedo = np.asarray(_drawn(predictor.portrait, ahead, centred, image.shape[1:3], 'diffuse'))
+    view = lambda face: np.asarray(portraits.photo(predictor.portrait, face, centred, size)[0])
+    _, layers = portraits.draw(predictor.portrait, ahead, centred, size)
+    albedo = drawing.srgb(layers.diffuse) * np.asarray(layers.coverage)[..., None]
     save('canonical', [image, albedo, view(ahead), *(view(under(ahead, k)) for k in range(4))])
-
-
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _drawn(
-    portrait: Portrait, chi: FaceParameters, camera: Pinhole, size: tuple[int, int], layer: str = 'radiance'
-) -> jax.Array:
-    _, found = portraits.draw(portrait, chi, camera, size)
-    return jnp.clip(colour.linear_to_srgb(getattr(found, layer)), 0, 1) * found.coverage[..., None]
 
 
 if __name__ == '__main__':
