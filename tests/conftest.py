@@ -28,7 +28,7 @@ assert 'jax' not in sys.modules, 'JAX was imported before it could be told'
 # begin with those that have most tests (`--no-loadscope-reorder` in the Makefile).
 LONGEST = (
     'test_loop', 'test_cest', 'test_s2f2', 'test_yang21', 'test_synthetic', 'test_dib21', 'test_raytrace', 'test_main',
-    'test_reconstruct', 'test_fit', 'test_relight', 'test_peers', 'test_raster', 'test_portrait', 'test_prepare',
+    'test_reconstruct', 'test_fitter', 'test_relight', 'test_peers', 'test_raster', 'test_portraits', 'test_prepare',
     'test_trace', 'test_tfds_sources',
 )  # fmt: skip
 

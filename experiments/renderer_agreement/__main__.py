@@ -13,12 +13,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
-from experiments import harness, scenes
+from experiments import drawing, harness, scenes
 from experiments.renderer_agreement import gradients, images, rays
-from jfrecon import commands, morphable
-from jfrecon.shading import colour, sh
+from jfrecon import commands, files, morphable
+from jfrecon.shading import sh
 
 NAME = 'renderer_agreement'
 ROUGHNESSES = (0.2, 0.3, 0.4, 0.5, 0.6)
@@ -88,7 +87,7 @@ def vertex_renderer(size: int, samples: int, out: Path) -> dict:
             for low, high in bins
         }
     results['specular_relative_rmse_by_roughness_and_angle'] = table
-    (out / 'specular.md').write_text(harness.table(table, list(table['0.4'])), encoding='utf-8')
+    files.write_text(out / 'specular.md', harness.table(table))
     print(results)
     return results
 
@@ -116,8 +115,7 @@ def sun(face: scenes.Scene, size: int, samples: int, path: Path) -> None:
 def save(path: Path, *rows: dict[str, np.ndarray]) -> None:
     """Linear pictures side by side as one sRGB file."""
     strips = [np.concatenate([np.asarray(image) for image in row.values()], 1) for row in rows]
-    encoded = np.asarray(colour.linear_to_srgb(jnp.asarray(np.concatenate(strips)))).clip(0, 1)
-    Image.fromarray(np.round(encoded * 255).astype(np.uint8)).save(path)
+    drawing.save(path, drawing.srgb(np.stack(strips)))
 
 
 if __name__ == '__main__':

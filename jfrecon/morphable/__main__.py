@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jfrecon import commands, morphable
+from jfrecon import commands, files, morphable
+from jfrecon.data import images
 from jfrecon.geometry import cameras, mesh, rotations, vectors
 from jfrecon.morphable import linear
 from jfrecon.morphable.coat import HAIR, LASH
@@ -43,9 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--subdivisions', type=int, default=0, help='1: four times the triangles, where the model can')
     options = parser.parse_args(arguments)
     model = morphable.load(options.model, options.path, options.subdivisions)
-    options.out.mkdir(parents=True, exist_ok=True)
     for name, picture in sheets(model, options.model, options.path, options.subdivisions).items():
-        picture.save(options.out / f'{name}.png')
+        files.write_bytes(options.out / f'{name}.png', images.encode(np.asarray(picture)))
         print(options.out / f'{name}.png')
 
 

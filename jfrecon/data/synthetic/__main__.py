@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from jfrecon import commands, morphable
+from jfrecon import commands, files, morphable
+from jfrecon.data import images
 from jfrecon.data.synthetic import generate
 from jfrecon.errors import UserError
 
@@ -34,26 +34,25 @@ def main(arguments: list[str] | None = None) -> None:
 
     head = morphable.load_head(options.model, options.path)
     batch, truth = generate.generate(head, options.seed, options.count, options.size)
-    images = np.asarray(batch.image)
-    marked = images * (0.55 + 0.45 * np.asarray(batch.mask)[..., None])
+    photographs = np.asarray(batch.image)
+    marked = photographs * (0.55 + 0.45 * np.asarray(batch.mask)[..., None])
     normals = (np.asarray(truth.normal) * 0.5 + 0.5) * np.asarray(truth.face)[..., None]
     for k, points in enumerate(np.floor(np.asarray(batch.landmarks)).astype(int)):
         x, y = points[((points >= 0) & (points < options.size)).all(-1)].T
         marked[k, y, x] = DOT
-    options.out.mkdir(parents=True, exist_ok=True)
-    sheet(images, options.columns).save(options.out / 'faces.png')
-    sheet(np.concatenate([marked, normals], 2), options.columns).save(options.out / 'overlay.png')
+    for name, tiles in (('faces', photographs), ('overlay', np.concatenate([marked, normals], 2))):
+        files.write_bytes(options.out / f'{name}.png', images.encode(sheet(tiles, options.columns)))
 
 
-def sheet(tiles: np.ndarray, columns: int) -> Image.Image:
-    """Tiles [N, H, W, 3] in 0..1 side by side, row after row, black where there are none left."""
+def sheet(tiles: np.ndarray, columns: int) -> np.ndarray:
+    """Tiles [N, H, W, 3] in 0..1 side by side, row after row, black where there are none left; uint8 [H', W', 3]."""
     count, height, width, _ = tiles.shape
     rows = -(-count // columns)
     padded = np.zeros((rows * columns, height, width, 3), np.float32)
     padded[:count] = tiles
     whole = padded.reshape(rows, columns, height, width, 3).transpose(0, 2, 1, 3, 4)
     whole = whole.reshape(rows * height, columns * width, 3)
-    return Image.fromarray((np.clip(whole, 0, 1) * 255 + 0.5).astype(np.uint8))
+    return (np.clip(whole, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 if __name__ == '__main__':

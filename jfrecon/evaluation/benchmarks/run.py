@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from jfrecon import files
 from jfrecon.data.cropping import crop
+from jfrecon.data.images import encode
 from jfrecon.evaluation import curves
 from jfrecon.evaluation.benchmarks.photographs import Benchmark, Row
 from jfrecon.export import report
@@ -93,7 +93,7 @@ def _panels(benchmark: Benchmark, index: int, predictor: Predictor, face: Recons
 
 
 def _show(out: Path, benchmark: Benchmark, results: Results, pictures: np.ndarray) -> None:
-    Image.fromarray(report.montage(pictures)).save(out.with_name(f'{out.stem}_panels.png'))
+    files.write_bytes(out.with_name(f'{out.stem}_panels.png'), encode(report.montage(pictures)))
     numbers = {name: {method: values[method] for method in (FLOOR, NETWORK)} for name, values in results.items()}
     notes = [benchmark.note] if benchmark.note else []
     report.write(out.with_suffix('.html'), out.stem, numbers, pictures, panel.COLUMNS, notes=notes)

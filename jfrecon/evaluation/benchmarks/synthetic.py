@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
-
 from jfrecon import files
-from jfrecon.data import build, pipeline
+from jfrecon.data import build, images, pipeline
 from jfrecon.evaluation import baseline, held_out
 from jfrecon.export import report
 from jfrecon.reconstruction import prediction
@@ -36,9 +34,7 @@ def run(checkpoint: Path, out: Path) -> dict[str, dict[str, float]]:
     results, pictures = held_out.evaluate(network, floor, examples, total=-(-len(faces) // network.batch_size))
 
     files.write_json(out, results)
-    folder = out.parent / 'panels'
-    folder.mkdir(exist_ok=True)
-    Image.fromarray(report.montage(pictures[:SHOWN])).save(folder / 'held_out.png')
+    files.write_bytes(out.parent / 'panels' / 'held_out.png', images.encode(report.montage(pictures[:SHOWN])))
     report.write(
         out.parent / 'report.html',
         f'{checkpoint.name} after {step} steps',
