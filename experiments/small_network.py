@@ -33,6 +33,7 @@ def settings(steps: int, batch_size: int, learning_rate: float, warmup_steps: in
         }
     )
     config.log_every, config.panels_every, config.checkpoint_every = 50, 0, 500
+    config.keep_checkpoints, config.keep_checkpoints_every, config.start_from = 3, 0, None
     config.max_skipped_in_a_row = 20
     return config
 

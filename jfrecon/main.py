@@ -10,6 +10,9 @@ If DIR (by default runs/<config>[_<variant>]) holds a checkpoint, the run goes o
 (config.stages) trains one after another, each in a folder of its own in DIR. Ctrl-C and
 SIGTERM save before they stop it; the same command resumes.
 
+What is set is set for all stages: --config.steps=3 gives each of them 3 steps. --config.stage.joint.steps=3 is for the
+stage joint alone. Whatever nothing would read, and any value that is not known, is an error before the training.
+
 On several machines, start one process on each (or one for each accelerator). Under Slurm's srun and Open
 MPI's mpirun they find each other by themselves (--distributed=auto); --distributed=cluster asks JAX to find
 out, which Kubernetes needs; elsewhere say where: --distributed=HOST:PORT,PROCESSES,ID.
@@ -17,18 +20,22 @@ out, which Kubernetes needs; elsewhere say where: --distributed=HOST:PORT,PROCES
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
+from ml_collections.config_flags import config_path
 
 from jfrecon import commands
 from jfrecon.errors import UserError
+from jfrecon.training import settings
 
-CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, a file with get_config().')
+# Without an argv it leaves --config.key=value alone, which `_parse` applies to the config with all of its stages.
+CONFIG = config_flags.DEFINE_config_file('config', None, 'The experiment, a file with get_config().', sys_argv=[])
 WORKDIR = flags.DEFINE_string('workdir', None, 'Where the run lives (default: runs/<config>[_<variant>]).')
 DISTRIBUTED = flags.DEFINE_string('distributed', 'auto', "'auto', 'cluster', 'off' or HOST:PORT,PROCESSES,ID.")
 
@@ -44,18 +51,19 @@ def main() -> int:
         print('  --workdir: ' + flags.FLAGS['workdir'].help)
         print('  --distributed: ' + flags.FLAGS['distributed'].help)
         return 0
-    _parse(sys.argv)
+    config, asked = _parse(sys.argv)
     join(DISTRIBUTED.value)
 
     # After the flags, because it takes seconds, and after joining, because it may touch the devices.
     from jfrecon.training.meter import Diverged
     from jfrecon.training.parallel import share_cores
-    from jfrecon.training.stages import train
+    from jfrecon.training.stages import configs, train
 
     workdir = WORKDIR.value or default_workdir(config_flags.get_config_filename(flags.FLAGS['config']))
-    share_cores(CONFIG.value.get('batch_size', 1) // CONFIG.value.get('data', {}).get('frames', 1))
+    clips = [part.batch_size // max(part.data.frames, 1) for _, part in configs(config, Path(workdir))]
+    share_cores(max(math.gcd(*clips), 1))
     try:
-        train(CONFIG.value, workdir)
+        train(config, workdir, asked=asked)
     except Diverged as error:
         print('error:', error, file=sys.stderr)
         return 1
@@ -99,11 +107,24 @@ def join(distributed: str) -> None:
         raise UserError(f'--distributed={distributed}: {error}') from None
 
 
-def _parse(argv: list[str]) -> None:
+def _parse(argv: list[str]) -> tuple[ConfigDict, list[str]]:
+    """The config as the command line sets it, its stages whole, and the names of what was set."""
     try:
-        rest = flags.FLAGS(argv)[1:]
-        if flags.FLAGS['config'].value is not None:
-            CONFIG.value.to_dict()  # a file that could not be loaded says so only when it is used
+        flags.FLAGS.set_gnu_getopt()
+        rest = flags.FLAGS(argv, known_only=True)
+        if flags.FLAGS['config'].value is None:
+            raise UserError('which config? for example --config=configs/quickstart.py (see --help)')
+        config = settings.whole(CONFIG.value)  # a file that could not be loaded says so only when it is used
+        settings.require(config, _names(rest))
+        overrides = flags.FlagValues()
+        config_flags.DEFINE_config_dict('config', config, flag_values=overrides, sys_argv=rest)
+        rest = overrides(rest)[1:]
+        asked = [
+            '.'.join(map(str, config_path.split(name)))
+            for name in config_flags.get_override_values(overrides['config'])
+        ]
+    except UserError:
+        raise
     except (KeyError, AttributeError) as error:
         raise UserError(f'the config has no field {error}') from None
     except (flags.Error, TypeError, ValueError, OSError, ImportError) as error:
@@ -112,8 +133,14 @@ def _parse(argv: list[str]) -> None:
         raise UserError(f'{reason} (see --help)') from None
     if rest:
         raise UserError(f'{rest[0]!r} is not a flag (see --help)')
-    if flags.FLAGS['config'].value is None:
-        raise UserError('which config? for example --config=configs/quickstart.py (see --help)')
+    settings.obey(config, asked)
+    return config, asked
+
+
+def _names(arguments: list[str]) -> list[str]:
+    """The fields that --config.NAME, or --noconfig.NAME, are to set."""
+    found = [re.match(r'--?(?:no)?config\.([^=]*)', argument) for argument in arguments]
+    return ['.'.join(map(str, config_path.split(match[1]))) for match in found if match]
 
 
 if __name__ == '__main__':

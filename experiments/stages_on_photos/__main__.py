@@ -22,12 +22,14 @@ from experiments import drawing, harness, photographs
 from jfrecon import commands
 from jfrecon.data import build, pipeline
 from jfrecon.data.sample import Joined, Source
+from jfrecon.losses import energies
 from jfrecon.reconstruction import prediction
 from jfrecon.render import panel
 from jfrecon.training import checkpoints, loop, stages
 from jfrecon.training.parallel import share_cores
 
 NAME = 'stages_on_photos'
+OF_MAPS = {*energies.ALBEDO_TERMS, *energies.RELIEF_TERMS}
 METHODS = {'dib21': dib21, 's2f2': s2f2}
 METRICS = ('ssim', 'photometric_l1', 'landmark_nme')
 SYNTHETIC = 300  # faces beside 157 portraits
@@ -91,9 +93,11 @@ def continued(method, first: ConfigDict, start: Path, quick: bool) -> ConfigDict
     for part in ('model', 'data', 'network'):
         config[part].update(first[part])
     config.network.update(decoders)
-    # The photometric weight is what the photographs were weighed with.
-    dib21.in_proportion(config, first.loss.vertex / config.loss.photo)
-    config.loss.update({name: value for name, value in first.loss.items() if name not in dib21.MAP_TERMS})
+    # The photometric weight is what the photographs were weighed with; those of maps keep their proportion to it.
+    for part in (config, *config.stage.values()):
+        for name in OF_MAPS & set(part.get('loss', {})):
+            part.loss[name] *= first.loss.vertex / config.loss.photo
+    config.loss.update({name: value for name, value in first.loss.items() if name not in OF_MAPS})
     config.loss.photo = first.loss.vertex
     config.light_bands = first.light_bands
     config.start_from = str(start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import grain
@@ -18,6 +19,80 @@ from jfrecon.types import Pinhole
 
 # Splits of a synthetic set differ in their seed only: a face depends on the seed and on its index alone.
 SPLITS = ('train', 'validation', 'test')
+SOURCES = ('synthetic', 'folder', 'shards', 'tfds')
+CROPS = ('whole', 'landmarks', 'prepared')
+
+
+def check(config: ConfigDict) -> None:
+    """Find what is wrong with the settings of the data, without reading the data.
+
+    It reads the settings that the data depend on and no others, so that `jfrecon.training.settings.Watched` knows them.
+
+    Raises:
+      UserError: a value that nobody knows, a setting that the source has no use for, or a batch that cannot be divided.
+    """
+    data, name = config.data, config.data.source
+    if name not in SOURCES:
+        raise UserError(f'config.data.source is {name!r}; there are {", ".join(SOURCES)}')
+    rule(config)
+    if name == 'synthetic':
+        _check_synthetic(config)
+    else:
+        _check_files(config, name)
+    for field in ('size', 'frames'):
+        if data[field] < 1:
+            raise UserError(f'config.data.{field} must be at least 1, got {data[field]}')
+    for field in ('focal', 'crop_scale'):
+        if not data[field] > 0:
+            raise UserError(f'config.data.{field} must be positive, got {data[field]}')
+    _jitter(config)
+    if config.batch_size % (jax.process_count() * data.frames):
+        raise UserError(
+            f'config.batch_size={config.batch_size} cannot be divided into {jax.process_count()} processes of clips of '
+            f'{data.frames} frames'
+        )
+
+
+def _check_synthetic(config: ConfigDict) -> None:
+    data = config.data
+    for field, sources in (('path', 'folder, shards or tfds'), ('landmarks', 'folder')):
+        if data[field] is not None:
+            raise UserError(
+                f'config.data.{field}: synthetic faces are made, not read; choose --config.data.source={sources}'
+            )
+    if not morphable.has_head(config.model.name):
+        raise UserError(
+            f'config.data.source=synthetic needs a whole head: config.model.name is {config.model.name!r}, there are '
+            f'{" and ".join(morphable.names(with_head=True))}'
+        )
+    if data.crop == 'prepared':
+        raise UserError('config.data.crop=prepared: synthetic faces are cropped already; leave it at whole')
+    if data.faces < 1:
+        raise UserError(f'config.data.faces must be at least 1, got {data.faces}')
+
+
+def _check_files(config: ConfigDict, source: str) -> None:
+    data, path = config.data, config.data.path
+    if path is None:
+        raise UserError(f'config.data.source={source} needs --config.data.path')
+    if source == 'tfds' and path not in tfds_sources.LANDMARKS:
+        known = ', '.join(tfds_sources.LANDMARKS)
+        raise UserError(f'config.data.path is {path!r}; with config.data.source=tfds there are {known}')
+    if source != 'tfds' and not Path(path).is_dir():
+        raise UserError(f'config.data.path: no such folder: {path}')
+    if data.landmarks is not None:
+        if source != 'folder':
+            raise UserError(f'config.data.landmarks: config.data.source={source} has its own; leave it out')
+        if not Path(data.landmarks).is_file():
+            raise UserError(f'config.data.landmarks: no such file: {data.landmarks}')
+        data.get('landmarks_key')
+    elif source == 'folder' and data.crop == 'landmarks':
+        raise UserError('config.data.crop=landmarks needs --config.data.landmarks=FILE.npz')
+    if source != 'shards' and data.crop == 'prepared':
+        raise UserError(
+            'config.data.crop=prepared is for config.data.source=shards, as python -m jfrecon.prepare leaves them'
+        )
+    data.get('forehead')  # of faces without a mask; those that are made have one
 
 
 def source(config: ConfigDict, cache: Path) -> Source:
@@ -33,7 +108,7 @@ def source(config: ConfigDict, cache: Path) -> Source:
         return shards.Shards(data.path)
     if data.source == 'tfds':
         return tfds_sources.Tfds(data.path)
-    raise UserError(f'config.data.source is {data.source!r}; there are synthetic, folder, shards, tfds')
+    raise UserError(f'config.data.source is {data.source!r}; there are {", ".join(SOURCES)}')
 
 
 def synthetic_faces(config: ConfigDict, cache: Path, split: str, count: int) -> Source:
@@ -52,7 +127,7 @@ def synthetic_faces(config: ConfigDict, cache: Path, split: str, count: int) -> 
         focal=config.data.focal,
         fill=1 / config.data.crop_scale,
         truth=split != 'train',
-        frames=config.data.get('frames', 1),
+        frames=config.data.frames,
     )
 
 
@@ -64,7 +139,7 @@ def rule(config: ConfigDict) -> pipeline.BoxRule:
         return pipeline.whole_box()
     if config.data.crop == 'prepared':
         return pipeline.prepared_box()
-    raise UserError(f"config.data.crop is {config.data.crop!r}; there are 'landmarks', 'whole' and 'prepared'")
+    raise UserError(f'config.data.crop is {config.data.crop!r}; there are {", ".join(CROPS)}')
 
 
 def training_batches(config: ConfigDict, workdir: Path) -> grain.MapDataset:
@@ -74,7 +149,6 @@ def training_batches(config: ConfigDict, workdir: Path) -> grain.MapDataset:
 
 def batches(config: ConfigDict, faces: Source) -> grain.MapDataset:
     """Training batches of a source; element s is this process's part of step s."""
-    jitter = config.data.jitter
     return pipeline.batches(
         faces,
         size=config.data.size,
@@ -82,13 +156,24 @@ def batches(config: ConfigDict, faces: Source) -> grain.MapDataset:
         seed=config.seed,
         default_focal=config.data.focal,
         rule=rule(config),
-        jitter=cropping.Jitter(**jitter) if any(jitter.values()) else None,
+        jitter=_jitter(config),
         forehead=config.data.forehead,
         detected=config.data.source in ('folder', 'shards'),
-        frames=config.data.get('frames', 1),
+        frames=config.data.frames,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+
+
+def _jitter(config: ConfigDict) -> cropping.Jitter | None:
+    jitter = dict(config.data.jitter)
+    known = [field.name for field in dataclasses.fields(cropping.Jitter)]
+    for name in [*jitter, *known]:
+        if name not in known:
+            raise UserError(f'config.data.jitter.{name}: there are {", ".join(known)}')
+        if name not in jitter:
+            raise UserError(f'config.data.jitter has no {name}: 0.0 is none')
+    return cropping.Jitter(**jitter) if any(jitter.values()) else None
 
 
 def mean_landmarks(config: ConfigDict, faces: Source, count: int = 1000) -> np.ndarray:

@@ -11,7 +11,9 @@ from jfrecon.losses import energies
 from jfrecon.render import raytrace, surface
 from jfrecon.types import Array, Batch, Fragments, Maps, MorphableModel
 
-RENDERERS = ('vertex', 'raster', 'raytrace', 'both')
+#: The photometric terms of each renderer; 'both' are ray tracer and vertex renderer.
+RENDERERS = {'vertex': ('vertex',), 'raster': ('photo',), 'raytrace': ('photo',), 'both': ('vertex', 'photo')}
+TRACED = ('raytrace', 'both')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +28,7 @@ class DataTerm:
       model: the morphable model.
       leaves: [L, K] order of the ray tracer's tree, see `jfrecon.render.tree`.
       places: [V, 2] texture coordinates of the vertices.
-      renderer: one of `RENDERERS`; 'both' are ray tracer and vertex renderer.
+      renderer: one of `RENDERERS`.
       samples: directions of light that the ray tracer draws for each pixel.
       roughness: of the specular lobe.
       domain: in which colours are compared, see `jfrecon.losses.energies.vertex_photometric`.
@@ -39,6 +41,11 @@ class DataTerm:
     samples: int
     roughness: float
     domain: str = 'linear'
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms that it gives."""
+        return RENDERERS[self.renderer]
 
     def __call__(
         self,

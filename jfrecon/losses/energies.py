@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from jfrecon.errors import UserError
 from jfrecon.geometry import uv
 from jfrecon.geometry.uv import sample_image
 from jfrecon.losses import terms
@@ -21,6 +22,10 @@ from jfrecon.shading import colour, sh
 from jfrecon.types import Array, Batch, FaceParameters, Maps
 
 DOMAINS = ('linear', 'srgb')
+PRIORS = ('identity', 'albedo', 'expression', 'box', 'light', 'exposure')  # what `priors` gives
+ALBEDO_TERMS = ('symmetry', 'consistency_diffuse', 'consistency_specular', 'smoothness', 'albedo_box')
+RELIEF_TERMS = ('smoothness_normal', 'symmetry_normal', 'consistency_normal')
+RELAX = 'relax'  # no term: what the weight of the diffuse consistency is multiplied by after each epoch
 
 
 def vertex_photometric(
@@ -128,13 +133,19 @@ def relief_terms(normal: jax.Array, texels: uv.TexelMap, mirror: Array) -> dict[
 
 def relaxed(weights: Mapping[str, float], epochs: jax.Array | int) -> dict[str, float | jax.Array]:
     """The weights after so many epochs of a stage, by each of which that of the diffuse consistency is multiplied."""
-    factor = weights['relax'] ** epochs
+    factor = weights[RELAX] ** epochs
     return {**weights, 'consistency_diffuse': weights['consistency_diffuse'] * factor}
 
 
 def weighed(
     terms: Mapping[str, jax.Array], weights: Mapping[str, float | jax.Array]
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """The weighted sum of the terms' means over the batch, and these means. Each term [B] has a weight of its name."""
+    """The weighted sum of the terms' means over the batch, and these means. Each term [B] has a weight of its name.
+
+    Raises:
+      UserError: a term has no weight. Of declared terms `jfrecon.methods.parts.weights` says so before tracing.
+    """
+    if missing := [name for name in terms if name not in weights]:
+        raise UserError(f'config.loss has no weight for the term {missing[0]}')
     means = {name: jnp.mean(term) for name, term in terms.items()}
     return functools.reduce(operator.add, (weights[name] * mean for name, mean in means.items())), means

@@ -13,6 +13,7 @@ from jfrecon.nets.transposed import ConvTranspose
 #: row's is 1x1, all others are 3x3; the last convolution's channels are the map's.
 ROWS = ((160, 256), (256, 128, 192), (192, 96, 128), (128, 64, 64), (64, 32, 42), (42, 21))
 START = 4  # texels of the side of the map that the rows double
+SIDES = tuple(START << rows for rows in range(1, len(ROWS) + 1))  # of the maps that a decoder can make
 
 
 class Decoder(nn.Module):
@@ -37,11 +38,10 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, latent: jax.Array, train: bool) -> jax.Array:
         """[B, F] -> [B, S, S, channels], in -1..1."""
-        count = (self.size // START).bit_length() - 1
-        if not 1 <= count <= len(ROWS) or START << count != self.size:
-            raise ValueError(f'a decoder makes maps of 8, 16, ... {START << len(ROWS)} texels, not {self.size}')
+        if self.size not in SIDES:
+            raise ValueError(f'a decoder makes maps of {", ".join(map(str, SIDES))} texels, not {self.size}')
         norm = batch_norm(train, self.axis_name, self.dtype)
-        first = len(ROWS) - count
+        first = len(ROWS) - 1 - SIDES.index(self.size)
         width = ROWS[first][0]
         x = nn.Dense(START * START * width, dtype=self.dtype, name='start')(latent)
         x = x.reshape(-1, START, START, width)

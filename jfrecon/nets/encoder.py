@@ -63,6 +63,11 @@ def _backbone(encoder: Encoder, **kwargs: Any) -> nn.Module:
     return make(outputs=encoder.latent, axis_name=encoder.axis_name, dtype=encoder.dtype, **kwargs)
 
 
+def is_published(backbone: str) -> bool:
+    """Whether `with_published` knows files with weights of a backbone."""
+    return isinstance(_backbone(Encoder(backbone), parent=None), ResNet)
+
+
 def with_published(encoder: Encoder, variables: dict, path: str | Path) -> dict:
     """The encoder's variables with its ResNet's weights read from a published file (`jfrecon.nets.weights`).
 

@@ -10,6 +10,9 @@ from flax import linen as nn
 from jfrecon.shading import sh
 from jfrecon.types import Pinhole
 
+#: What the head gives, by the names of `jfrecon.types.FaceParameters`.
+GROUPS = ('identity', 'expression', 'albedo', 'rotation', 'translation', 'light')
+
 
 class FaceHead(nn.Module):
     """One fully connected layer whose outputs are the raw groups of `jfrecon.types.FaceParameters`.
@@ -40,14 +43,7 @@ class FaceHead(nn.Module):
         'translation' [..., 3] (raw, see `place`), 'light' [..., L², 3].
         """
         k = self.bands**2
-        sizes = {
-            'identity': self.identity,
-            'expression': self.expression,
-            'albedo': self.albedo,
-            'rotation': 3,
-            'translation': 3,
-            'light': 3 * k,
-        }
+        sizes = dict(zip(GROUPS, (self.identity, self.expression, self.albedo, 3, 3, 3 * k)))
         scales = dict(self.scales)
         if unknown := scales.keys() - sizes.keys():
             raise ValueError(f'FaceHead has no group named {", ".join(sorted(unknown))}; it has {", ".join(sizes)}')

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 from jfrecon import methods
 from jfrecon.data import pipeline
 from jfrecon.data.sample import Source
-from jfrecon.errors import UserError
 from jfrecon.fitting import lighting
 from jfrecon.geometry import uv
 from jfrecon.methods.method import Method, ModelState, Params
@@ -83,7 +82,7 @@ def load(directory: str | Path) -> tuple[Predictor, ConfigDict, int]:
 def trained(config: ConfigDict, params: Params, model_state: ModelState) -> Predictor:
     """The network that a config describes."""
     method = methods.build(config)
-    predict = jax.jit(_relit(config, method) if config.get('solve_light', False) else method.predict)
+    predict = jax.jit(_relit(config, method) if config.solve_light else method.predict)
     return Predictor(
         model=method.model,
         portrait=method.portrait,
@@ -95,13 +94,7 @@ def trained(config: ConfigDict, params: Params, model_state: ModelState) -> Pred
 
 
 def _relit(config: ConfigDict, method: Method) -> Predict:
-    """The method's prediction with the light that explains the photograph best, given all else, in place of its own.
-
-    Raises:
-      UserError: the method's pictures have shadows, which the solved light does not know.
-    """
-    if config.renderer != 'vertex':
-        raise UserError(f'config.solve_light needs config.renderer=vertex, without shadows; not {config.renderer}')
+    """The method's prediction with the light that explains the photograph best, given all else, in place of its own."""
     model = method.model
     places = uv.of_vertices(model.topology, len(model.mean))
 

@@ -30,6 +30,7 @@ from jfrecon import files
 from jfrecon.errors import UserError
 from jfrecon.methods.method import ModelState, Params
 from jfrecon.nets import weights
+from jfrecon.training import record
 from jfrecon.training.train_state import TrainState
 
 FOLDER = 'checkpoints'
@@ -136,7 +137,8 @@ def load(directory: str | Path) -> tuple[dict[str, Any], int, Params, ModelState
             except Exception as error:
                 logging.warning('%s cannot be read (%s)', folder / str(step), _brief(error))
                 continue
-            return found['config'], step, found['network']['params'], found['network']['model_state']
+            config = _current(found['config'], folder / str(step))
+            return config, step, found['network']['params'], found['network']['model_state']
     if steps:
         raise UserError(f'{directory}: damaged, no checkpoint in it can be read')
     raise UserError(f'{directory}: no checkpoint here; train one with python -m jfrecon.main')
@@ -163,9 +165,10 @@ def _unpacked(path: Path) -> tuple[dict[str, Any], int, Params, ModelState]:
             about = file.metadata() or {}
         config, step = json.loads(about['config']), int(about['step'])
         tree = unflatten_dict({tuple(name.split('/')): jnp.asarray(value) for name, value in tensors.items()})
-        return config, step, tree['params'], tree.get('model_state', {})  # a network may carry nothing besides
+        params, model_state = tree['params'], tree.get('model_state', {})  # a network may carry nothing besides
     except (KeyError, ValueError) as error:
         raise UserError(f'{path} is not a network that jfrecon.pack has packed') from error
+    return _current(config, path), step, params, model_state
 
 
 def _last_stage(workdir: Path) -> Path:
@@ -202,10 +205,19 @@ def config_of(checkpoints: ocp.CheckpointManager) -> dict[str, Any] | None:
     """The config of the newest checkpoint whose config can be read."""
     for step in sorted(checkpoints.all_steps(), reverse=True):
         try:
-            return checkpoints.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))['config']
+            found = checkpoints.restore(step, args=ocp.args.Composite(config=ocp.args.JsonRestore()))['config']
         except Exception as error:
             logging.warning('%s: config cannot be read (%s)', checkpoints.directory / str(step), _brief(error))
+            continue
+        return _current(found, Path(checkpoints.directory) / str(step))
     return None
+
+
+def _current(config: dict[str, Any], path: Path) -> dict[str, Any]:
+    try:
+        return record.current(config)
+    except UserError as error:
+        raise UserError(f'{path}: {error}') from None
 
 
 def _open(folder: Path, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:

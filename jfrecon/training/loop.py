@@ -19,7 +19,7 @@ from jfrecon import methods
 from jfrecon.data import build
 from jfrecon.errors import UserError
 from jfrecon.methods.method import AXIS, Method
-from jfrecon.training import checkpoints, optimiser, parallel, record, train_state
+from jfrecon.training import checkpoints, optimiser, parallel, record, settings, train_state
 from jfrecon.training.logging import Journal, Silence
 from jfrecon.training.meter import Meter, due
 from jfrecon.training.prefetch import prefetched
@@ -47,9 +47,9 @@ def train(
 
     Args:
       config: reads ``seed``, ``steps``, ``optimiser`` (see `jfrecon.training.optimiser`), ``log_every``,
-        ``panels_every`` (0: only at the end), ``checkpoint_every``, ``max_skipped_in_a_row``, and if they are
-        there ``start_from`` (another run, whose network it begins with), ``keep_checkpoints`` (3) and
-        ``keep_checkpoints_every`` (0: none for good). The rest belongs to method and data.
+        ``panels_every`` (0: only at the end), ``checkpoint_every``, ``keep_checkpoints``, ``keep_checkpoints_every``
+        (0: none for good), ``max_skipped_in_a_row`` and ``start_from`` (another run, whose network it begins with).
+        The rest belongs to method and data.
       workdir: gets config.json, metrics.jsonl, checkpoints/, panels/ and TensorBoard's events.
       method: instead of the one that the config names.
       data: instead of the data that the config names.
@@ -61,7 +61,7 @@ def train(
     """
     workdir = Path(workdir)
     first_process = jax.process_index() == 0
-    _check(config)
+    settings.check_numbers(config)
     if method is None:
         method = methods.build(config, AXIS)
     descent, rates = optimiser.build(config.steps, **config.optimiser)
@@ -69,8 +69,9 @@ def train(
 
     # State: the newest checkpoint's, or a fresh one.
     workdir.mkdir(parents=True, exist_ok=True)
-    keep, keep_every = config.get('keep_checkpoints', 3), config.get('keep_checkpoints_every', 0)
-    saved = checkpoints.manager(workdir, config.checkpoint_every, keep, keep_every)
+    saved = checkpoints.manager(
+        workdir, config.checkpoint_every, config.keep_checkpoints, config.keep_checkpoints_every
+    )
     experiment = record.plain(config)
     before = checkpoints.config_of(saved)
     if before is not None:
@@ -135,12 +136,6 @@ def train(
     return state
 
 
-def _check(config: ConfigDict) -> None:
-    for name in ('steps', 'checkpoint_every', 'max_skipped_in_a_row'):
-        if config[name] < 1:
-            raise UserError(f'config.{name} must be at least 1, got {config[name]}')
-
-
 def _restored(
     saved: ocp.CheckpointManager, config: ConfigDict, method: Method, descent: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState | None:
@@ -156,7 +151,7 @@ def _fresh(config: ConfigDict, method: Method, descent: optax.GradientTransforma
     """The state before the first step on all devices, its network fresh or that of ``config.start_from``."""
     key = jax.random.PRNGKey(config.seed)
     params, model_state = method.init(key)
-    if config.get('start_from') is not None:
+    if config.start_from is not None:
         params, model_state = checkpoints.load_network(config.start_from, params, model_state)
     return parallel.replicate(train_state.create(params, model_state, descent, key), mesh)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,65 @@ MAY_CHANGE = (
     'keep_checkpoints_every',
     'max_skipped_in_a_row',
 )
+
+
+# What configs of earlier layouts lack, and what was done then, by the names of the methods of that time.
+_ADDED: dict[str, Any] = {
+    'start_from': None, 'stages': [], 'stage': {}, 'domain': 'linear', 'solve_light': False, 'keep_checkpoints': 3,
+    'keep_checkpoints_every': 0, 'data.frames': 1, 'loss.exposure': 0.0,
+}  # fmt: skip
+# What they have that nothing read.
+_DROPPED: dict[str, tuple[str, ...]] = {
+    'dib21': (),
+    's2f2': (),
+    'yang21': ('network.decoders',),
+    'cest': ('model.albedo', 'network.scales.albedo', 'network.scales.translation'),
+}
+# What all have since their networks are those of today.
+_NEEDED = (
+    'model.name', 'network.backbone', 'network.scales', 'network.texture', 'renderer', 'samples', 'roughness',
+    'light_bands', 'loss.photo', 'data.size', 'data.focal', 'data.crop_scale',
+)  # fmt: skip
+
+
+def current(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config that a checkpoint holds in today's layout, whatever layout it was written in.
+
+    Fields that came later get the value of what was done before they came; fields that nothing read are left out.
+
+    Raises:
+      UserError: it is older than the networks that can be read.
+    """
+    if not isinstance(config, dict) or not isinstance(method := config.get('method'), str):
+        raise UserError('its config is none: it names no method')
+    config = copy.deepcopy(config)
+    if method not in _DROPPED:  # a method that came later, whose configs have been like this from the start
+        return config
+    for name in _NEEDED:
+        section, field = _held(config, name)
+        if field not in section:
+            raise UserError(f'its config has no field {name}: it is of an older jfrecon, train it anew')
+    for name, value in _ADDED.items():
+        section, field = _held(config, name)
+        section.setdefault(field, copy.deepcopy(value))
+    if method != 'yang21':
+        config['loss'].setdefault('vertex', config['loss']['photo'])  # one weight for both renderers
+    if method == 'cest':
+        config.setdefault('light_colour', 'white')
+    for name in _DROPPED[method]:
+        section, field = _held(config, name)
+        section.pop(field, None)
+    return config
+
+
+def _held(config: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
+    """The section of a field, and its name in there."""
+    *sections, field = name.split('.')
+    for section in sections:
+        config = config.setdefault(section, {})
+        if not isinstance(config, dict):
+            raise UserError(f'its config has no section {section}')
+    return config, field
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:

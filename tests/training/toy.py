@@ -87,7 +87,12 @@ def config(**changes) -> ConfigDict:
             log_every=1,
             panels_every=0,
             checkpoint_every=5,
+            keep_checkpoints=3,
+            keep_checkpoints_every=0,
             max_skipped_in_a_row=3,
+            start_from=None,
+            stages=(),
+            stage={},
             optimiser=dict(name='adam', learning_rate=1e-2, schedule='constant', clip_norm=0.0, groups={}),
         )
     )

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from jfrecon.errors import UserError
 from jfrecon.geometry import uv
 from jfrecon.losses import energies, terms
-from jfrecon.losses.data_term import DataTerm
+from jfrecon.losses.data_term import RENDERERS, DataTerm
 from jfrecon.methods import parts
 from jfrecon.methods.cest import estimator, factors
 from jfrecon.methods.cest.factors import LIGHTS, REFLECTANCE, Groups, Settings
@@ -31,6 +31,8 @@ from jfrecon.types import Batch, FaceParameters, Fragments, Maps, MorphableModel
 #: Whose albedo a frame is rebuilt with: its own, that of another frame of its clip, one of the two mirrored, or the
 #: albedo of every frame and its mirror image in turn (eq. 7).
 RECONSTRUCTIONS = ('own', 'other', 'mirrored', 'mirrored_other', 'every')
+
+TERMS = ('landmarks', 'identity', 'expression', 'box', 'light', 'exposure')  # of eq. 9, beside the data term
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +123,7 @@ class Cest(parts.Pictured):
         distance = terms.landmark_l1(points, batch.landmarks) / batch.image.shape[-2]
         costs['landmarks'] = terms.masked_mean(distance, batch.landmark_weight, axis=-1)
         priors = energies.priors(chi)
-        costs |= {name: priors[name] for name in ('identity', 'expression', 'box', 'light', 'exposure')}
+        costs |= {name: priors[name] for name in TERMS if name in priors}
         energy, metrics = energies.weighed(costs, weights)
         return energy, (dict(updated), {'loss': energy, **metrics})
 
@@ -182,33 +184,43 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Cest:
     for name in config.reconstructions:
         if name not in RECONSTRUCTIONS:
             raise UserError(f'config.reconstructions has {name!r}; there are {", ".join(RECONSTRUCTIONS)}')
-    # older configs do not say
-    colour = parts.choice(config, 'light_colour', tuple(LIGHTS)) if 'light_colour' in config else 'white'
-    network, (model, portrait) = config.network, parts.models(config)
+    colour = parts.choice(config, 'light_colour', LIGHTS)
+    network, (model, portrait) = config.network, parts.models(config, albedo=0)
+    given = factors.given_by([name for name, _ in order])
+    vectors = {*factors.VIEW, *factors.SHAPE, 'light'}
+    # A factor that gives a map and sees the photograph in UV has a U-net; any other has a decoder.
+    unwrapped = [
+        {*factors.VIEW, *factors.SHAPE} <= set(factors.given_by(sees))
+        for name, sees in order
+        if set(factors.given_by([name])) - vectors
+    ]
+    texture = network.texture if all(unwrapped) else parts.texture(config)
     settings = Settings(
-        backbone=network.backbone,
-        unet=network.unet,
-        latent=network.latent,
+        backbone=parts.backbone(config),
+        unet=parts.unet(config, 'network.unet', texture) if any(unwrapped) else '',
+        latent=parts.least(config, 'network.latent', 1),
         identity=model.identity_basis.shape[0],
         expression=model.expression_basis.shape[0],
-        bands=config.light_bands,
-        texture=network.texture,
+        bands=parts.least(config, 'light_bands', 1),
+        texture=texture,
         colours=LIGHTS[colour],
-        scales=tuple(sorted(network.scales.items())),
-        dtype=jnp.dtype(network.dtype),
+        scales=parts.scales(config, [group for group in given if group in vectors]),
+        dtype=parts.dtype(config),
         axis_name=axis_name,
     )
+    data = parts.data_term(config, model)
+    known = [name for names in (*RENDERERS.values(), TERMS) for name in names]
     return Cest(
         model=model,
         portrait=portrait,
         network=estimator.Estimator(order, settings),
         reconstructions=tuple(config.reconstructions),
-        frames=config.data.frames,
-        weights=config.loss.to_dict(),
-        size=config.data.size,
+        frames=parts.least(config, 'data.frames', 1),
+        weights=parts.weights(config, known, (*data.terms, *TERMS)),
+        size=parts.least(config, 'data.size', 1),
         fill=network.fill,
         perspective=config.perspective,
-        data=parts.data_term(config, model),
-        atlas=uv.atlas(model.topology, np.asarray(model.mean), network.texture),
-        columns=panel.LAYERS if 'specular' in factors.given_by(config.factors) else panel.MATTE,
+        data=data,
+        atlas=uv.atlas(model.topology, np.asarray(model.mean), texture),
+        columns=panel.LAYERS if 'specular' in given else panel.MATTE,
     )

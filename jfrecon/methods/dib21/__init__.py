@@ -1,7 +1,7 @@
 """dib21: Dib et al., Towards High Fidelity Monocular Face Reconstruction (ICCV 2021).
 
 image -> chi and increments (`nets.regressor`) -> geometry and albedo (`render.surface`) -> shading and pixels
-(`losses.data_term`) -> energy (`losses.energies`).
+(`losses.data_term`) -> energy (`terms`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ from jfrecon.geometry import uv
 from jfrecon.losses import energies
 from jfrecon.losses.data_term import DataTerm
 from jfrecon.methods import parts
-from jfrecon.morphable import linear
+from jfrecon.methods.dib21 import terms
 from jfrecon.nets import regressor
 from jfrecon.render import surface
 from jfrecon.render.portraits import Portrait
 from jfrecon.types import Batch, FaceParameters, Maps, MorphableModel, Pinhole
-
-ENERGIES = ('base', 'albedo', 'joint')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +36,8 @@ class Dib21(parts.Pictured):
       portrait: how pictures are made.
       network: E, D1 and D2.
       energy: 'base' minimises eq. 2 (stage I), 'albedo' eq. 3 by the decoders alone (stage II), 'joint' both.
-      weights: of the terms of the energies, by name, and 'relax'; see `configs/dib21.py`.
-      epoch: steps after which the weight of the diffuse consistency is relaxed.
+      weights: of the terms of that energy, by name; see `configs/dib21.py`.
+      epoch: steps after which the weight of the diffuse consistency is relaxed; 'base' has none.
       size: pixels of the square crops it reads.
       data: the renderers.
       atlas: of the decoders' maps, None without decoders.
@@ -51,9 +49,9 @@ class Dib21(parts.Pictured):
     network: regressor.Regressor
     energy: str
     weights: Mapping[str, float]
-    epoch: int
     size: int
     data: DataTerm
+    epoch: int | None = None
     atlas: uv.Atlas | None = None
     published: str | None = None
 
@@ -92,23 +90,19 @@ class Dib21(parts.Pictured):
             mutable=list(model_state),
         )
         face = surface.posed(self.model, chi, batch.camera)
-        landmarks = energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
-        weights = energies.relaxed(self.weights, step // self.epoch)
+        estimate = terms.Estimate(self.model, batch, chi, face)
         first, second = jax.random.split(key)
         energy, metrics = jnp.zeros(()), dict[str, jax.Array]()
         if self.energy != 'albedo':
             base = self.data(face, chi.light, batch, first)
-            terms = {**base, 'landmarks': landmarks, **energies.priors(chi)}
-            energy, metrics = energies.weighed(terms, weights)
-        if self.atlas is not None and increments is not None:
+            energy, metrics = energies.weighed({**base, **terms.costs(terms.BASE, estimate)}, self.weights)
+        if increments is not None:
+            assert self.epoch is not None
             final, prior = self._reflectance(chi, increments)
             again = self.data(face, chi.light, batch, second, final)
-            terms = {
-                **again,
-                'landmarks': landmarks,
-                **energies.albedo_terms(final, prior, self.atlas.texels, self.atlas.mirror),
-            }
-            more, found = energies.weighed(terms, weights)
+            refined = dataclasses.replace(estimate, final=final, prior=prior, atlas=self.atlas)
+            weights = energies.relaxed(self.weights, step // self.epoch)
+            more, found = energies.weighed({**again, **terms.costs(terms.MAPS, refined)}, weights)
             energy += more
             metrics |= {f'{name}_final' if name in again else name: value for name, value in found.items()}
         return energy, (dict(updated), {'loss': energy, **metrics})
@@ -116,19 +110,22 @@ class Dib21(parts.Pictured):
 
 def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
     """Unpack a config (see `configs/dib21.py`) into a method."""
-    energy, texture = parts.choice(config, 'energy', ENERGIES), config.network.texture
-    if energy != 'base' and not texture:
+    energy = parts.choice(config, 'energy', terms.ENERGIES)
+    if energy != 'base' and not config.network.texture:
         raise UserError(f'config.energy={energy} needs decoders: config.network.texture is 0')
     model, portrait = parts.models(config)
+    # Stage I trains without decoders, but its network has them where a later stage goes on with it.
+    maps = (parts.texture(config), parts.decoders(config)) if config.network.texture else ()
+    data = parts.data_term(config, model)
     return Dib21(
         model=model,
         portrait=portrait,
-        network=parts.regressor(config, model, axis_name),
+        network=parts.regressor(config, model, axis_name, *maps),
         energy=energy,
-        weights=config.loss.to_dict(),
-        epoch=config.epoch,
-        size=config.data.size,
-        data=parts.data_term(config, model),
-        atlas=uv.atlas(model.topology, np.asarray(model.mean), texture) if texture else None,
-        published=config.network.weights,
+        weights=parts.weights(config, terms.known(), terms.used(energy, data.terms)),
+        size=parts.least(config, 'data.size', 1),
+        data=data,
+        epoch=None if energy == 'base' else parts.least(config, 'epoch', 1),
+        atlas=uv.atlas(model.topology, np.asarray(model.mean), maps[0]) if maps else None,
+        published=parts.published(config),
     )

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from jfrecon.errors import UserError
 from jfrecon.geometry import uv
 from jfrecon.losses import energies
-from jfrecon.losses.data_term import DataTerm
+from jfrecon.losses.data_term import RENDERERS, DataTerm
 from jfrecon.methods import parts
 from jfrecon.methods.s2f2 import details
 from jfrecon.morphable import linear
@@ -31,7 +31,13 @@ from jfrecon.render import panel, surface
 from jfrecon.render.portraits import Portrait
 from jfrecon.types import Batch, FaceParameters, Maps, MorphableModel, Pinhole
 
-STAGES = ('coarse', 'medium', 'fine')
+#: The energies, one for each stage, and their terms beside the data term.
+TERMS = {
+    'coarse': ('landmarks', *energies.PRIORS),
+    'medium': ('landmarks', *energies.PRIORS, *energies.ALBEDO_TERMS, energies.RELAX),
+    'fine': ('landmarks', *energies.ALBEDO_TERMS, energies.RELAX, *energies.RELIEF_TERMS),
+}
+STAGES = tuple(TERMS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +50,8 @@ class S2F2(parts.Pictured):
       network: E, D1 and D2.
       detail: the U-nets.
       energy: 'coarse' minimises eq. 1 by E, 'medium' eq. 5 by E, D1 and D2, 'fine' eq. 6 by the U-nets alone.
-      weights: of the terms of the energies, by name, and 'relax'; see `configs/s2f2.py`.
-      epoch: steps after which the weight of the diffuse consistency is relaxed.
+      weights: of the terms of that energy, by name; see `configs/s2f2.py`.
+      epoch: steps after which the weight of the diffuse consistency is relaxed; 'coarse' has none.
       size: pixels of the square crops it reads.
       data: the renderers.
       atlas: of all maps.
@@ -60,7 +66,7 @@ class S2F2(parts.Pictured):
     detail: details.Detail
     energy: str
     weights: Mapping[str, float]
-    epoch: int
+    epoch: int | None
     size: int
     data: DataTerm
     atlas: uv.Atlas
@@ -89,7 +95,7 @@ class S2F2(parts.Pictured):
     ) -> tuple[jax.Array, tuple[dict, dict]]:
         """Eq. 1, 5 or 6, mean over the batch: (energy, (new batch statistics, every term by its name))."""
         variables = {'params': params, **model_state}
-        weights = energies.relaxed(self.weights, step // self.epoch)
+        weights = self.weights if self.epoch is None else energies.relaxed(self.weights, step // self.epoch)
         terms, maps = dict[str, jax.Array](), None
         if self.energy == 'fine':
             # E and the decoders are fixed, and so are their batch norms' statistics.
@@ -138,22 +144,26 @@ def _refined(medium: Maps, detail: Maps) -> Maps:
 
 def build(config: ConfigDict, axis_name: str | None = None) -> S2F2:
     """Unpack a config (see `configs/s2f2.py`) into a method."""
-    texture = config.network.texture
-    if not texture:
-        raise UserError('s2f2 needs maps: config.network.texture is 0')
+    energy, texture = parts.choice(config, 'energy', STAGES), parts.texture(config)
+    backbone = parts.unet(config, 'network.detail', texture)
+    if config.network.detail_weights is not None and backbone != details.PUBLISHED:
+        raise UserError(
+            f'config.network.detail_weights: there are none for U-nets over {backbone}; '
+            f'choose --config.network.detail={details.PUBLISHED}'
+        )
     model, portrait = parts.models(config)
+    data = parts.data_term(config, model)
+    known = [name for terms in (*RENDERERS.values(), *TERMS.values()) for name in terms]
     return S2F2(
         model=model,
         portrait=portrait,
-        network=parts.regressor(config, model, axis_name),
-        detail=details.Detail(
-            config.network.detail, config.network.specular_detail, jnp.dtype(config.network.dtype), axis_name
-        ),
-        energy=parts.choice(config, 'energy', STAGES),
-        weights=config.loss.to_dict(),
-        epoch=config.epoch,
-        size=config.data.size,
-        data=parts.data_term(config, model),
+        network=parts.regressor(config, model, axis_name, texture, parts.decoders(config)),
+        detail=details.Detail(backbone, config.network.specular_detail, parts.dtype(config), axis_name),
+        energy=energy,
+        weights=parts.weights(config, known, (*data.terms, *TERMS[energy])),
+        epoch=None if energy == 'coarse' else parts.least(config, 'epoch', 1),
+        size=parts.least(config, 'data.size', 1),
+        data=data,
         atlas=uv.atlas(model.topology, np.asarray(model.mean), texture),
-        published=(config.network.weights, config.network.detail_weights),
+        published=(parts.published(config), config.network.detail_weights),
     )

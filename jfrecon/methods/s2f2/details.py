@@ -12,6 +12,8 @@ from jfrecon.nets import unet
 from jfrecon.nets.unet import UNet
 from jfrecon.types import Maps
 
+PUBLISHED = 'vgg16'  # the backbone of which there are published weights
+
 
 class Detail(nn.Module):
     """Two U-nets, or three: a normal map, a diffuse increment, and a specular one (tried in 3.4, without much gain).

@@ -29,7 +29,18 @@ from jfrecon.render.portraits import Portrait
 from jfrecon.shading import colour, sh
 from jfrecon.types import Batch, FaceParameters, Fragments, Maps, MorphableModel, Pinhole
 
-STAGES = ('prior', 'refine')
+#: The energies, one for each stage, and their terms beside the data term, which 'prior' has alone.
+TERMS = {
+    'prior': ('landmarks', *energies.PRIORS, 'perceptual'),
+    'refine': (
+        'light_map', 'cross', 'symmetry', 'smoothness', 'prior', 'adversary', 'gradient', 'image', 'discriminator',
+    ),
+}  # fmt: skip
+STAGES = tuple(TERMS)
+# By pixels both; 'refine' has eq. 18, whose pictures are the rasteriser's.
+RENDERERS = {'prior': ('raster', 'raytrace'), 'refine': ('raster',)}
+PERCEPTUAL = {'prior': 'perceptual', 'refine': 'cross'}  # the terms that need an identity network
+LIGHTS = ('detailed', 'coarse')
 SHARPNESS = 80.0  # alpha of eq. 9
 
 #: Photographs [B, H, W, 3], sRGB, and masks [B, H, W] of what counts -> unit codes [B, C] of who they show.
@@ -48,8 +59,8 @@ class Yang21(parts.Pictured):
       energy: 'prior' trains the regressor, 'refine' the refinement module and its adversary (eq. 18).
       light: which light the pictures of 'refine' are made with: 'detailed' (OD) or 'coarse' (OC).
       white_prior: whether the refinement module sees white in place of the prior albedo (5.4).
-      weights: of the terms, by name; see `configs/yang21.py`.
-      epoch: steps after which the L1 to the prior albedo is switched off.
+      weights: of the terms of that energy, by name; see `configs/yang21.py`.
+      epoch: steps after which the L1 to the prior albedo is switched off; 'prior' has none.
       size: pixels of the square crops it reads.
       data: the renderer of the stage 'prior'.
       atlas: of all maps.
@@ -68,7 +79,7 @@ class Yang21(parts.Pictured):
     light: str
     white_prior: bool
     weights: Mapping[str, float]
-    epoch: int
+    epoch: int | None
     size: int
     data: DataTerm
     atlas: uv.Atlas
@@ -114,8 +125,7 @@ class Yang21(parts.Pictured):
         if self.energy == 'prior':
             costs = self.data(face, chi.light, batch, key, None, seen)
             costs['landmarks'] = energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
-            priors = energies.priors(chi)
-            costs |= {name: cost for name, cost in priors.items() if name in self.weights}
+            costs |= energies.priors(chi)
             if self.identity_network is not None:
                 drawn = surface.layers(self.model, face, chi.light, None, seen, self.data.roughness)
                 costs['perceptual'] = self._unlike(drawn, batch)
@@ -137,6 +147,7 @@ class Yang21(parts.Pictured):
             # the albedo of each face under the light map of the one before it in the batch
             crossed = draw(relit(maps, jnp.roll(light, 1, axis=0)))
             costs['cross'] = self._unlike(crossed, batch)
+        assert self.epoch is not None
         weights: dict[str, Any] = {**self.weights, 'prior': self.weights['prior'] * (step < self.epoch)}
         energy, metrics = energies.weighed(costs, weights)
         return energy, (updated, {'loss': energy, **metrics})
@@ -245,32 +256,37 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Yang21:
     """Unpack a config (see `configs/yang21.py`) into a method."""
     network = config.network
     energy = parts.choice(config, 'energy', STAGES)
-    if network.texture % 16:
+    if not network.texture or network.texture % 16:
         raise UserError(f'yang21 halves its maps four times: config.network.texture is {network.texture}')
     model, portrait = parts.models(config)
     model = matte(model)
-    wanted = 'perceptual' if energy == 'prior' else 'cross'
-    if config.loss[wanted] and config.identity is None:
+    data = parts.data_term(config, model, RENDERERS[energy])
+    photometric = data.terms if energy == 'prior' else ()
+    known = ('photo', *TERMS['prior'], *TERMS['refine'])
+    weights = parts.weights(config, known, (*photometric, *TERMS[energy]))
+    wanted = PERCEPTUAL[energy]
+    if weights[wanted] and config.identity is None:
         raise UserError(
             f'config.loss.{wanted} needs the weights of an identity network: --config.identity=FILE, or a weight of 0'
         )
-    dtype = jnp.dtype(network.dtype)
+    dtype = parts.dtype(config)
+    refining = energy == 'refine'
     return Yang21(
         model=model,
         portrait=dataclasses.replace(portrait, model=matte(portrait.model)),
-        network=dataclasses.replace(parts.regressor(config, model, axis_name), texture=0),
-        refiner=refinement.Refinement(config.light_bands, network.refinement, dtype),
-        discriminator=refinement.Discriminator(network.discriminator, dtype),
+        network=parts.regressor(config, model, axis_name),
+        refiner=refinement.Refinement(config.light_bands, parts.least(config, 'network.refinement', 1), dtype),
+        discriminator=refinement.Discriminator(parts.least(config, 'network.discriminator', 1), dtype),
         energy=energy,
-        light=parts.choice(config, 'light', ('detailed', 'coarse')),
-        white_prior=config.white_prior,
-        weights=config.loss.to_dict(),
-        epoch=config.epoch,
-        size=config.data.size,
-        data=parts.data_term(config, model),
+        light=parts.choice(config, 'light', LIGHTS) if refining else LIGHTS[0],
+        white_prior=config.white_prior if refining else False,
+        weights=weights,
+        epoch=parts.least(config, 'epoch', 1) if refining else None,
+        size=parts.least(config, 'data.size', 1),
+        data=data,
         atlas=uv.atlas(model.topology, np.asarray(model.mean), network.texture),
-        identity_network=_when_asked(config.identity) if config.loss[wanted] else None,
-        published=network.weights,
+        identity_network=_when_asked(config.identity) if weights[wanted] else None,
+        published=parts.published(config),
     )
 
 
