@@ -1,5 +1,6 @@
 """What docs/adding.md says, done: its examples become files beside ours, and nothing else is touched."""
 
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ from configs import cest, dib21
 from jfrecon import methods, morphable
 from jfrecon.data import build
 from jfrecon.data.sample import InMemory, Sample
+from jfrecon.errors import UserError
 from jfrecon.methods.cest import factors
+from jfrecon.methods.dib21 import terms
 from jfrecon.morphable import loading, models
 from jfrecon.reconstruction import prediction
 from jfrecon.render import panel, portraits
@@ -135,6 +138,37 @@ def test_a_morphable_model_is_a_module(added, monkeypatch, tmp_path):
     (tmp_path / 'mine.npz').write_bytes(b'PK')
     with pytest.raises(ValueError, match=r'mine\.npz: damaged.*ask me for mine\.npz'):
         prediction.load(tmp_path / 'run')
+
+
+def test_a_loss_term_of_dib21_is_a_function_and_a_line(monkeypatch):
+    config = dib21.get_config('quicktest+base')
+    config.model.identity = config.model.expression = config.model.albedo = 2
+    config.batch_size = 2
+    with pytest.raises(UserError, match=r'config\.loss\.upright: dib21 has no such term'):
+        config.loss.upright = 0.1
+        methods.build(config)
+    namespace = dict(vars(terms))
+    exec(example('jfrecon/methods/dib21/terms.py'), namespace)
+    monkeypatch.setitem(terms.BASE, 'upright', namespace['upright'])
+    method = methods.build(config)
+    del config.loss.upright
+    with pytest.raises(UserError, match=r'no weight for the term upright of dib21: add config\.loss\.upright'):
+        methods.build(config)
+
+    # heads that lean by 0.3, whatever the photograph
+    params, state = method.init(jax.random.key(0))
+    fc = params['head']['fc']
+    leaning = {'kernel': 0 * fc['kernel'], 'bias': fc['bias'].at[2 + 2 + 2 + 2].set(0.3)}
+    batch = build.batches(config, photographs(method.model))[0]
+
+    @jax.jit
+    def loss(weight, params):
+        weighed = dataclasses.replace(method, weights={**method.weights, 'upright': weight})
+        return weighed.loss(params, state, batch, jax.random.key(0), jnp.int32(0))
+
+    (light, (_, metrics)), (heavy, _) = (loss(weight, {**params, 'head': {'fc': leaning}}) for weight in (0.1, 10.1))
+    np.testing.assert_allclose(metrics['upright'], 0.09, rtol=1e-5)
+    np.testing.assert_allclose(heavy - light, 10 * 0.09, rtol=1e-4)
 
 
 class Relief(factors.nn.Module):

@@ -9,7 +9,7 @@ import numpy as np
 
 def loud(weights: Mapping[str, float]) -> dict[str, float]:
     """Weights of about one, no two alike: no term drowns in the others or goes by another's weight."""
-    return {name: 1 + k / 7 for k, name in enumerate(sorted(weights))} | {'relax': weights['relax']}
+    return {name: weights[name] if name == 'relax' else 1 + k / 7 for k, name in enumerate(sorted(weights))}
 
 
 def check_sum(value, metrics: Mapping, weights: Mapping, silent: frozenset[str] = frozenset()) -> None:

@@ -251,7 +251,7 @@ def said(method, variables, batch, energy):
         return leaf + 0.02 * rng.normal(size=leaf.shape) if 'head' in str(path) or 'last' in str(path) else leaf
 
     params = jax.tree.map_with_path(stirred, params)
-    weights = loud({**method.weights, 'relax': 0})
+    weights = loud(method.weights)
     return weights, energy(params, weights, state, batch, jax.random.key(1), jnp.int32(0))
 
 
@@ -309,7 +309,7 @@ def test_reflectance_is_another_frames_and_relief_is_ones_own(method, batch):
 
     told = dataclasses.replace(
         method, network=Said(), data=data, reconstructions=('own', 'other', 'mirrored_other'),
-        weights={**method.weights, 'relief': 1.0},
+        weights={**method.weights, 'vertex': 1.0, 'relief': 1.0},
     )  # fmt: skip
     _, (_, metrics) = told.loss({}, {}, batch, jax.random.key(0), jnp.int32(0))
     own = float((100.0**number * number).mean())

@@ -23,12 +23,14 @@ SIZE, FACES = 32, 4
 ROUGHNESS = 0.4
 
 
+WEIGHTS = configs.get_config('quicktest').loss.to_dict()
+
+
 @pytest.fixture(scope='module')
 def method():
     config = configs.get_config('quicktest')
     config.data.size = SIZE
     config.light_bands = 3
-    config.epoch = 10
     return methods.build(config)
 
 
@@ -96,7 +98,7 @@ def test_starts_at_the_mean_face_frontal_under_grey_light(method, variables):
 
 
 def test_energy_is_the_weighted_sum_of_terms_that_are_all_logged(method, variables, batch):
-    weights = loud(method.weights)
+    weights = loud(WEIGHTS)
     loss = jax.jit(dataclasses.replace(method, weights=weights).loss)
     energy, (_, metrics) = loss(*variables, batch, jax.random.PRNGKey(1), 0)
     priors = {'identity', 'albedo', 'expression', 'box', 'light', 'exposure'}
@@ -230,7 +232,7 @@ def second(method, variables, batch):
         params[name]['last']['kernel'] = 0.02 * jax.random.normal(key, shape)
 
     def energy(name):
-        staged = dataclasses.replace(method, energy=name, weights=loud(method.weights))
+        staged = dataclasses.replace(method, energy=name, weights=loud(WEIGHTS), epoch=10)
         run = jax.jit(jax.value_and_grad(staged.loss, has_aux=True))
         (value, (state, metrics)), gradient = run(params, variables[1], batch, key, jnp.int32(25))
         return value, state, metrics, gradient
@@ -240,7 +242,7 @@ def second(method, variables, batch):
 
 def test_second_energy_is_the_sum_of_its_terms_with_the_consistency_relaxed(method, second):
     value, _, metrics, _ = second[1]['albedo']
-    weights = loud(method.weights)
+    weights = loud(WEIGHTS)
     weights['vertex_final'] = weights['vertex']
     weights['consistency_diffuse'] *= weights['relax'] ** 2  # two whole epochs
     names = {'symmetry', 'consistency_diffuse', 'consistency_specular', 'smoothness', 'albedo_box'}

@@ -23,6 +23,7 @@ from jfrecon.types import Batch, FaceParameters, Maps, Pinhole
 from tests.methods.energy import check_sum, loud
 
 SIZE, COUNT, TEXTURE = 32, 2, 32
+WEIGHTS = configs.get_config('quicktest').loss.to_dict()
 CAMERA = Pinhole(np.full(COUNT, 4.5 * SIZE, np.float32), np.full((COUNT, 2), SIZE / 2, np.float32))
 
 
@@ -105,7 +106,7 @@ def said(method, variables, batch, energy):
     params = dict(jax.tree.map_with_path(stirred, variables[0]))
     bias = params['head']['fc']['bias']
     params['head'] = {'fc': {**params['head']['fc'], 'bias': bias + 0.1 * rng.normal(size=bias.shape)}}
-    weights = loud({**method.weights, 'relax': 0})
+    weights = loud(WEIGHTS)
     rest = (variables[1], batch, jax.random.key(1))
     now = {name: run(params, weights, *rest, jnp.int32(5)) for name, run in energy.items()}
     return weights, now, energy['refine'](params, weights, *rest, jnp.int32(10))
@@ -144,7 +145,7 @@ def test_each_stage_moves_its_networks_and_no_others(variables, said):
 
 def test_the_players_do_not_help_each_other(method, variables, batch, energy):
     """Each one's gradient is that of its own term alone."""
-    alone = lambda name: {**dict.fromkeys(method.weights, 0.0), name: 1.0}
+    alone = lambda name: {**dict.fromkeys(WEIGHTS, 0.0), name: 1.0}
     rest = (variables[1], batch, jax.random.key(1), jnp.int32(0))
     size = lambda tree: sum(float(np.abs(leaf).sum()) for leaf in jax.tree.leaves(tree))
     by_adversary = energy['refine'](variables[0], alone('adversary'), *rest)[1]

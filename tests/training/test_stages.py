@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,4 +63,37 @@ def test_a_stage_that_is_not_there_is_named(tmp_path):
     built.stages = ('slow', 'medium')
     with pytest.raises(UserError, match="'medium'"):
         stages.train(built, tmp_path, toy.Data())
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_wrong_with_a_later_stage_is_said_before_the_first_is_trained(train, tmp_path):
+    built = config()
+    built.stage.fast.optimiser.groups = ConfigDict({'enocder': 0.0})
+    with pytest.raises(UserError, match=r"stage fast: config\.optimiser\.groups: no parameters start with 'enocder'"):
+        train(built, tmp_path, toy.Data())
+    built = config()
+    built.stage.fast.start_from = str(tmp_path / 'nothing')
+    with pytest.raises(UserError, match=r'config\.start_from: no such file or folder'):
+        train(built, tmp_path, toy.Data())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stage_may_begin_with_the_network_of_another_run(train, tmp_path):
+    train(config(), tmp_path / 'before', toy.Data())
+    built = config()
+    built.stage.fast.start_from = str(tmp_path / 'before' / '2_fast')
+    parts = dict(stages.configs(built, tmp_path / 'run'))
+    assert [part.start_from for part in parts.values()] == [None, str(tmp_path / 'before' / '2_fast')]
+    built.start_from = str(tmp_path / 'before' / '1_slow')
+    parts = dict(stages.configs(built, tmp_path / 'run'))
+    assert [Path(part.start_from).name for part in parts.values()] == ['1_slow', '2_fast']
+    train(built, tmp_path / 'run', toy.Data())  # both are there
+
+
+def test_a_setting_that_no_stage_reads_is_an_error(train, tmp_path):
+    built = config()
+    with built.unlocked():
+        built.glamour = 3
+    with pytest.raises(UserError, match=r'--config\.glamour has no effect'):
+        stages.train(built, tmp_path, toy.Data(), asked=['steps', 'noise', 'glamour'])
     assert not list(tmp_path.iterdir())
