@@ -57,6 +57,14 @@ def test_a_config_that_is_too_old_says_so():
         record.current(before)
 
 
+@pytest.mark.parametrize(
+    'hostile', [[], {}, {'method': ['dib21']}, {'method': 'dib21', 'loss': 3, 'model': {'name': 1}}]
+)
+def test_what_is_no_config_is_named(hostile):
+    with pytest.raises(UserError, match='its config'):
+        record.current(hostile)
+
+
 def test_configs_of_methods_from_elsewhere_are_left_alone():
     mine = {'method': 'mine', 'size': 3}
     assert record.current(mine) == mine
