@@ -28,6 +28,16 @@ def test_help_shows_an_example(name, capsys, monkeypatch, tmp_path):
     assert f'example: python -m experiments.{name} --out=runs/{name}' in ' '.join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize('name', NAMES)
+def test_it_leaves_a_record(name):
+    """By `harness.start` and `Run.record`, or as `ablations.Ablation.run` does it."""
+    nodes = ast.walk(ast.parse((FOLDER / name / '__main__.py').read_text()))
+    calls = [ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)]
+    recorded = 'harness.start' in calls and 'run.record' in calls
+    compared = 'ablations.parser' in calls and any(call.endswith('.run') and call != 'commands.run' for call in calls)
+    assert recorded or compared
+
+
 def test_every_picture_is_shown_by_its_readme():
     pictures = [path for path in FOLDER.rglob('*') if path.suffix in ('.jpg', '.png')]
     assert pictures
