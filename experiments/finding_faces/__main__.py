@@ -23,18 +23,18 @@ import argparse
 import csv
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jfrecon.data.detection.detector import Detection
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from experiments import harness, photographs
 from jfrecon import commands, files
 from jfrecon.data import detection, images, videos
+from jfrecon.data.detection.detector import Detection
 
 NAME = 'finding_faces'
 DETECTORS = ('mesh', 'cascade')
@@ -245,10 +245,9 @@ def error(face: Detection | None, landmarks: np.ndarray | None, unit: float) -> 
     """NME: NaN where there is nothing to compare, 1 where there is no answer."""
     if landmarks is None:
         return float('nan')
-    points = None if face is None else face.points
-    if points is None:
+    if face is None or not np.isfinite(face.landmarks).all():
         return 1.0
-    return float(np.nanmean(np.linalg.norm(points - landmarks, axis=-1)) / unit)
+    return float(np.nanmean(np.linalg.norm(face.landmarks - landmarks, axis=-1)) / unit)
 
 
 def _summary(hit: int, errors: Sequence[float], count: int) -> dict[str, float]:
@@ -264,9 +263,9 @@ def in_clips(find: Find, folder: Path, quick: bool) -> dict[str, float]:
     shown = hit = 0
     paths = sorted(folder.glob('*.mp4'))[:: 8 if quick else 1]
     for path in tqdm(paths, desc='clips', unit='clip', disable=None):
-        for frame in videos.frames(path, 10):
+        for _, image in videos.frames(path, 10):
             shown += 1
-            hit += bool(find(frame.image))
+            hit += bool(find(image))
     return {'photographs': float(shown), 'found': hit / max(shown, 1)}
 
 
@@ -283,11 +282,6 @@ def overlay(path: Path, image: np.ndarray, found: Sequence[Detection]) -> None:
                 draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, quality=85)
-
-
-def table(results: Mapping[str, Mapping[str, float]]) -> str:
-    """The results for people."""
-    return harness.table(results)
 
 
 if __name__ == '__main__':

@@ -32,6 +32,7 @@ SAME = 0.4  # intersection over union of the boxes of points that are one face
 SIZES = (8, 1)
 # A landmark whose normal points this far away from the camera is hidden; one that does less so is seen.
 HIDDEN, SEEN = -0.5, -0.2
+LEAST = 0.01  # confidence of a hidden one, whose place is known all the same
 
 
 class Mesh(NamedTuple):
@@ -103,7 +104,7 @@ def landmarks68(points: np.ndarray) -> np.ndarray:
 
 
 def confidence68(points: np.ndarray) -> np.ndarray:
-    """How far the landmarks of mesh points [478, 3] are seen, [68] in 0..1: those behind a turned head have 0.
+    """How far the landmarks of mesh points [478, 3] are seen, [68] in 0..1: those behind a turned head have `LEAST`.
 
     The head's turn is that of the mesh's own depth; a landmark is hidden where the mean head's normal, turned so,
     points away from the camera.
@@ -115,7 +116,7 @@ def confidence68(points: np.ndarray) -> np.ndarray:
     z = unit(np.cross(x, y))
     towards = _table()[2] @ np.array([x[2], np.cross(z, x)[2], z[2]])
     share = np.clip((towards - HIDDEN) / (SEEN - HIDDEN), 0, 1)
-    return share * share * (3 - 2 * share)
+    return np.maximum(share * share * (3 - 2 * share), LEAST)
 
 
 def _looked_at(image: np.ndarray, squares: Sequence[Square]) -> list[Mesh]:

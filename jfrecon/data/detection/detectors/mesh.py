@@ -1,0 +1,40 @@
+"""Faces and their landmarks by MediaPipe's detectors and face mesh, run in JAX: offline, and the default.
+
+`jfrecon.assets` brings the networks' files the first time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jfrecon.data.detection import face_mesh, square
+from jfrecon.data.detection.detector import Detection, Detector
+from jfrecon.data.detection.face_mesh import Mesh
+
+
+def find(image: np.ndarray, boxes: np.ndarray | None = None) -> list[Detection]:
+    """Return the faces in an image [H, W, 3] uint8, the largest first, or the face in each box [K, 4] (x, y, w, h).
+
+    ``dense`` are the mesh's 478 points. A box in which no face is seen has unknown landmarks.
+    """
+    if boxes is None:
+        return [detection(mesh) for mesh in face_mesh.find(image)]
+    found = zip(face_mesh.find_in(image, boxes), boxes)
+    return [Detection(box=square(box), presence=0.0) if mesh is None else detection(mesh) for mesh, box in found]
+
+
+def detection(mesh: Mesh) -> Detection:
+    """A face of the mesh as all detectors give it."""
+    points = mesh.points
+    return Detection(
+        face_mesh.landmarks68(points), confidence=face_mesh.confidence68(points), presence=mesh.presence,
+        dense=points[:, :2],
+    )  # fmt: skip
+
+
+def ready() -> None:
+    """Bring the networks' files and compile their programs, once for all processes."""
+    find(np.zeros((256, 256, 3), np.uint8))
+
+
+DETECTOR = Detector(find, landmarks=True, ready=ready, libraries=('jax', 'jaxlib'))
