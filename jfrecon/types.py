@@ -187,7 +187,7 @@ class Batch:
     Attributes:
       image: [B, H, W, 3] float32, sRGB in 0..1.
       landmarks: [B, 68, 2] pixels of the crop, 0 where unknown.
-      landmark_weight: [B, 68] 1 where the landmark is known, else 0.
+      landmark_weight: [B, 68] 0 where the landmark is unknown, else how far it counts, up to 1.
       mask: [B, H, W] 1 on the pixels where the face is seen (no hair, hand or glasses, as far as the source knows).
       camera: Pinhole with leaves [B], [B, 2]: focal length and principal point follow the crop.
       index: [B] int32, position in the source.

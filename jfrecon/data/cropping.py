@@ -198,6 +198,7 @@ def flip(sample: Sample) -> Sample:
     return sample.replace(
         image=np.ascontiguousarray(sample.image[:, ::-1]),
         landmarks=landmarks,
+        confidence=None if sample.confidence is None else sample.confidence[MIRROR],
         mask=None if sample.mask is None else np.ascontiguousarray(sample.mask[:, ::-1]),
         principal=np.array([width - sample.principal[0], sample.principal[1]], np.float32),
         box=None if sample.box is None else (width - sample.box[0] - sample.box[2], *sample.box[1:]),

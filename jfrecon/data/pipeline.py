@@ -277,6 +277,10 @@ def stack(cuts: Sequence[Cut], batch_size: int) -> Batch:
     return _batch([(cut.index, cut.crop) for cut in _pad(cuts, batch_size)])
 
 
+def _confidence(sample: Sample) -> np.ndarray:
+    return np.ones(68, np.float32) if sample.confidence is None else sample.confidence.astype(np.float32)
+
+
 def _pad(cuts: Sequence[Cut], batch_size: int) -> list[Cut]:
     return [*cuts, *[cuts[-1]] * (batch_size - len(cuts))]
 
@@ -288,7 +292,7 @@ def _batch(rows: Sequence[tuple[int, Sample]]) -> Batch:
     return Batch(
         image=np.stack([sample.image for sample in samples]).astype(np.float32) / np.float32(255),
         landmarks=np.where(known[..., None], landmarks, np.float32(0)),
-        landmark_weight=known.astype(np.float32),
+        landmark_weight=known * np.stack([_confidence(sample) for sample in samples]),
         mask=np.stack([_mask(sample) for sample in samples]).astype(np.float32) / np.float32(255),
         camera=Pinhole(
             focal=np.array([sample.focal for sample in samples], np.float32),

@@ -36,6 +36,7 @@ class Sample:
       image: [H, W, 3] uint8 sRGB.
       landmarks: [68, 2] float32 pixels in the iBUG order, x right, y down, pixel centres at +0.5; NaN where
         unknown.
+      confidence: [68] float32 in 0..1 of the landmarks, how much they count; None: all that are known count 1.
       mask: [H, W] uint8, 255 on the pixels where the face is seen, 0 elsewhere; None where nobody said.
       focal: pixels, NaN where unknown.
       principal: [2] float32 pixels, NaN for the centre of the image.
@@ -59,6 +60,7 @@ class Sample:
     box: tuple[float, float, float] | None = None
     scale: float = 1.0
     notes: tuple[str, ...] = ()
+    confidence: np.ndarray | None = None
 
     def replace(self, **changes) -> Sample:
         """A copy with some attributes changed."""
@@ -72,6 +74,9 @@ def check(sample: Sample) -> Sample:
         raise Unreadable(f'image is {image.dtype} {image.shape}, not uint8 (H, W, 3)')
     if sample.landmarks.shape != (68, 2):
         raise Unreadable(f'landmarks are {sample.landmarks.shape}, not (68, 2)')
+    confidence = sample.confidence
+    if confidence is not None and not (confidence.shape == (68,) and ((confidence >= 0) & (confidence <= 1)).all()):
+        raise Unreadable('the confidence of the landmarks is not (68,) in 0..1')
     if sample.principal.shape != (2,):
         raise Unreadable(f'principal point is {sample.principal.shape}, not (2,)')
     if sample.focal <= 0:

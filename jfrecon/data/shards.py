@@ -178,6 +178,7 @@ def pack(sample: Sample, quality: int | None = None) -> bytes:
         'name': sample.name,
         'group': sample.group,
         'box': sample.box,
+        'confidence': None if sample.confidence is None else _pack_array(sample.confidence.astype(np.float32)),
     }
     return msgpack.packb(record)
 
@@ -190,7 +191,7 @@ def unpack(record: bytes) -> Sample:
             raise Unreadable(f'record version {fields["version"]!r} is not {VERSION}')
         image = images.decode(fields['image']).image
         truth = fields['truth']
-        box = fields.get('box')  # older shards have none
+        box, confidence = fields.get('box'), fields.get('confidence')  # older shards have none
         sample = Sample(
             image=image,
             landmarks=_unpack_array(fields['landmarks']),
@@ -201,6 +202,7 @@ def unpack(record: bytes) -> Sample:
             name=str(fields['name']),
             group=str(fields['group']),
             box=None if box is None else (float(box[0]), float(box[1]), float(box[2])),
+            confidence=None if confidence is None else _unpack_array(confidence),
         )
     except (ValueError, TypeError, LookupError, AttributeError, msgpack.UnpackException) as error:
         raise Unreadable(f'not a record of version {VERSION} ({type(error).__name__}: {error})') from error

@@ -69,6 +69,8 @@ def faces(photo: Sample, given: Given, settings: Settings) -> tuple[list[Sample]
         name = photo.name if len(found) == 1 else f'{photo.name}_{k}'
         group = given.groups[k] if k < len(given.groups) else photo.group
         face = photo.replace(name=name, group=group, landmarks=seen.landmarks.astype(np.float32))
+        if seen.confidence is not None:
+            face = face.replace(confidence=np.asarray(seen.confidence, np.float32))
         try:
             part = cut(face, place(photo.image, seen, settings), settings.size)
             kept.append(skin.with_mask(part) if settings.parse and part.mask is None else part)

@@ -1,0 +1,150 @@
+"""python -m jfrecon.landmarks PHOTOS_OR_VIDEOS... --out=FILE.npz: the landmarks that `--landmarks` reads."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+from jfrecon import commands, files, outputs
+from jfrecon.data import detection, images, listing, scan, videos
+from jfrecon.data.detection.detector import Detection
+from jfrecon.data.sample import Unreadable
+from jfrecon.errors import UserError
+
+SUFFIXES = images.SUFFIXES + videos.SUFFIXES
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Find the faces in photographs and videos, and write their 68 landmarks to one file.
+
+    FILE.npz holds, a row for each face: `filename`, the path below the folder that holds all inputs (of a frame of a
+    video, `CLIP.mp4_000120`); `landmarks` [N, 68, 2] pixels of the file, x right, y down; `confidence` [N, 68] in 0..1,
+    near 0 for points behind a turned head; `boxes` [N, 4] x, y, w, h around the landmarks; `presence` [N]; with --dense
+    `dense` [N, 478, 2], the points of the mesh. Files without a face have no row and are listed. reconstruct, prepare
+    and training read the file by --landmarks and --config.data.landmarks.
+    """
+    options = _parse(arguments)
+    outputs.require_free([options.out], options.overwrite)
+    name = detection.choose(options.landmarker, need='landmarks')
+    detector = detection.load(name)
+    found = listing.find(options.inputs, SUFFIXES)
+    wanted = [(shown, path) for shown, path in found.files if path.suffix.lower() in SUFFIXES]
+    if over := scan.passed_over([path for _, path in found.files if path.suffix.lower() not in SUFFIXES]):
+        print(over, file=sys.stderr)
+    if not wanted:
+        raise UserError(f'there are no photographs and no videos in {", ".join(map(files.shown, options.inputs[:3]))}')
+    if any(path.suffix.lower() in videos.SUFFIXES for _, path in wanted):
+        videos.require()
+    detector.ready()
+
+    rows: list[tuple[str, Detection]] = []
+    empty: list[str] = []
+    failed: list[str] = []
+    for shown, path in tqdm(wanted, desc='files', unit='file', disable=None):
+        before = len(rows)
+        try:
+            for picture, image, scale in _pictures(shown, path, options.every):
+                seen = [_scaled(face, 1 / scale) for face in detector.find(image, None)]
+                rows += [(picture, face) for face in seen]
+                if options.draw is not None:
+                    _draw(options.draw / f'{picture}.jpg', image, seen, scale)
+        except Unreadable as error:
+            failed.append(f'{shown}: {error}')
+            continue
+        if len(rows) == before:
+            empty.append(shown)
+    if not rows:
+        raise UserError(f'no face in any of {len(wanted)} files{f" ({failed[0]})" if failed else ""}')
+    files.write_bytes(options.out, _packed(rows, options.dense))
+    for line in (f'no face: {shown}' for shown in empty):
+        print(line, file=sys.stderr)
+    for line in failed:
+        print(f'failed: {line}', file=sys.stderr)
+    print(f'{len(rows)} faces of {len(wanted)} files, {len(empty)} without a face, {len(failed)} failed: {options.out}')
+    return 1 if failed else 0
+
+
+def _pictures(shown: str, path: Path, every: int) -> Iterator[tuple[str, np.ndarray, float]]:
+    """(name, image [H, W, 3], its pixels for one of the file) of a photograph, or of frames of a video."""
+    if path.suffix.lower() in videos.SUFFIXES:
+        for number, image in videos.frames(path, every):
+            yield f'{shown}_{number:06d}', image, 1.0
+    else:
+        picture = images.read(path)
+        yield shown, picture.image, picture.scale
+
+
+def _scaled(face: Detection, scale: float) -> Detection:
+    dense = None if face.dense is None else face.dense * scale
+    return Detection(face.landmarks * scale, confidence=face.confidence, presence=face.presence, dense=dense)
+
+
+def _packed(rows: list[tuple[str, Detection]], dense: bool) -> bytes:
+    faces = [face for _, face in rows]
+    landmarks = np.stack([face.landmarks for face in faces]).astype(np.float32)
+    low, high = np.nanmin(landmarks, 1), np.nanmax(landmarks, 1)
+    arrays = {
+        'filename': np.array([name for name, _ in rows]),
+        'landmarks': landmarks,
+        'confidence': np.stack([np.ones(68) if f.confidence is None else f.confidence for f in faces]).astype(
+            np.float32
+        ),
+        'boxes': np.concatenate([low, high - low], 1),
+        'presence': np.array([face.presence for face in faces], np.float32),
+    }
+    if dense:
+        if any(face.dense is None for face in faces):
+            raise UserError('--dense: this detector has no further points; leave --landmarker out')
+        arrays['dense'] = np.stack([face.dense for face in faces if face.dense is not None]).astype(np.float32)
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    return content.getvalue()
+
+
+def _draw(path: Path, image: np.ndarray, faces: list[Detection], scale: float) -> None:
+    """Write a photograph with its landmarks: green where they are seen, red where they are hidden."""
+    picture = Image.fromarray(image)
+    pen = ImageDraw.Draw(picture)
+    for face in faces:
+        points = face.landmarks * scale
+        radius = max(1.0, float(np.nanmax(np.ptp(points, axis=0))) / 120)
+        shares = np.ones(68) if face.confidence is None else face.confidence
+        for (x, y), share in zip(points, shares):
+            if np.isfinite(x):
+                colour = (int(255 * (1 - share)), int(255 * share), 64)
+                pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    content = io.BytesIO()
+    picture.save(content, 'JPEG', quality=88)
+    files.write_bytes(path, content.getvalue())
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = commands.Parser(
+        prog='python -m jfrecon.landmarks',
+        description=main.__doc__,
+        epilog='example: python -m jfrecon.landmarks PHOTOS CLIP.mp4 --out=landmarks.npz --draw=overlays',
+    )
+    parser.add_argument('inputs', type=Path, nargs='+', metavar='INPUT', help='photographs, videos, folders of them')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='*.npz')
+    parser.add_argument('--draw', type=Path, metavar='DIR', help='write the photographs with their landmarks')
+    parser.add_argument('--dense', action='store_true', help="the mesh's 478 points as well")
+    parser.add_argument('--every', type=int, default=1, metavar='N', help='look at each N-th frame of a video')
+    parser.add_argument('--landmarker', default=detection.AUTO, metavar='NAME', help=detection.HELP)
+    parser.add_argument('--overwrite', action='store_true', help='replace FILE where it is there')
+    options = parser.parse_args(arguments)
+    if options.every < 1:
+        raise UserError('--every is at least 1')
+    if options.out.suffix != '.npz':
+        raise UserError(f'--out={options.out}: name a file that ends in .npz')
+    return options
+
+
+if __name__ == '__main__':
+    commands.run(main)
