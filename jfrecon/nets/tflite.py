@@ -27,6 +27,7 @@ from jfrecon.nets.flatbuffer import Broken, Table
 
 LARGEST = 100 * 2**20  # bytes of a file
 MOST = 2**26  # numbers in a tensor
+BATCH = 16  # images at once on an accelerator
 TYPES = {0: '<f4', 1: '<f2', 2: '<i4', 3: 'u1', 4: '<i8', 6: '?', 7: '<i2', 9: 'i1'}
 SAME = 0
 CUSTOM = 32
@@ -488,16 +489,16 @@ OPTIONS: Mapping[str, Mapping[str, tuple[int, str, int]]] = {
 }  # fmt: skip
 
 
-def in_batches(network: Network, images: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    """Outputs for images [N, H, W, C], N of any size, by programs for few sizes of a batch; one for each output.
+def in_batches(network: Network, images: np.ndarray) -> list[np.ndarray]:
+    """Return the outputs for images [N, H, W, C], N of any size, by programs for few sizes of a batch.
 
-    sizes: of the programs, the largest first and 1 last; what is left over goes through a smaller one.
+    On CPUs images go one by one, which takes no longer and compiles once; what is left over of a batch does so, too.
     """
     shapes = [network.tensors[k].shape[1:] for k in network.outputs]
     parts: list[list[np.ndarray]] = [[np.zeros((0, *shape), np.float32)] for shape in shapes]
-    place = 0
+    place, batch = 0, 1 if jax.default_backend() == 'cpu' else BATCH
     while place < len(images):
-        size = next(size for size in sizes if size <= len(images) - place)
+        size = batch if len(images) - place >= batch else 1
         made = _compiled(network)(np.asarray(images[place : place + size], np.float32))
         for part, output in zip(parts, made):
             part.append(np.asarray(output))

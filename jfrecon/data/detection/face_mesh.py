@@ -1,7 +1,6 @@
 """Find the 478 points of MediaPipe's face mesh (Grishchenko et al. 2020, arXiv:2006.10962), and 68 landmarks from them.
 
 A face is looked at twice: around what the detector says, and again, upright, around the points that were found.
-Photographs in which nothing is found are looked at in quarter turns too.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ MARGIN = 1.5  # side of a crop over the longer side of the face's box
 PRESENCE = 0.5  # that it is a face, at least
 OUTER_EYES = 33, 263  # of the mesh
 ACROSS, ALONG = (234, 454), (152, 10)  # from cheek to cheek, from chin to forehead
-SAME = 0.4  # intersection over union of the boxes of points that are one face
-SIZES = (8, 1)
+SAME = 0.5  # part of the smaller box of points that lies in the larger one, where both are one face
 # A landmark whose normal points this far away from the camera is hidden; one that does less so is seen.
 HIDDEN, SEEN = -0.5, -0.2
 LEAST = 0.01  # confidence of a hidden one, whose place is known all the same
@@ -68,14 +66,7 @@ class Square(NamedTuple):
 
 def find(image: np.ndarray) -> list[Mesh]:
     """Return the faces in an image [H, W, 3] uint8, the largest first."""
-    found = _looked_at(image, [_around(candidate) for candidate in blazeface.search(image)])
-    turns = 1
-    while not found and turns < 4:
-        turned = np.ascontiguousarray(np.rot90(image, turns))
-        found = [_turned_back(mesh, turns, turned.shape[:2]) for mesh in
-                 _looked_at(turned, [_around(candidate) for candidate in blazeface.search(turned)])]  # fmt: skip
-        turns += 1
-    return distinct(found)
+    return distinct(_looked_at(image, [_around(candidate) for candidate in blazeface.search(image)]))
 
 
 def find_in(image: np.ndarray, boxes: np.ndarray) -> list[Mesh | None]:
@@ -92,7 +83,7 @@ def distinct(found: Sequence[Mesh]) -> list[Mesh]:
     """Faces, each once, the largest first."""
     kept: list[Mesh] = []
     for mesh in sorted(found, key=lambda mesh: -mesh.presence):
-        if all(blazeface.overlap(_box(mesh), _box(other)) < SAME for other in kept):
+        if all(_shared(mesh, other) < SAME for other in kept):
             kept.append(mesh)
     return sorted(kept, key=lambda mesh: -float(np.ptp(mesh.points[:, :2], axis=0).max()))
 
@@ -132,7 +123,7 @@ def _looked(images: Sequence[np.ndarray], squares: Sequence[Square]) -> list[Mes
     crops = np.zeros((len(squares), size, size, 3), np.float32)
     for k, (image, square) in enumerate(zip(images, squares)):
         crops[k] = cut(image, square, size)
-    mesh, *refined, flag = tflite.in_batches(network, crops / np.float32(255), SIZES)
+    mesh, *refined, flag = tflite.in_batches(network, crops / np.float32(255))
     points = np.zeros((len(squares), POINTS, 3))
     points[:, :468] = mesh.reshape(-1, 468, 3)
     for ids, values in zip(_refined(), refined):
@@ -184,19 +175,12 @@ def _in_box(image: np.ndarray, box: np.ndarray) -> Mesh | None:
     return max(found, key=lambda mesh: mesh.presence) if found else None
 
 
-def _turned_back(mesh: Mesh, turns: int, size: tuple[int, int]) -> Mesh:
-    """A face of ``np.rot90(image, turns)``, [H, W] of which are given, in the image."""
-    points = mesh.points.copy()
-    height, width = size
-    for _ in range(turns):  # a quarter turn takes (x, y) to (y, width - x)
-        points[:, 0], points[:, 1] = height - points[:, 1], points[:, 0].copy()
-        height, width = width, height
-    return Mesh(points, mesh.presence)
-
-
-def _box(mesh: Mesh) -> Candidate:
-    low, high = mesh.points[:, :2].min(0), mesh.points[:, :2].max(0)
-    return Candidate(mesh.presence, (low + high) / 2, high - low, np.zeros((0, 2)))
+def _shared(mesh: Mesh, other: Mesh) -> float:
+    """The part of the smaller one's box that lies in the larger one's."""
+    boxes = [np.stack([one.points[:, :2].min(0), one.points[:, :2].max(0)]) for one in (mesh, other)]
+    low, high = np.maximum(boxes[0][0], boxes[1][0]), np.minimum(boxes[0][1], boxes[1][1])
+    smaller = min(float(np.prod(box[1] - box[0])) for box in boxes)
+    return float(np.prod(np.maximum(high - low, 0))) / max(smaller, 1e-9)
 
 
 @functools.cache
