@@ -17,10 +17,10 @@ from jfrecon.data.sample import Sample
 from jfrecon.errors import UserError
 
 AUTO = 'auto'
-PREFERENCE = ('mesh',)  # `AUTO` is the first that is there
+PREFERENCE = ('face-alignment', 'cascade')  # `AUTO` is the first that is installed
 HELP = (
-    'who finds the faces and their landmarks where none are given: mesh (auto), offline; face-alignment (pip install '
-    "'jfrecon[landmarks]'); cascade, which finds boxes only"
+    'who finds the faces and their landmarks where none are given; auto: face-alignment where it is installed (pip '
+    "install 'jfrecon[landmarks]'), else cascade, which finds boxes only; mesh: MediaPipe's face mesh, offline"
 )
 _DETECTORS = f'{__name__}.detectors'
 

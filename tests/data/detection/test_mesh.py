@@ -128,6 +128,6 @@ def test_tiles_cover_the_photograph():
             assert tiles == []
             continue
         seen = np.zeros(shape, bool)
-        for x, y, side in tiles:
+        for x, y, side, _ in tiles:
             seen[max(0, int(y)) : int(np.ceil(y + side)), max(0, int(x)) : int(np.ceil(x + side))] = True
         assert seen.all() and len(tiles) <= 9
