@@ -20,7 +20,7 @@ from jfrecon import assets
 from jfrecon.nets import tflite
 
 FOLDER = 'face_detection'
-# Least scores: of what is seen in the whole photograph, in tiles, and in turned photographs. 39 photographs score 0.80 or
+# Least scores: of what is seen in the whole photograph, in tiles, in turned photographs. 39 photographs score 0.80 or
 # more within 45 degrees of upright; taken for upright while upside down, 0.65 in the mean.
 LEAST, IN_TILE, TURNED = 0.5, 0.6, 0.78
 OVERLAP = 0.3  # intersection over union of boxes that are one face
