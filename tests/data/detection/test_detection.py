@@ -60,7 +60,7 @@ class Nobody:
 
 
 def test_a_detector_is_added(added, photos, tmp_path, monkeypatch):
-    assert detection.names() == ('brightest', 'cascade', 'face-alignment')
+    assert detection.names() == ('brightest', 'cascade', 'face-alignment', 'mesh')
     out = tmp_path / 'out'
     prepare.main([str(photos), f'--out={out}', f'--landmarker={added}', '--processes=1'])
     first, second = shards.Shards(out)
