@@ -11,6 +11,8 @@ The landmarks come as fractions of the image and are returned in pixels.
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,7 @@ class Tfds(Source):
       landmarks: the feature that holds the landmarks, by default that of ``LANDMARKS``.
 
     Raises:
-      UserError: the data set is unknown, or not prepared in the ArrayRecord format.
+      UserError: the data set or the split is unknown, or it is not prepared in the ArrayRecord format.
     """
 
     def __init__(self, name: str, split: str = 'train', data_dir: str | None = None, landmarks: str | None = None):
@@ -71,11 +73,32 @@ def _open(name: str, split: str, data_dir: str | None) -> Any:
 
     try:
         return tfds.data_source(name, split=split, data_dir=data_dir, download=False)
-    except (AssertionError, FileNotFoundError, NotImplementedError, ImportError, OSError) as error:
+    except Exception as error:  # TFDS, protobuf and etils have one each for every state that a folder may be in
+        root = Path(data_dir or tfds.core.constants.DATA_DIR)
+        folder = root / name / str(tfds.builder_cls(name).VERSION)
+        raise UserError(f'{name}: {_remedy(name, folder, data_dir) or _first_line(error)}') from error
+
+
+def _remedy(name: str, folder: Path, data_dir: str | None) -> str:
+    """What to do, where the data set is not in a version's folder, or in a format without random access; else ''."""
+    try:
+        form = json.loads((folder / 'dataset_info.json').read_text(encoding='utf-8')).get('fileFormat', 'tfrecord')
+    except (OSError, ValueError, AttributeError):  # none, or one that was left by half
         where = f' --data_dir={data_dir}' if data_dir else ''
-        raise UserError(
-            f'{name} is not prepared as ArrayRecord; build it once, where TensorFlow is installed: '
+        return (
+            f'not prepared in {folder}; build it once, where TensorFlow is installed: '
             f'tfds build {name} --file_format=array_record{where}'
-        ) from error
-    except (ValueError, KeyError) as error:
-        raise UserError(f'{name}: {str(error).splitlines()[0]}') from error
+        )
+    if form == 'array_record':
+        return ''
+    # TFDS 4.9.10 reads no second format out of the folder of a first one, and does not build it there either.
+    return (
+        f'prepared in {folder} as {form}; convert it once, where TensorFlow is installed: tfds convert_format '
+        f'--dataset_version_dir={folder} --out_file_format=array_record --out_dir=NEW/{name}/{folder.name}, '
+        'and set TFDS_DATA_DIR=NEW'
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -157,6 +157,12 @@ for _name, _class in (('csc', _Csc), ('csr', _Csr)):
         ADMITTED[_module, f'{_name}_array'] = _class
 
 
+TEXT_MODE = (
+    'copied as text (git or FTP), which put a carriage return before every line feed: copy it again as binary (git: '
+    "a line '*.pkl binary' in .gitattributes)"
+)
+
+
 class _Refused(pickle.UnpicklingError):
     """The pickle names something outside of `ADMITTED`."""
 
@@ -182,6 +188,11 @@ def _plain(x: Any) -> Any:
     return x
 
 
+def _of_text_mode(data: bytes) -> bool:
+    """Whether every line feed has a carriage return before it, which in binary files one in 256 has by chance."""
+    return data.count(b'\n') == data.count(b'\r\n') > 0
+
+
 def _text(key: Any) -> Any:
     return key.decode('latin1') if isinstance(key, bytes) else key
 
@@ -198,13 +209,15 @@ def loads(data: bytes, source: str | Path) -> Any:
     """
     try:
         return _plain(_Unpickler(io.BytesIO(data), encoding='latin1').load())
-    except _Refused as error:
+    except Exception as error:  # damaged bytes raise anything, from EOFError to MemoryError
+        if _of_text_mode(data):
+            raise UserError(f'{source}: {TEXT_MODE}') from error
+        if not isinstance(error, _Refused):
+            raise UserError(f'{source}: damaged or not a pickle of arrays ({type(error).__name__})') from error
         raise UserError(
             f'{source}: refused, its pickle asks for {error}, which no file of arrays needs; get the file '
             'again from the official page'
         ) from error
-    except Exception as error:  # damaged bytes raise anything, from EOFError to MemoryError
-        raise UserError(f'{source}: damaged or not a pickle of arrays ({type(error).__name__})') from error
 
 
 def load(path: str | Path) -> Any:
@@ -219,6 +232,8 @@ def load(path: str | Path) -> Any:
         raise UserError(f'{path}: cannot be read ({error.strerror})') from error
     if data[:6] != b'\x93NUMPY':
         return loads(data, path)
+    if _of_text_mode(data):  # a header ends in spaces and a line feed
+        raise UserError(f'{path}: {TEXT_MODE}')
     stream = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(stream)

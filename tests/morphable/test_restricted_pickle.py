@@ -193,3 +193,26 @@ def test_damage_anywhere_is_a_user_error_or_harmless(tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match='cannot be read'):
         restricted_pickle.load(tmp_path / 'x.pkl')
+
+
+@pytest.mark.parametrize('protocol', range(6))
+def test_a_file_that_was_copied_as_text_is_named_as_such(tmp_path, protocol):
+    """As git with autocrlf and FTP in text mode do; the numbers 10 are line feeds too."""
+    content = {'v_template': np.full((40, 3), 10, np.int16), 'f': np.arange(600, dtype=np.uint32)}
+    data = pickle.dumps(content, protocol)
+    path = tmp_path / 'generic_model.pkl'
+    path.write_bytes(data.replace(b'\n', b'\r\n'))
+    with pytest.raises(UserError, match=r'generic_model.pkl: copied as text .*as binary') as caught:
+        restricted_pickle.load(path)
+    assert '\n' not in str(caught.value)
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match='damaged or not a pickle'):
+        restricted_pickle.load(path)
+
+
+def test_an_npy_file_that_was_copied_as_text(tmp_path):
+    path = tmp_path / 'x.npy'
+    np.save(path, {'a': np.arange(300)}, allow_pickle=True)
+    path.write_bytes(path.read_bytes().replace(b'\n', b'\r\n'))
+    with pytest.raises(UserError, match='copied as text'):
+        restricted_pickle.load(path)
