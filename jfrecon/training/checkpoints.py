@@ -30,7 +30,7 @@ from jfrecon import files
 from jfrecon.errors import UserError
 from jfrecon.methods.method import ModelState, Params
 from jfrecon.nets import weights
-from jfrecon.training import record
+from jfrecon.training import not_a_run, record
 from jfrecon.training.train_state import TrainState
 
 FOLDER = 'checkpoints'
@@ -124,7 +124,7 @@ def load(directory: str | Path) -> tuple[dict[str, Any], int, Params, ModelState
     single = path.name.isdigit() and (path / 'network').is_dir()
     folder = path.parent if single else path / FOLDER if (path / FOLDER).is_dir() else path
     if not folder.is_dir():
-        raise UserError(f'{directory}: no such folder')
+        raise UserError(not_a_run.explain(Path(directory), FOLDER))
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with _open(folder, ocp.CheckpointManagerOptions(create=False)) as checkpoints:
         steps = [int(path.name)] if single else sorted(checkpoints.all_steps(), reverse=True)
@@ -141,7 +141,7 @@ def load(directory: str | Path) -> tuple[dict[str, Any], int, Params, ModelState
             return config, step, found['network']['params'], found['network']['model_state']
     if steps:
         raise UserError(f'{directory}: damaged, no checkpoint in it can be read')
-    raise UserError(f'{directory}: no checkpoint here; train one with python -m jfrecon.main')
+    raise UserError(not_a_run.explain(Path(directory), FOLDER))
 
 
 def pack(directory: str | Path, path: Path) -> None:
