@@ -24,6 +24,7 @@ from jfrecon.reconstruction.photograph import Face, Reconstructor
 from jfrecon.reconstruction.result import Reconstruction
 
 SUFFIXES = images.SUFFIXES + videos.SUFFIXES
+BLACK_AND_WHITE = "black and white: the light is grey, the skin's hue is the morphable model's"
 
 
 class Found(NamedTuple):
@@ -92,8 +93,10 @@ def main(arguments: list[str] | None = None) -> int:
         make = photograph.reconstructor(network, options.refine)
         for path in tqdm(clips, desc='videos', unit='video', disable=None):
             try:
-                _video(path, names[path], make, landmarker, options)
+                missing = _video(path, names[path], make, landmarker, options)
                 done += 1
+                if missing:
+                    failed.append(f'{path}: {missing}; the face is of these')
             except Unreadable as error:
                 failed.append(f'{path}: {error}')
     for line in failed:
@@ -139,32 +142,33 @@ def _write(
 
     square = np.round(found.face.cut(asset.PHOTOGRAPH).image[0] * 255).astype(np.uint8)
     photo = found.face.sample
+    notes = [*photo.notes, *([BLACK_AND_WHITE] if found.face.black_and_white else [])]
     facts = {
         'photograph': found.path.name,
         **({'photograph_scale': photo.scale} if photo.scale != 1 else {}),
-        **({'notes': list(photo.notes)} if photo.notes else {}),
+        **({'notes': notes} if notes else {}),
         **({'person': person} if len(person) > 1 else {}),
     }
     asset.write(out / found.name, make.model, make.portrait, result, make.atlas, square, facts, moving)
 
 
-def _video(path: Path, name: str, make: Reconstructor, landmarker: str, options: argparse.Namespace) -> None:
+def _video(path: Path, name: str, make: Reconstructor, landmarker: str, options: argparse.Namespace) -> str:
+    """Returns what is wrong with a video of which only some frames could be read; '' for nothing."""
     from jfrecon.export import asset
 
-    rate = videos.rate(path) / options.every
     box = None if options.box is None else detection.square(options.box[0])
     with _bar(make, name) as bar:
         clip = video.reconstruct(
             lambda: videos.frames(path, options.every),
             make,
-            rate,
             box,
             options.focal or float('nan'),
             bar.update,
             landmarker or detection.choose(),
         )
-    moving = asset.Video(clip.motion, clip.numbers, rate, clip.pictures)
+    moving = asset.Video(clip.motion, clip.numbers, clip.times, clip.pictures)
     _write(options.out, Found(name, path, clip.face), make, clip.result, [path.name], moving)
+    return clip.missing
 
 
 def _go_on(options: argparse.Namespace) -> int:

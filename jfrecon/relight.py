@@ -85,8 +85,9 @@ def main(arguments: list[str] | None = None) -> None:
         names.append(name)
         if options.frames:
             turn = list(studio.turn(radiance, options.frames, name))
+            times = np.arange(options.frames) * SECONDS / options.frames
             for suffix, encode in (('.gif', film.gif), ('.mp4', film.mp4)):
-                files.write_bytes(options.out / f'{name}{suffix}', encode(turn, options.frames / SECONDS))
+                files.write_bytes(options.out / f'{name}{suffix}', encode(turn, times))
     pictures = np.concatenate([np.asarray(picture) for picture in row], 1)
     report.page(options.out / 'report.html', options.face.resolve().name, [], [report.figure(pictures[None], names)])
     print(f'{len(known)} lights: {options.out}')

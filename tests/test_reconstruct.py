@@ -185,7 +185,7 @@ def test_a_video_becomes_a_face_that_moves(run, tmp_path, monkeypatch):
     monkeypatch.setattr(video, 'PICTURE', 32)
     picture = skimage.data.astronaut()
     frames = [np.roll(picture, 4 * k, axis=1) for k in range(4)]
-    (tmp_path / 'clip.mp4').write_bytes(film.mp4(frames, 12.5))
+    (tmp_path / 'clip.mp4').write_bytes(film.mp4(frames, np.arange(4) / 12.5))
     (tmp_path / 'broken.mp4').write_bytes(b'no video')
     code, said = run(tmp_path / 'clip.mp4', tmp_path / 'broken.mp4', '--every=2')
     assert code == 1 and '1 faces of 2 photographs and videos' in said.out

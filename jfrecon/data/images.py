@@ -125,6 +125,12 @@ def read_mask(path: str | Path) -> np.ndarray:
     return decode_mask(_bytes(path))
 
 
+@functools.cache
+def say(name: str, words: str) -> None:
+    """Say something about a file in a line on stderr; once, however often it is read."""
+    logging.warning('%s: %s', name, words)
+
+
 def encode(image: np.ndarray, quality: int | None = None) -> bytes:
     """PNG bytes, or JPEG of that quality without chroma subsampling; the same input gives the same bytes."""
     buffer = io.BytesIO()
@@ -200,7 +206,7 @@ def _decoded(picture: Image.Image, data: bytes, name: str, min_side: int, conver
     if orientation in UPRIGHT:
         plain = plain.transpose(UPRIGHT[orientation])
     for words in odd if name else []:
-        _say(name, words)
+        say(name, words)
     return Picture(_over_black(plain), focal * scale, scale, (*notes, *odd))
 
 
@@ -257,11 +263,6 @@ def _heif() -> bool:
 
     pillow_heif.register_heif_opener()
     return True
-
-
-@functools.cache  # which says it once
-def _say(name: str, words: str) -> None:
-    logging.warning('%s: %s', name, words)
 
 
 def _bytes(path: str | Path) -> bytes:

@@ -65,14 +65,14 @@ class Video:
     Attributes:
       motion: its parameters, leaves [F, ...].
       numbers: [F] of the frames.
-      rate: so many of these frames are a second.
-      pictures: [F, H, W, 3] uint8, to be looked at.
+      times: [F] seconds, when each is shown; increasing.
+      pictures: [F, H, W, 3] uint8, to be looked at, or None.
     """
 
     motion: FaceParameters
     numbers: np.ndarray
-    rate: float
-    pictures: np.ndarray
+    times: np.ndarray
+    pictures: np.ndarray | None = None
 
 
 def write(
@@ -123,13 +123,14 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video) -> Non
     pictures = encoded(chi.maps, texels)
     for name, content in pictures.items():
         files.write_bytes(folder / f'{name}.png', content)
-    moving = {} if video is None else {'motion': video.motion, 'times': np.arange(len(video.numbers)) / video.rate}
+    moving = {} if video is None else {'motion': video.motion, 'times': video.times}
     glb = gltf.binary(portrait.model, chi, face.camera, face.size, pictures, roughness=portrait.roughness, **moving)
     files.write_bytes(folder / 'face.glb', glb)
     if video is not None:
         each = {name: getattr(video.motion, name) for name in MOVING}
-        np.savez_compressed(folder / 'frames.npz', numbers=video.numbers, rate=video.rate, **each)
-        files.write_bytes(folder / 'video.mp4', film.mp4(video.pictures, video.rate))
+        np.savez_compressed(folder / 'frames.npz', numbers=video.numbers, times=video.times, **each)
+        if video.pictures is not None:
+            files.write_bytes(folder / 'video.mp4', film.mp4(video.pictures, video.times))
     _write_obj(folder, model, face.vertices)
 
     radiance = hdri.picture(chi.light)
@@ -158,7 +159,7 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video) -> Non
     about = _metadata(portrait, face, facts)
     files.write_json(folder / 'metadata.json', about)
     title = str(facts.get('photograph', folder.name))
-    notes = [f'Morphable model: {model.name}. {model.licence}']
+    notes = [f'Morphable model: {model.name}. {model.licence}', *facts.get('notes', [])]
     parts = [viewer.part(glb, radiance, np.asarray(chi.expression)), report.figure(row, panel.LAYERS)]
     report.page(folder / 'report.html', title, notes, parts)
 

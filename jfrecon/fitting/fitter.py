@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jfrecon.fitting import occluders, start
+from jfrecon.fitting import black_and_white, occluders, start
 from jfrecon.fitting.descent import Descent
 from jfrecon.geometry import mesh, uv
 from jfrecon.losses import energies, terms
@@ -126,6 +126,7 @@ class Fitter:
         Returns all leaves [B, ...], maps included.
         """
         keys = jax.random.split(jax.random.key(0), 4)
+        start = _greyed(start, batch)
         chi = self._landmarks(start, batch, keys[0], progress)
         chi = self._coefficients(chi, batch, keys[1], progress)
         chi = self._ray_traced(chi, batch, keys[2], progress)
@@ -151,10 +152,10 @@ class Fitter:
     def _detailed(
         self, chi: FaceParameters, batch: Batch, increments: Maps, key: jax.Array, progress: Progress | None
     ) -> FaceParameters:
-        chi = dataclasses.replace(chi, maps=None)
+        chi = _greyed(dataclasses.replace(chi, maps=None), batch)
         known = chi, batch, self._sight(_each(chi, batch), batch)
         increments, light = self._maps((increments, chi.light), known, key, progress)
-        return _each(self._with(chi, increments, light), batch)
+        return _greyed(_each(self._with(chi, increments, light), batch), batch)
 
     def _nothing(self) -> Maps:
         size, behind = len(self.atlas.texels.triangle), len(self.portrait.model.mean) - len(self.model.mean)
@@ -179,7 +180,9 @@ class Fitter:
         def energy(chi: FaceParameters, batch: Batch, key: jax.Array) -> jax.Array:
             chi = _each(chi, batch)
             face = surface.posed(self.model, chi, batch.camera)
-            costs = data(face, chi.light, batch, key)
+            grey = black_and_white.found(batch.image)
+            light, diffuse = (black_and_white.shown(values, grey) for values in (chi.light, face.diffuse))
+            costs = data(dataclasses.replace(face, diffuse=diffuse), light, batch, key)
             return self._weighed({**costs, 'landmarks': self._distance(face, batch), **energies.priors(chi)})
 
         return energy
@@ -197,15 +200,16 @@ class Fitter:
         def energy(unknowns: tuple[Maps, jax.Array], known, _: jax.Array) -> jax.Array:
             chi, batch, sight = known
             chi = _each(self._with(chi, *unknowns), batch)
+            grey = black_and_white.found(batch.image)
+            light = black_and_white.shown(chi.light, grey)
             drawn = surface.layers(
-                self.portrait.model, sight.face, chi.light, chi.maps, sight.fragments, self.portrait.roughness
+                self.portrait.model, sight.face, light, chi.maps, sight.fragments, self.portrait.roughness
             )
+            radiance = black_and_white.shown(drawn.radiance * sight.arriving, grey)
             prior = surface.prior_maps(self.model, self.atlas.texels, chi.albedo[:1])
             own = jax.tree.map(lambda leaf: leaf[:1], chi.maps)
             costs = {
-                'photo': terms.masked_mean(
-                    terms.photometric(drawn.radiance * sight.arriving, sight.wanted), sight.weight, axis=(-2, -1)
-                ),
+                'photo': terms.masked_mean(terms.photometric(radiance, sight.wanted), sight.weight, axis=(-2, -1)),
                 **energies.albedo_terms(own, prior, self.atlas.texels, self.atlas.mirror),
                 **energies.relief_terms(own.normal, self.atlas.texels, self.atlas.mirror),
                 **{name: term for name, term in energies.priors(chi).items() if name in ('light', 'exposure')},
@@ -253,7 +257,8 @@ class Fitter:
             face, drawn = portraits.draw(self.portrait, chi, batch.camera, size)
             fragments = surface.rasterise(model, face, size)
             forehead = above[jnp.asarray(model.topology.triangles)].all(-1)[fragments.triangle]
-            return face, fragments, drawn.arriving, colour.linear_to_srgb(drawn.radiance), forehead
+            radiance = black_and_white.shown(drawn.radiance, black_and_white.found(batch.image))
+            return face, fragments, drawn.arriving, colour.linear_to_srgb(radiance), forehead
 
         return jax.jit(seen)
 
@@ -279,6 +284,11 @@ class Fitter:
 
     def _weighed(self, costs: Mapping[str, jax.Array]) -> jax.Array:
         return energies.weighed(costs, self.weights)[0]
+
+
+def _greyed(chi: FaceParameters, batch: Batch) -> FaceParameters:
+    """The same face, under grey light where its photograph is black and white."""
+    return dataclasses.replace(chi, light=black_and_white.shown(chi.light, black_and_white.found(batch.image)))
 
 
 def _each(chi: FaceParameters, batch: Batch) -> FaceParameters:

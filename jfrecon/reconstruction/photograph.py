@@ -14,6 +14,7 @@ from jfrecon import morphable
 from jfrecon.data import cropping, detection, pipeline
 from jfrecon.data.detection import Given
 from jfrecon.data.sample import Sample, Unreadable
+from jfrecon.fitting import black_and_white
 from jfrecon.fitting.fitter import TEXTURE, Fitter
 from jfrecon.geometry import uv
 from jfrecon.reconstruction import landmark_search, result
@@ -43,6 +44,11 @@ class Face(NamedTuple):
     def cut(self, size: int) -> Batch:
         """The square at so many pixels, as a batch of one."""
         return cut([self], size)
+
+    @property
+    def black_and_white(self) -> bool:
+        """Whether its photograph has no colours where the face is."""
+        return bool(black_and_white.found(self.cut(SIZE).image)[0])
 
     @classmethod
     def again(cls, photo: Sample, found: Reconstruction) -> Face:
@@ -133,7 +139,7 @@ class Reconstructor:
             return self.placed(faces, self.fitter(batch, self.fitter.upright(batch), progress), batch)
 
         batch = cut(faces, self.network.size)
-        chi = _of_one_person(self.network.infer(batch.image, batch.camera))
+        chi = _of_one_person(self.predicted(batch))
         found = self.placed(faces, chi, batch)
         if self.fitter is None:
             return found
@@ -147,6 +153,12 @@ class Reconstructor:
         light = jnp.pad(jnp.asarray(chi.light), ((0, 0), (0, more), (0, 0)))
         chi = dataclasses.replace(chi, light=light, maps=None)
         return self.placed(faces, self.fitter(batch, chi, progress), batch)
+
+    def predicted(self, batch: Batch) -> FaceParameters:
+        """What the network sees in crops of its size, leaves [B, ...]; the light of black-and-white ones is grey."""
+        assert self.network is not None
+        chi = self.network.infer(batch.image, batch.camera)
+        return dataclasses.replace(chi, light=black_and_white.shown(chi.light, black_and_white.found(batch.image)))
 
     def go_on(self, face: Face, found: Reconstruction, progress: Callable[[], None] | None = None) -> Reconstruction:
         """What was found of a face, and perhaps edited since, fitted on to its photograph; shape and pose stay."""

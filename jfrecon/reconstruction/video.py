@@ -8,19 +8,19 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from jfrecon.data import detection
 from jfrecon.data.cropping import Box
 from jfrecon.data.detection.detector import Detection
 from jfrecon.data.sample import Sample, Unreadable
+from jfrecon.data.videos import BreaksOff, Frame
 from jfrecon.reconstruction import photograph
 from jfrecon.reconstruction.photograph import Face, Reconstructor
 from jfrecon.reconstruction.result import Reconstruction
 from jfrecon.render import panel
 from jfrecon.types import FaceParameters
 
-Frames = Callable[[], Iterator[tuple[int, np.ndarray]]]  # (number, image [H, W, 3] uint8), from the first on
+Frames = Callable[[], Iterator[Frame]]  # from the first on
 
 STEADY = 0.08  # seconds: standard deviation of the Gaussian that smooths boxes and faces in time
 REACH = 1.1  # by how many widths of its landmarks a face moves from one frame to the next, at most
@@ -35,29 +35,32 @@ class Clip(NamedTuple):
     Attributes:
       face: where it was found in that frame, and ``result``: what it is.
       motion: the face in every frame, leaves [F, ...]; identity, albedo and maps are those of ``result``.
-      numbers: [F] of the frames.
+      numbers: [F] of the frames, and ``times``: [F] seconds, when each is shown.
       pictures: [F, PICTURE, 2 PICTURE, 3] uint8: the frame around the face, and the face over it.
+      missing: what is wrong with the video, of which only some frames could be read; '' for nothing.
     """
 
     face: Face
     result: Reconstruction
     motion: FaceParameters
     numbers: np.ndarray
+    times: np.ndarray
     pictures: np.ndarray
+    missing: str
 
 
 def reconstruct(
-    frames: Frames, make: Reconstructor, rate: float, box: Box | None = None, focal: float = float('nan'),
+    frames: Frames, make: Reconstructor, box: Box | None = None, focal: float = float('nan'),
     progress: Callable[[], None] | None = None, landmarker: str = '',
 ) -> Clip:  # fmt: skip
     """Reconstructs the largest face of a video, by a network and, where there is a fitter, by a fit to some frames.
 
-    What the fit changes in the frames that it has seen is spread over those in between.
+    What the fit changes in the frames that it has seen is spread over those in between. Of a video that breaks off it
+    takes the frames before that.
 
     Args:
       frames: reads the video; called twice, as its frames are not kept.
       make: with a network.
-      rate: frames a second.
       box: the face in all frames, as a detector would have it; by default it is looked for and followed.
       focal: pixels; by default the network's, in sides of the face's square.
       progress: called after every step of the fit.
@@ -68,7 +71,8 @@ def reconstruct(
     """
     network = make.network
     assert network is not None
-    numbers, boxes = _follow(frames, box, landmarker, network.crop_scale, rate * STEADY)
+    missing: list[str] = []
+    numbers, times, boxes = _follow(_readable(frames, missing), box, landmarker, network.crop_scale)
     if not np.isfinite(focal):
         focal = network.focal * float(np.median([place.side for place in boxes]))
     keys = set(np.linspace(0, len(boxes) - 1, KEYS).round().astype(int).tolist()) | {len(boxes) // 2}
@@ -76,16 +80,17 @@ def reconstruct(
     kept: dict[int, Face] = {}
     around = _union(boxes)
     found, shown = [], []
-    for k, (_, image) in enumerate(frames()):
-        height, width = image.shape[:2]
-        sample = Sample(image, focal=focal, principal=np.array([width / 2, height / 2], np.float32))
+    for k, frame in enumerate(_readable(frames, [])):
+        height, width = frame.image.shape[:2]
+        principal = np.array([width / 2, height / 2], np.float32)
+        sample = Sample(frame.image, focal=focal, principal=principal, notes=tuple(missing))
         face = Face(sample, boxes[k])
         batch = face.cut(network.size)
-        found.append(jax.tree.map(np.asarray, network.infer(batch.image, batch.camera)))
+        found.append(jax.tree.map(np.asarray, make.predicted(batch)))
         shown.append(photograph.cut([Face(sample, around)], PICTURE))
         if k in keys:
             kept[k] = face
-    steady = _steady(jax.tree.map(lambda *leaves: np.concatenate(leaves), *found), rate * STEADY)
+    steady = _steady(jax.tree.map(lambda *leaves: np.concatenate(leaves), *found), times)
 
     places = sorted(kept)
     results = make([kept[k] for k in places], progress)
@@ -99,7 +104,7 @@ def reconstruct(
     for name in MOVING:
         ours = getattr(steady, name)
         change = np.stack([getattr(result.parameters, name) for result in results]) - ours[places]
-        moving[name] = ours + _between(places, change, len(boxes))
+        moving[name] = ours + _between(times[places], change, times)
     motion = dataclasses.replace(steady, **{name: value.astype(np.float32) for name, value in moving.items()})
     every = lambda leaf: np.broadcast_to(leaf, (len(boxes), *np.shape(leaf)))
     motion = dataclasses.replace(motion, identity=every(person.identity), albedo=every(person.albedo), maps=None)
@@ -113,7 +118,7 @@ def reconstruct(
         chi = dataclasses.replace(at(motion, k), maps=person.maps)
         one = jax.tree.map(lambda leaf: np.asarray(leaf)[None], chi)
         pictures.append(panel.rows(make.portrait, one, batch.image, batch.camera, ('input', 'overlay'))[0])
-    return Clip(centre, result, motion, numbers, np.stack(pictures))
+    return Clip(centre, result, motion, numbers, times, np.stack(pictures), ''.join(missing))
 
 
 def at(motion: FaceParameters, k: int) -> FaceParameters:
@@ -121,17 +126,27 @@ def at(motion: FaceParameters, k: int) -> FaceParameters:
     return jax.tree.map(lambda leaf: leaf[k], motion)
 
 
+def _readable(frames: Frames, missing: list[str]) -> Iterator[Frame]:
+    """The frames of a video as far as they can be read; where it breaks off, ``missing`` gets to know."""
+    try:
+        yield from frames()
+    except BreaksOff as error:
+        missing.append(str(error))
+
+
 def _follow(
-    frames: Frames, box: Box | None, landmarker: str, scale: float, sigma: float
-) -> tuple[np.ndarray, list[Box]]:
-    """Numbers of the frames, and a steady square around the face in each."""
+    frames: Iterator[Frame], box: Box | None, landmarker: str, scale: float
+) -> tuple[np.ndarray, np.ndarray, list[Box]]:
+    """Numbers and times of the frames, and a steady square around the face in each."""
     numbers: list[int] = []
+    times: list[float] = []
     centres = []
 
     def images() -> Iterator[np.ndarray]:
-        for number, image in frames():
-            numbers.append(number)
-            yield image
+        for frame in frames:
+            numbers.append(frame.number)
+            times.append(frame.time)
+            yield frame.image
 
     found = ([Detection(box=box)] for _ in images()) if box is not None else detection.load(landmarker).each(images())
     last: Box | None = None
@@ -150,11 +165,11 @@ def _follow(
     seen = np.isfinite(path).all(-1)
     if 2 * seen.sum() <= len(path):
         raise Unreadable(f'a face is found in {seen.sum()} of {len(path)} frames')
-    path = _between(np.flatnonzero(seen).tolist(), path[seen], len(path))
-    path = gaussian_filter1d(path, sigma, axis=0, mode='nearest')
+    when = np.array(times)
+    path = smooth(_between(when[seen], path[seen], when), when, STEADY)
     sides = np.exp(path[:, 2])
     boxes = [Box(float(x - s / 2), float(y - s / 2), float(s)) for (x, y, _), s in zip(path, sides)]
-    return np.array(numbers), boxes
+    return np.array(numbers), when, boxes
 
 
 def _centre(box: Box) -> np.ndarray:
@@ -170,14 +185,39 @@ def _union(boxes: list[Box]) -> Box:
     return Box(float(x), float(y), side)
 
 
-def _steady(chi: FaceParameters, sigma: float) -> FaceParameters:
+def smooth(values: np.ndarray, times: np.ndarray, sigma: float) -> np.ndarray:
+    """Values [F, ...] at increasing times [F], each the mean of all, weighted by a Gaussian of their distance in time.
+
+    A frame counts for as long as it is shown: from halfway to the one before to halfway to the one behind. Before the
+    first and after the last frame both are repeated, at the distance of their neighbours. At a constant rate this is
+    `scipy.ndimage.gaussian_filter1d` with its mode 'nearest'.
+    """
+    times, values = np.asarray(times, np.float64), np.asarray(values, np.float64)
+    if len(times) == 1:
+        return values
+    reach = 4 * sigma
+    more = [int(reach / gap) + 1 for gap in (times[1] - times[0], times[-1] - times[-2])]
+    before = times[0] - (times[1] - times[0]) * np.arange(more[0], 0, -1)
+    behind = times[-1] + (times[-1] - times[-2]) * np.arange(1, more[1] + 1)
+    when = np.concatenate([before, times, behind])
+    flat = np.pad(values.reshape(len(times), -1), (more, (0, 0)), mode='edge')
+    shown = np.gradient(when)
+    ends = zip(np.searchsorted(when, times - reach), np.searchsorted(when, times + reach, 'right'))
+    smoothed = np.empty((len(times), flat.shape[1]))
+    for k, (start, end) in enumerate(ends):
+        weight = shown[start:end] * np.exp(-0.5 * np.square((when[start:end] - times[k]) / sigma))
+        smoothed[k] = weight @ flat[start:end] / weight.sum()
+    return smoothed.reshape(values.shape)
+
+
+def _steady(chi: FaceParameters, times: np.ndarray) -> FaceParameters:
     """Smoothed in time, leaves [F, ...]."""
-    smooth = lambda values: gaussian_filter1d(np.asarray(values, np.float64), sigma, axis=0, mode='nearest')
-    return dataclasses.replace(chi, maps=None, **{name: smooth(getattr(chi, name)) for name in MOVING})
+    moving = {name: smooth(np.asarray(getattr(chi, name)), times, STEADY) for name in MOVING}
+    return dataclasses.replace(chi, maps=None, **moving)
 
 
-def _between(places: list[int], values: np.ndarray, count: int) -> np.ndarray:
-    """Values [K, ...] at some of ``count`` frames, linearly in between, for all of them."""
-    flat = values.reshape(len(places), -1)
-    columns = [np.interp(np.arange(count), places, column) for column in flat.T]
-    return np.stack(columns, -1).reshape(count, *values.shape[1:])
+def _between(known: np.ndarray, values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Values [K, ...] at ``known`` times [K], linearly in between, at all ``times`` [F]."""
+    flat = values.reshape(len(known), -1)
+    columns = [np.interp(times, known, column) for column in flat.T]
+    return np.stack(columns, -1).reshape(len(times), *values.shape[1:])

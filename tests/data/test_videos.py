@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import struct
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -36,8 +37,9 @@ def clip(tmp_path):
 
 def test_every_fifth_frame(clip):
     found = list(videos.frames(clip, 5))
-    assert [number for number, _ in found] == [0, 5, 10, 15, 20]
-    for number, image in found:
+    assert [frame.number for frame in found] == [0, 5, 10, 15, 20]
+    np.testing.assert_allclose([frame.time for frame in found], np.array([0, 5, 10, 15, 20]) / 25, atol=1e-3)
+    for number, _, image in found:
         assert image.shape == (HEIGHT, WIDTH, 3)
         # Lossy and with video's range of 219 levels: two or three off, where frames differ by 50.
         assert abs(np.median(image) - level(number)) < 6
@@ -52,7 +54,7 @@ def test_telephones_are_turned(clip):
     at = content.index(plain, content.index(b'tkhd'))
     turned = struct.pack('>9i', 0, one, 0, -one, 0, 0, HEIGHT * one, 0, w)
     clip.write_bytes(content[:at] + turned + content[at + len(turned) :])
-    _, image = next(videos.frames(clip, 5))
+    image = next(videos.frames(clip, 5)).image
     assert image.shape == (WIDTH, HEIGHT, 3)
     assert image[4, -4, 0] > 200 and abs(int(image[4, 4, 0]) - level(0)) < 6
 
@@ -105,16 +107,131 @@ def test_a_clip_becomes_a_group(clip, tmp_path, monkeypatch):
     assert {p.name: p.read_bytes() for p in again.iterdir()} == {p.name: p.read_bytes() for p in out.iterdir()}
 
 
-def test_a_cut_clip_keeps_what_can_be_read(clip, tmp_path):
-    """An AVI says at once what is in it; half of its frames are half of its faces."""
+def written(path, images, times, codec='libx264', aspect=None, **options):
+    """A video whose frames are shown at times in seconds."""
+    av = pytest.importorskip('av', reason="needs the extra 'prepare'")
+    clock = Fraction(1, 1000) if codec == 'libx264' else Fraction(1, 25)
+    with av.open(str(path), 'w', options=options) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = *images[0].shape[:2], 'yuv420p'
+        stream.codec_context.time_base = clock
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
+        for image, time in zip(images, times):
+            frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+            frame.pts, frame.time_base = round(time / clock), clock
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def noise(count):
+    return list(np.random.default_rng(0).integers(0, 256, (count, HEIGHT, WIDTH, 3), np.uint8))
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mkv'])
+def test_frames_come_with_their_times(suffix, tmp_path):
+    """A telephone that takes fewer frames in the dark: 30 frames in 4.5 seconds, not in 1.2."""
+    times = np.cumsum(np.r_[0, np.full(10, 0.033), np.full(9, 0.4), np.full(10, 0.05)])
+    path = written(tmp_path / f'clip{suffix}', noise(30), times)
+    found = list(videos.frames(path, 1))
+    np.testing.assert_allclose([frame.time for frame in found], times, atol=1e-3)
+    assert [frame.number for frame in videos.frames(path, 7)] == [0, 7, 14, 21, 28]
+    assert next(frame.time for frame in videos.frames(path, 28) if frame.number) == pytest.approx(times[28], abs=1e-3)
+
+
+def test_times_that_are_not_known_or_go_backwards(tmp_path, monkeypatch):
+    path = written(tmp_path / 'clip.mp4', noise(6), np.arange(6) / 25)
+    whole = videos._decoded
+
+    def disturbed(container, stream):
+        for number, frame in enumerate(whole(container, stream)):
+            frame.pts = [frame.pts, None, frame.pts, 0, frame.pts, frame.pts][number]
+            yield frame
+
+    monkeypatch.setattr(videos, '_decoded', disturbed)
+    np.testing.assert_allclose([frame.time for frame in videos.frames(path, 1)], np.arange(6) / 25, atol=1e-3)
+
+
+@pytest.mark.parametrize('aspect, width', [(Fraction(4, 3), 128), (Fraction(8, 9), 85), (Fraction(1, 1000), 96)])
+def test_pixels_are_made_square(aspect, width, tmp_path):
+    """Left half red: it stays half. What no camera does is passed over."""
+    image = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+    image[:, : WIDTH // 2] = 200, 0, 0
+    path = written(tmp_path / 'wide.mp4', [image] * 3, np.arange(3) / 25, aspect=aspect)
+    for _, _, found in videos.frames(path, 1):
+        assert found.shape == (HEIGHT, width, 3)
+        assert found[:, : width // 2 - 3, 0].min() > 150 and found[:, width // 2 + 3 :, 0].max() < 100
+
+
+def test_the_largest_of_several_streams_and_none(tmp_path):
     av = pytest.importorskip('av')
-    whole = tmp_path / 'whole.avi'
-    with av.open(str(clip)) as source, av.open(str(whole), 'w') as target:
-        copied = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(source.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = copied
-                target.mux(packet)
-    (tmp_path / 'cut.avi').write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    numbers = [number for number, _ in videos.frames(tmp_path / 'cut.avi', 1)]
-    assert numbers == list(range(len(numbers))) and 2 < len(numbers) < COUNT
+    sizes = (32, 32), (WIDTH, HEIGHT)
+    with av.open(str(tmp_path / 'two.mkv'), 'w') as container:
+        streams = [container.add_stream('mpeg4', rate=25) for _ in sizes]
+        for stream, (width, height) in zip(streams, sizes):
+            stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, 'yuv420p', 20_000 * width
+        for _ in range(5):
+            for stream in streams:
+                frame = av.VideoFrame.from_ndarray(np.full((stream.height, stream.width, 3), 99, np.uint8), 'rgb24')
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode())
+    assert {frame.image.shape for frame in videos.frames(tmp_path / 'two.mkv', 1)} == {(HEIGHT, WIDTH, 3)}
+    with av.open(str(tmp_path / 'sound.mp4'), 'w') as container:
+        stream = container.add_stream('aac', rate=48_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format='fltp', layout='mono')
+        frame.sample_rate, frame.pts = 48_000, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(Unreadable, match='no picture in the video'):
+        list(videos.frames(tmp_path / 'sound.mp4', 1))
+
+
+# Containers differ in what they say of their length, and in how their end shows.
+@pytest.mark.parametrize(
+    'suffix, codec', [('.mp4', 'libx264'), ('.mkv', 'libx264'), ('.avi', 'mpeg4'), ('.mov', 'libx264')]
+)
+@pytest.mark.parametrize('share', [0.2, 0.5, 0.85])
+def test_a_video_that_breaks_off_says_so_after_its_last_frame(suffix, codec, share, tmp_path):
+    options = {'movflags': 'faststart'} if suffix in ('.mp4', '.mov') else {}
+    path = written(tmp_path / f'whole{suffix}', noise(30), np.arange(30) / 25, codec, **options)
+    assert len(list(videos.frames(path, 1))) == 30
+    cut = tmp_path / f'cut{suffix}'
+    cut.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    found = []
+    with pytest.raises(videos.BreaksOff, match=r'breaks off: \d+ of 30 frames can be read') as caught:
+        for frame in videos.frames(cut, 1):
+            found.append(frame)
+    count = len(found)
+    assert f' {count} of 30' in str(caught.value)
+    if codec == 'libx264':  # all frames take the same room
+        assert 30 * share - 4 < count < 30 * share + 2, 'also those that the decoder holds back'
+    np.testing.assert_allclose([frame.time for frame in found], np.arange(count) / 25, atol=1e-3)
+
+
+def test_a_trimmed_video_is_whole(tmp_path):
+    """An edit list, as telephones write it, shows the last 10 of 30 frames that are in the file."""
+    path = written(tmp_path / 'clip.mp4', noise(30), np.arange(30) / 25, bf='0')
+    content = path.read_bytes()
+    at = content.index(b'elst') + 12
+    clock = 12_800 if b'\x00\x00\x32\x00' in content else 16_000
+    start = struct.unpack('>i', content[at + 4 : at + 8])[0] + 20 * clock // 25
+    path.write_bytes(content[:at] + struct.pack('>Ii', 400, start) + content[at + 8 :])
+    found = list(videos.frames(path, 1))
+    assert len(found) == 10 and found[0].time == 0
+
+
+def test_high_dynamic_range_is_said(tmp_path, monkeypatch, caplog):
+    path = written(tmp_path / 'hlg.mp4', noise(2), np.arange(2) / 25)
+    whole = videos._decoded
+
+    def tagged(container, stream):
+        for frame in whole(container, stream):
+            frame.color_trc = 18
+            yield frame
+
+    monkeypatch.setattr(videos, '_decoded', tagged)
+    list(videos.frames(path, 1)), list(videos.frames(path, 1))
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1 and 'hlg.mp4: high dynamic range (HLG)' in said[0]

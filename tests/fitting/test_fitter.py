@@ -137,3 +137,39 @@ def test_an_edited_albedo_stays_as_it_is_where_it_is_frozen(fitter, person):
         np.testing.assert_allclose(after, np.broadcast_to(before, after.shape), atol=1e-5)
     assert np.asarray(found.light)[:, 0].mean() > 1.15 * edited.light[:, 0].mean()  # as far as 60 steps reach
     np.testing.assert_array_equal(found.rotation, chi.rotation)
+
+
+def test_a_black_and_white_photograph_has_grey_light(fitter, person):
+    """The first photograph has lost its colours, the second has not; both fits begin in orange light."""
+    batch, chi, whole = person
+    image = np.array(batch.image)
+    linear_image = np.asarray(colour.srgb_to_linear(jnp.asarray(image[0])))
+    image[0] = np.asarray(colour.linear_to_srgb(jnp.asarray(linear_image.mean(-1, keepdims=True))))
+    batch = dataclasses.replace(batch, image=image)
+    orange = np.asarray(chi.light) * [1.2, 1.0, 0.6]
+    start = dataclasses.replace(whole, identity=chi.identity[:1], albedo=chi.albedo[:1], light=orange)
+    found = fitter.go_on(batch, start)
+    light = np.asarray(found.light)
+    np.testing.assert_array_equal(light[0], light[0, :, :1].repeat(3, -1))
+    assert light[1, 0, 0] > 1.2 * light[1, 0, 2], 'it may keep its colour where there is one to explain'
+    # The skin keeps its hue: it is not paid for with the colours that the picture lacks.
+    hue = lambda maps: np.asarray(maps[..., 0] / maps[..., 2])[:, np.asarray(fitter.atlas.texels.coverage)].mean()
+    before = hue(whole.maps.diffuse[:1])
+    alone = jax.tree.map(lambda leaf: leaf[:1], batch)
+    one = dataclasses.replace(
+        start, light=orange[:1], **{n: getattr(chi, n)[:1] for n in ('expression', 'rotation', 'translation')}
+    )
+    assert abs(hue(fitter.go_on(alone, one).maps.diffuse) / before - 1) < 0.1
+
+
+def test_the_colours_of_a_black_and_white_photograph_do_not_count(fitter, person):
+    """Both renderers see the mean of albedo and light, so that all channels get the same gradient."""
+    batch, chi, _ = person
+    grey = dataclasses.replace(batch, image=np.repeat(batch.image.mean(-1, keepdims=True), 3, -1))
+    start = dataclasses.replace(chi, identity=chi.identity[:1], albedo=chi.albedo[:1])
+    weights = {name: weight * (name in ('photo', 'vertex')) for name, weight in fitter.weights.items()}
+    energy = dataclasses.replace(fitter, weights=weights)._photographed(fitter.vertex)
+    slope = jax.jit(jax.grad(lambda light, batch: energy(start.replace(light=light), batch, jax.random.key(0))))
+    for photographs, same in ((grey, True), (batch, False)):
+        red, green, blue = np.moveaxis(np.asarray(slope(jnp.asarray(chi.light), photographs)), -1, 0)
+        assert np.allclose(red, blue, atol=1e-6) == same and np.allclose(green, blue, atol=1e-6) == same

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from jfrecon import morphable
 from jfrecon.data.cropping import Box
 from jfrecon.data.detection.detectors import cascade
 from jfrecon.data.sample import Unreadable
+from jfrecon.data.videos import BreaksOff, Frame
 from jfrecon.fitting import start
 from jfrecon.geometry import uv
 from jfrecon.morphable import linear
@@ -43,12 +45,12 @@ def make():
     return Reconstructor(model, network.portrait, uv.atlas(model.topology, np.asarray(model.mean), 8), network)
 
 
-def walking(blank=()):
+def walking(blank=(), times=np.arange(FRAMES) / 25):
     """Frames of noise through which a face would walk to the right, but for some that show nothing."""
     for k in range(FRAMES):
         image = np.full((SIDE, 2 * SIDE, 3), 90, np.uint8)
         image[0, 0] = (k, k in blank, 0)  # what the detector below reads
-        yield 5 * k, image
+        yield Frame(5 * k, times[k], image)
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def detector(monkeypatch):
 
 def test_a_face_is_followed_and_moves_steadily(make, detector, monkeypatch):
     monkeypatch.setattr(video, 'PICTURE', 32)
-    clip = video.reconstruct(lambda: walking(blank=(7, 8, 15)), make, rate=25.0, landmarker='cascade')
+    clip = video.reconstruct(lambda: walking(blank=(7, 8, 15)), make, landmarker='cascade')
     assert clip.numbers.tolist() == [5 * k for k in range(FRAMES)]
     assert clip.pictures.shape == (FRAMES, 32, 64, 3)
 
@@ -87,13 +89,55 @@ def test_a_face_is_followed_and_moves_steadily(make, detector, monkeypatch):
     np.testing.assert_array_equal(clip.result.camera.principal, [SIDE, SIDE / 2])
 
 
+def test_smoothing_at_a_constant_rate_is_scipys():
+    values = np.random.default_rng(0).normal(size=(40, 2, 3))
+    for rate, sigma in ((25.0, 0.08), (5.0, 0.08), (100.0, 0.08)):
+        expected = gaussian_filter1d(values, sigma * rate, axis=0, mode='nearest')
+        # The kernel is cut off elsewhere, where it is exp(-8).
+        np.testing.assert_allclose(video.smooth(values, np.arange(40) / rate, sigma), expected, atol=2e-3)
+    np.testing.assert_array_equal(video.smooth(values[:1], np.zeros(1), 0.08), values[:1])
+
+
+def test_smoothing_knows_when_frames_are_shown():
+    """A motion sampled at other and other intervals, as telephones do: as if it had been sampled evenly."""
+    fine = np.linspace(0, 4, 4001)
+    motion = lambda t: np.sin(3 * t) + 0.3 * np.sign(np.sin(7 * t))
+    times = np.cumsum(np.r_[0, np.random.default_rng(1).uniform(0.008, 0.05, 130)])
+    found = video.smooth(motion(times)[:, None], times, 0.08)[:, 0]
+    exact = np.interp(times, fine, gaussian_filter1d(motion(fine), 80, mode='nearest'))
+    inside = (times > 0.4) & (times < 3.4)
+    error = lambda smoothed: np.abs(smoothed - exact)[inside].max()
+    assert error(found) < 0.03
+    assert error(gaussian_filter1d(motion(times), 0.08 / np.diff(times).mean(), mode='nearest')) > 2 * error(found)
+    # A burst of frames does not outweigh what is shown for long.
+    burst = np.r_[0.0, 0.1, 0.2, 0.3 + np.arange(20) * 1e-4]
+    values = np.r_[0.0, 0.0, 0.0, np.ones(20)][:, None]
+    assert video.smooth(values, burst, 0.1)[2, 0] < 0.5
+
+
+def test_of_a_video_that_breaks_off_what_there_is(make, detector, monkeypatch):
+    monkeypatch.setattr(video, 'PICTURE', 32)
+
+    def cut():
+        for frame in walking():
+            if frame.number == 40:
+                raise BreaksOff('the video breaks off: 8 of 24 frames can be read')
+            yield frame
+
+    clip = video.reconstruct(cut, make, landmarker='cascade')
+    assert clip.numbers.tolist() == [0, 5, 10, 15, 20, 25, 30, 35]
+    np.testing.assert_allclose(clip.times, np.arange(8) / 25)
+    assert clip.missing == 'the video breaks off: 8 of 24 frames can be read'
+    assert clip.face.sample.notes == (clip.missing,), 'which metadata.json repeats'
+
+
 def test_a_video_without_a_face_is_unreadable(make, detector):
     with pytest.raises(Unreadable, match='4 of 24 frames'):
-        video.reconstruct(lambda: walking(blank=range(4, 24)), make, rate=25.0, landmarker='cascade')
+        video.reconstruct(lambda: walking(blank=range(4, 24)), make, landmarker='cascade')
 
 
 def test_what_a_fit_changed_is_spread_over_the_frames_between():
     values = np.array([[0.0, 1.0], [2.0, 1.0], [2.0, 3.0]])
-    spread = video._between([0, 4, 6], values, 8)
+    spread = video._between(np.array([0.0, 4.0, 6.0]), values, np.arange(8.0))
     np.testing.assert_allclose(spread[:, 0], [0, 0.5, 1, 1.5, 2, 2, 2, 2])
     np.testing.assert_allclose(spread[:, 1], [1, 1, 1, 1, 1, 2, 3, 3])

@@ -112,20 +112,20 @@ def _clip(given: Input, settings: Settings, done: Callable[[int], bool]) -> Iter
     """(segment, whether it is the last, part) of a video; segments that are ``done`` stay empty."""
     part, segment, used = Part([], [], [], []), 0, 0
     try:
-        for number, image in videos.frames(given.path, settings.every):
+        for frame in videos.frames(given.path, settings.every):
             if used and used % FRAMES == 0:
                 yield segment, False, part
                 part, segment = Part([], [], [], []), segment + 1
             used += 1
             if done(segment):
                 continue
-            photo = Sample(image, name=f'{given.name}_{number:06d}', group=given.group)
+            photo = Sample(frame.image, name=f'{given.name}_{frame.number:06d}', group=given.group)
             try:
                 _add(part, photo, given.known.get(photo.name, given.unnamed), settings)
             except Unreadable as error:
                 part.rejected.append(Rejected(photo.name, str(error)))
     except Unreadable as error:
-        part.rejected.append(Rejected(given.name, f'{error}, after {used} frames' if used else str(error)))
+        part.rejected.append(Rejected(given.name, str(error)))
     yield segment, True, part
 
 
