@@ -27,6 +27,7 @@ from jfrecon.render.portraits import Portrait
 from jfrecon.shading import colour, environment, sh
 from jfrecon.types import FaceParameters, Pinhole
 
+KEPT = ('photograph', 'photograph_scale', 'person', 'notes')  # of metadata.json
 PARTS = ('normal', 'diffuse', 'specular', 'light', 'expression')
 OWN = 'own'  # name of the photograph's light
 ROWS = 64  # of the environment map of a light in spherical harmonics
@@ -42,14 +43,15 @@ def main(arguments: list[str] | None = None) -> None:
     """Show a reconstructed face under other lights, without its shadows, or with another's skin, light or expression.
 
     FACE is a folder that jfrecon.reconstruct left; its textures may have been edited since. DIR gets the face again as
-    such a folder, a picture under its own light and under each --light, films in which the light turns once around
-    the face, and the photograph without the shadows that the face throws on itself.
+    such a folder, moving if it is of a video; a picture under its own light and under each --light; films in which the
+    light turns once around the face; and the photograph without the shadows that the face throws on itself.
     """
     options = _parse(arguments)
     requirements.check()
     from jfrecon.export import asset
 
     face, about = asset.read(options.face)
+    video = asset.read_video(options.face, face)
     model, portrait = asset.models(face, about, options.model_path)
     photo = _photograph(options.face)
     known = {OWN: _map(face.parameters.light)}
@@ -61,6 +63,11 @@ def main(arguments: list[str] | None = None) -> None:
         if its.get('model') != about.get('model'):
             raise UserError(f'{options.source} and {options.face} are not faces of the same morphable model')
         face = transferred(face, other, options.transfer)
+        if video is not None:  # what comes from another face does not move
+            every = lambda leaf: np.broadcast_to(leaf, (len(video.times), *np.shape(leaf)))
+            parts = {'expression', 'light'} & set(options.transfer)
+            taken: Any = {part: every(getattr(face.parameters, part)) for part in parts}
+            video = dataclasses.replace(video, motion=dataclasses.replace(video.motion, **taken))
         known[OWN] = _map(face.parameters.light)
         vertices, points = _shaped(portrait, face, len(model.mean))
         face = dataclasses.replace(face, vertices=vertices, landmarks2d=points)
@@ -68,8 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     maps = face.parameters.maps
     assert maps is not None
     atlas = uv.atlas(model.topology, np.asarray(model.mean), len(maps.diffuse))
-    facts: dict[str, Any] = {key: about[key] for key in ('photograph', 'person') if key in about}
-    asset.write(options.out / 'face', model, portrait, face, atlas, photo, facts)
+    facts: dict[str, Any] = {key: about[key] for key in KEPT if key in about}
+    asset.write(options.out / 'face', model, portrait, face, atlas, photo, facts, video)
 
     camera = asset.square(face, options.size)
     studio = Studio(portrait, face.parameters, camera, options.size)

@@ -185,7 +185,8 @@ def test_a_video_becomes_a_face_that_moves(run, tmp_path, monkeypatch):
     monkeypatch.setattr(video, 'PICTURE', 32)
     picture = skimage.data.astronaut()
     frames = [np.roll(picture, 4 * k, axis=1) for k in range(4)]
-    (tmp_path / 'clip.mp4').write_bytes(film.mp4(frames, np.arange(4) / 12.5))
+    times = np.array([0, 0.04, 0.5, 0.54])  # a telephone's, whose rate varies
+    (tmp_path / 'clip.mp4').write_bytes(film.mp4(frames, times))
     (tmp_path / 'broken.mp4').write_bytes(b'no video')
     code, said = run(tmp_path / 'clip.mp4', tmp_path / 'broken.mp4', '--every=2')
     assert code == 1 and '1 faces of 2 photographs and videos' in said.out
@@ -193,9 +194,38 @@ def test_a_video_becomes_a_face_that_moves(run, tmp_path, monkeypatch):
     folder = tmp_path / 'out' / 'clip'
     assert {path.name for path in folder.iterdir()} == FILES | {'frames.npz', 'video.mp4'}
     with np.load(folder / 'frames.npz') as kept:
-        assert kept['numbers'].tolist() == [0, 2] and kept['rate'] == 6.25
+        assert kept['numbers'].tolist() == [0, 2] and kept['times'].tolist() == pytest.approx([0, 0.5], abs=1e-3)
         assert kept['translation'].shape == (2, 3) and kept['light'].shape == (2, 4, 3)
-    assert len(list(videos.frames(folder / 'video.mp4', 1))) == 2
+    shown = [frame.time for frame in videos.frames(folder / 'video.mp4', 1)]
+    assert shown == pytest.approx([0, 0.5], abs=1e-3)
+
+
+def test_of_a_video_that_breaks_off_the_face_says_so(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(video, 'PICTURE', 32)
+    av = pytest.importorskip('av', reason="needs the extra 'prepare'")
+    with av.open(str(tmp_path / 'whole.mkv'), 'w') as container:
+        stream = container.add_stream('mpeg4', rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 512, 512, 'yuv420p', 1
+        for _ in range(10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(skimage.data.astronaut(), 'rgb24')))
+        container.mux(stream.encode())
+    content = (tmp_path / 'whole.mkv').read_bytes()
+    (tmp_path / 'cut.mkv').write_bytes(content[: int(0.35 * len(content))])
+    code, said = run(tmp_path / 'cut.mkv')
+    line = 'the video breaks off: 3 of 10 frames can be read'
+    assert code == 1 and said.out.startswith('1 faces of 1') and f'cut.mkv: {line}' in said.err
+    assert json.loads((tmp_path / 'out' / 'cut' / 'metadata.json').read_text())['notes'] == [line]
+
+
+def test_a_black_and_white_photograph_gets_grey_light(run, astronaut, tmp_path):
+    Image.open(astronaut).convert('L').save(tmp_path / 'old.jpg', quality=90)
+    code, said = run(tmp_path / 'old.jpg', '--box=170,60,110,110')
+    assert code == 0, said
+    face, about = asset.read(tmp_path / 'out' / 'old')
+    light = face.parameters.light
+    np.testing.assert_array_equal(light, light[:, :1].repeat(3, -1))
+    assert about['notes'] == ["black and white: the light is grey, the skin's hue is the morphable model's"]
+    assert 'black and white' in (tmp_path / 'out' / 'old' / 'report.html').read_text()
 
 
 def test_an_edited_face_is_fitted_on(copied, astronaut, tmp_path, monkeypatch):

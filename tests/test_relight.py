@@ -6,10 +6,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pygltflib
 import pytest
 from PIL import Image
 
 from jfrecon import morphable, relight
+from jfrecon.data import profiles
 from jfrecon.data.cropping import Box
 from jfrecon.errors import UserError
 from jfrecon.export import asset, hdri
@@ -174,6 +176,80 @@ def test_an_edited_texture_is_what_is_shown(made, tmp_path):
     shown = np.asarray(Image.open(tmp_path / 'out' / 'own.png')).astype(float)
     red, green, blue = shown[shown[..., 3] == 255][:, :3].mean(0)
     assert green > 1.5 * max(red, blue)
+
+
+TIMES = np.array([0.0, 0.04, 0.5])
+
+
+@pytest.fixture(scope='module')
+def moving(made):
+    """The left face as that of a video of three frames, in which it turns and smiles."""
+    face, about = asset.read(made / 'left')
+    model, portrait = asset.models(face, about, None)
+    every = lambda leaf: np.repeat(np.asarray(leaf)[None], len(TIMES), 0)
+    motion = jax.tree.map(every, face.parameters.replace(maps=None))
+    motion = motion.replace(rotation=np.array([[0, a, 0] for a in (0, 0.1, -0.2)], np.float32))
+    motion.expression[:, 3] = 0.1, 0.5, 0.9
+    atlas = uv.atlas(model.topology, np.asarray(model.mean), TEXTURE)
+    photo = np.asarray(Image.open(made / 'left' / 'photograph.png'))
+    video = asset.Video(motion, np.array([0, 1, 2]), TIMES)
+    facts = {'photograph': 'clip.mp4', 'notes': ['breaks off']}
+    asset.write(made / 'moving', model, portrait, face, atlas, photo, facts, video)
+    return made / 'moving'
+
+
+@pytest.mark.parametrize('parts', ['', 'light,expression'])
+def test_a_face_of_a_video_goes_on_moving(parts, moving, made, tmp_path, monkeypatch):
+    monkeypatch.setattr(relight, 'STILL', 1)
+    arguments = [f'--transfer={parts}', f'--from={made / "right"}'] if parts else []
+    relight.main([str(moving), f'--out={tmp_path}', '--frames=0', f'--size={SIZE}', *arguments])
+    before, other = asset.read(moving)[0], asset.read(made / 'right')[0]
+    after, about = asset.read(tmp_path / 'face')
+    assert about['notes'] == ['breaks off'] and about['photograph'] == 'clip.mp4'
+    was, found = asset.read_video(moving, before), asset.read_video(tmp_path / 'face', after)
+    np.testing.assert_array_equal(found.times, TIMES)
+    np.testing.assert_array_equal(found.motion.rotation, was.motion.rotation)
+    for name in ('expression', 'light'):
+        moved = getattr(was.motion, name)
+        wanted = np.broadcast_to(getattr(other.parameters, name), moved.shape) if parts else moved
+        np.testing.assert_array_equal(getattr(found.motion, name), wanted)
+    file = pygltflib.GLTF2().load(str(tmp_path / 'face' / 'face.glb'))
+    accessor = file.accessors[file.animations[0].samplers[0].input]
+    blob, start = file.binary_blob(), file.bufferViews[accessor.bufferView].byteOffset
+    np.testing.assert_allclose(np.frombuffer(blob, np.float32, accessor.count, start), TIMES, atol=1e-6)
+    assert asset.read_video(made / 'left', before) is None
+
+
+@pytest.mark.parametrize('wrong', ['times', 'rotation', 'nan', 'old', 'text'])
+def test_a_motion_that_is_none_is_named(wrong, moving, tmp_path):
+    folder = Path(shutil.copytree(moving, tmp_path / 'face'))
+    with np.load(folder / 'frames.npz') as kept:
+        arrays = dict(kept)
+    if wrong == 'times':
+        arrays['times'] = TIMES[::-1]
+    elif wrong == 'rotation':
+        arrays['rotation'] = arrays['rotation'][:2]
+    elif wrong == 'nan':
+        arrays['light'] = arrays['light'] * np.nan
+    elif wrong == 'old':
+        del arrays['times']
+    np.savez(folder / 'frames.npz', **arrays)
+    if wrong == 'text':
+        (folder / 'frames.npz').write_text('moved')
+    with pytest.raises(UserError, match=r'frames\.npz'):
+        asset.read_video(folder, asset.read(folder)[0])
+
+
+def test_a_profile_of_an_editor_is_for_colours_alone(made, tmp_path):
+    """An albedo that was saved in another gamma is converted; normals, whatever the editor wrote there, are not."""
+    folder = Path(shutil.copytree(made / 'left', tmp_path / 'edited'))
+    linear_gamma = profiles.matrix_profile(profiles.SRGB, 1.0)
+    Image.new('RGB', (TEXTURE, TEXTURE), (51, 102, 51)).save(folder / 'diffuse.png', icc_profile=linear_gamma)
+    with Image.open(folder / 'normal.png') as picture:
+        picture.save(folder / 'normal.png', icc_profile=linear_gamma)
+    before, after = (asset.read(path)[0].parameters.maps for path in (made / 'left', folder))
+    np.testing.assert_array_equal(after.normal, before.normal)
+    np.testing.assert_allclose(after.diffuse[0, 0], [0.2, 0.4, 0.2], atol=0.005)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ light.exr, .hdr   see `jfrecon.export.hdri`
 parameters.npz    vertices, faces, landmarks, camera, coefficients; layers.npz: pictures as large as the photo
 photograph.png    the square of the photograph that the face is in
 panel.png         it and layers side by side; report.html: the same, and a face that can be relit
-frames.npz        of a video: pose, expression and light of each frame; video.mp4: it, and the face over it
+frames.npz        of a video: when each frame is shown, and the face's pose, expression and light in it
+video.mp4         of a video: it, and the face over it
 metadata.json     what they are of, in which units, and whose morphable model it is
 """
 
@@ -201,6 +202,33 @@ def read(folder: Path) -> tuple[Reconstruction, dict[str, Any]]:
         (int(found['size'][0]), int(found['size'][1])),
     )
     return face, about
+
+
+def read_video(folder: Path, face: Reconstruction) -> Video | None:
+    """How a face that was read moves, without pictures; None where it is of a photograph.
+
+    Raises:
+      UserError: `frames.npz` is not what it was.
+    """
+    path = folder / 'frames.npz'
+    if not path.exists():
+        return None
+    names = ('numbers', 'times', *MOVING)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            found = {name: np.asarray(archive[name]) for name in names}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f'{path} is not what a reconstruction leaves ({error}): reconstruct its video again') from error
+    chi, times = face.parameters, found['times']
+    shapes = {'numbers': (), 'times': (), **{name: np.shape(getattr(chi, name)) for name in MOVING}}
+    wrong = [name for name, values in found.items() if values.shape != (times.size, *shapes[name])]
+    wrong += [name for name, values in found.items() if values.dtype.kind not in 'fiu' or not np.isfinite(values).all()]
+    if wrong or not times.size or times[0] < 0 or (np.diff(times) <= 0).any():
+        raise UserError(f'{path}: {(wrong or ["times"])[0]} is not what a reconstruction leaves')
+    every = lambda leaf: np.broadcast_to(leaf, (len(times), *np.shape(leaf)))
+    moving: Any = {name: found[name] for name in MOVING}
+    motion = dataclasses.replace(chi, identity=every(chi.identity), albedo=every(chi.albedo), maps=None, **moving)
+    return Video(motion, found['numbers'], times)
 
 
 def _picture(path: Path, colours: bool = True) -> np.ndarray:

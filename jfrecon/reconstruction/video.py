@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -196,9 +196,10 @@ def smooth(values: np.ndarray, times: np.ndarray, sigma: float) -> np.ndarray:
     if len(times) == 1:
         return values
     reach = 4 * sigma
-    more = [int(reach / gap) + 1 for gap in (times[1] - times[0], times[-1] - times[-2])]
-    before = times[0] - (times[1] - times[0]) * np.arange(more[0], 0, -1)
-    behind = times[-1] + (times[-1] - times[-2]) * np.arange(1, more[1] + 1)
+    first, last = (max(gap, sigma / 100) for gap in (times[1] - times[0], times[-1] - times[-2]))
+    more = int(reach / first) + 1, int(reach / last) + 1
+    before = times[0] - first * np.arange(more[0], 0, -1)
+    behind = times[-1] + last * np.arange(1, more[1] + 1)
     when = np.concatenate([before, times, behind])
     flat = np.pad(values.reshape(len(times), -1), (more, (0, 0)), mode='edge')
     shown = np.gradient(when)
@@ -212,7 +213,7 @@ def smooth(values: np.ndarray, times: np.ndarray, sigma: float) -> np.ndarray:
 
 def _steady(chi: FaceParameters, times: np.ndarray) -> FaceParameters:
     """Smoothed in time, leaves [F, ...]."""
-    moving = {name: smooth(np.asarray(getattr(chi, name)), times, STEADY) for name in MOVING}
+    moving: Any = {name: smooth(np.asarray(getattr(chi, name)), times, STEADY) for name in MOVING}
     return dataclasses.replace(chi, maps=None, **moving)
 
 
