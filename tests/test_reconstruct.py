@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -210,11 +211,12 @@ def test_of_a_video_that_breaks_off_the_face_says_so(run, tmp_path, monkeypatch)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(skimage.data.astronaut(), 'rgb24')))
         container.mux(stream.encode())
     content = (tmp_path / 'whole.mkv').read_bytes()
-    (tmp_path / 'cut.mkv').write_bytes(content[: int(0.35 * len(content))])
+    (tmp_path / 'cut.mkv').write_bytes(content[: int(0.5 * len(content))])
     code, said = run(tmp_path / 'cut.mkv')
-    line = 'the video breaks off: 3 of 10 frames can be read'
-    assert code == 1 and said.out.startswith('1 faces of 1') and f'cut.mkv: {line}' in said.err
-    assert json.loads((tmp_path / 'out' / 'cut' / 'metadata.json').read_text())['notes'] == [line]
+    assert code == 1 and said.out.startswith('1 faces of 1')
+    (note,) = json.loads((tmp_path / 'out' / 'cut' / 'metadata.json').read_text())['notes']
+    assert re.fullmatch('the video breaks off: [1-6] of 10 frames can be read', note)
+    assert f'cut.mkv: {note}' in said.err
 
 
 def test_a_black_and_white_photograph_gets_grey_light(run, astronaut, tmp_path):

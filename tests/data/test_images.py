@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from jfrecon.data import images
 from jfrecon.data.sample import Unreadable
@@ -116,6 +116,15 @@ def test_broken_exif_is_ignored_with_a_word(tmp_path, caplog):
         assert found.image.shape == (64, 48, 3) and np.isnan(found.focal)
         assert found.notes == ('its EXIF data are broken, orientation and lens are not known',)
         assert str(path) in caplog.records[-1].getMessage() and 'EXIF' in caplog.records[-1].getMessage()
+
+
+def test_exif_in_a_text_that_is_no_hexadecimal():
+    """As ImageMagick writes it into a PNG; PIL raises an error of its own."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text('Raw profile type exif', 'exif\n\n     7\nno number\n')
+    found = images.decode(encoded(Image.fromarray(noise()), pnginfo=text))
+    np.testing.assert_array_equal(found.image, noise())
+    assert len(found.notes) == 1 and 'EXIF' in found.notes[0]
 
 
 def test_grey_and_sixteen_bit():
