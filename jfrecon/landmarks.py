@@ -74,8 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _pictures(shown: str, path: Path, every: int) -> Iterator[tuple[str, np.ndarray, float]]:
     """(name, image [H, W, 3], its pixels for one of the file) of a photograph, or of frames of a video."""
     if path.suffix.lower() in videos.SUFFIXES:
-        for number, image in videos.frames(path, every):
-            yield f'{shown}_{number:06d}', image, 1.0
+        for frame in videos.frames(path, every):
+            yield f'{shown}_{frame.number:06d}', frame.image, 1.0
     else:
         picture = images.read(path)
         yield shown, picture.image, picture.scale

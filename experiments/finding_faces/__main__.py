@@ -263,7 +263,7 @@ def in_clips(find: Find, folder: Path, quick: bool) -> dict[str, float]:
     shown = hit = 0
     paths = sorted(folder.glob('*.mp4'))[:: 8 if quick else 1]
     for path in tqdm(paths, desc='clips', unit='clip', disable=None):
-        for _, image in videos.frames(path, 10):
+        for _, _, image in videos.frames(path, 10):
             shown += 1
             hit += bool(find(image))
     return {'photographs': float(shown), 'found': hit / max(shown, 1)}
