@@ -8,9 +8,9 @@ from types import ModuleType
 
 import numpy as np
 
-from experiments.scenes import ROUGHNESS, Scene
 from jfrecon.errors import UserError
 from jfrecon.geometry import mesh
+from jfrecon.render.raytrace import Scene
 
 FINER = 16  # Mitsuba interpolates between texels, ours are constant: it gets each of them so many times
 LLVM = 'libLLVM.so.1[6-9]*'  # 15 crashes
@@ -45,8 +45,8 @@ def mitsuba(variant: str = 'llvm_ad_rgb') -> ModuleType:
     return mi
 
 
-def mitsuba_scene(mi: ModuleType, scene: Scene, size: int, roughness: float = ROUGHNESS, normals: bool = True):
-    """The same mesh, normals, light, camera and BRDF.
+def mitsuba_scene(mi: ModuleType, scene: Scene, size: int, normals: bool = True):
+    """The same mesh, normals, light, camera and BRDF; albedo per vertex, no normal map.
 
     The BRDF is a `blendbsdf` of weight s over `diffuse` and a `roughconductor` without material. With ``normals`` the
     shading normals are ours; without, they follow the vertices as Mitsuba makes them.
@@ -56,7 +56,12 @@ def mitsuba_scene(mi: ModuleType, scene: Scene, size: int, roughness: float = RO
         'type': 'blendbsdf',
         'weight': {'type': 'mesh_attribute', 'name': 'vertex_specular'},
         'body': {'type': 'diffuse', 'reflectance': {'type': 'mesh_attribute', 'name': 'vertex_diffuse'}},
-        'gloss': {'type': 'roughconductor', 'material': 'none', 'distribution': 'ggx', 'alpha': roughness**2},
+        'gloss': {
+            'type': 'roughconductor',
+            'material': 'none',
+            'distribution': 'ggx',
+            'alpha': float(scene.roughness) ** 2,
+        },
     }
     properties = mi.Properties()
     properties['bsdf'] = mi.load_dict(bsdf)

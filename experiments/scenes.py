@@ -5,34 +5,17 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from jfrecon.geometry import rotations
 from jfrecon.morphable import linear
-from jfrecon.render import raytrace, tree
+from jfrecon.render import tree
+from jfrecon.render.raytrace import Scene
 from jfrecon.shading import environment
-from jfrecon.types import Array, MorphableModel, Pinhole, Topology
+from jfrecon.types import MorphableModel, Pinhole
 
 FOCAL = 4.5  # image widths
 FILL = 0.75  # share of the image's width that the face takes
 ROUGHNESS = 0.4
-
-
-@struct.dataclass
-class Scene:
-    """One posed mesh, ready for `raytrace.render`; leaves as there, batch of one."""
-
-    vertices: Array
-    topology: Topology
-    leaves: Array
-    diffuse: Array
-    specular: Array
-    light: Array
-    camera: Pinhole
-
-    def arguments(self) -> tuple:
-        """The first seven arguments of `raytrace.render` and `raytrace.final`."""
-        return self.vertices, self.topology, self.leaves, self.diffuse, self.specular, self.light, self.camera
 
 
 def face(model: MorphableModel, seed: int, size: int, light: jax.Array | None = None) -> Scene:
@@ -58,6 +41,7 @@ def face(model: MorphableModel, seed: int, size: int, light: jax.Array | None = 
         specular=jnp.clip(specular, 0.02, 0.9)[None],
         light=sky(64) if light is None else light,
         camera=camera(size),
+        roughness=ROUGHNESS,
     )
 
 
@@ -77,8 +61,3 @@ def sky(height: int, azimuth: float = -52.0, sun: float = 1.0) -> jax.Array:
     towards = np.array([np.sin(aside) * np.cos(elevation), np.sin(elevation), np.cos(aside) * np.cos(elevation)])
     glow = sun * np.exp(60 * (d @ towards - 1))[..., None]
     return jnp.float32(up * [0.5, 0.65, 0.9] + (1 - up) * [0.35, 0.28, 0.22] + glow * [14.0, 12.0, 9.0])[None]
-
-
-def picture(scene: Scene, key: jax.Array, samples: int, size: int, **options) -> raytrace.Picture:
-    """`raytrace.render` of a scene."""
-    return raytrace.render(*scene.arguments(), (size, size), key, samples=samples, roughness=ROUGHNESS, **options)

@@ -20,7 +20,7 @@ from jfrecon.data import images
 from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
 from jfrecon.export import film, hdri, report, requirements
-from jfrecon.geometry import uv, vectors
+from jfrecon.geometry import cameras, uv, vectors
 from jfrecon.reconstruction.result import Reconstruction
 from jfrecon.render import portraits, raytrace, surface
 from jfrecon.render.portraits import Portrait
@@ -128,12 +128,12 @@ class Studio:
     def _mean(self, radiance: np.ndarray, count: int) -> np.ndarray:
         """[S, S, 4] linear, premultiplied by the share of the pixel that the face covers, which comes last."""
         chi, light = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (self.chi, radiance))
-        places = (np.arange(count)[:, None] * np.array(raytrace.R2) % 1).astype(np.float32)
+        start, *keys = jax.random.split(jax.random.key(0), 1 + count)
+        through = cameras.subpixel(self.camera, start, count)
         total = np.zeros((self.size, self.size, 4), np.float32)
-        for number, place in enumerate(places):
-            camera = dataclasses.replace(self.camera, principal=jnp.asarray(self.camera.principal) + 0.5 - place)
-            camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], camera)
-            total += np.asarray(_shot(self.portrait, chi, camera, light, jax.random.key(number), self.size))
+        for number, key in enumerate(keys):
+            camera = jax.tree.map(lambda leaf, number=number: leaf[number][None], through)
+            total += np.asarray(_shot(self.portrait, chi, camera, light, key, self.size))
         return total / count
 
 
@@ -145,13 +145,21 @@ def _shot(
     shape, maps, model = (size, size), chi.maps, portrait.model
     assert maps is not None and portrait.leaves is not None
     face = surface.posed(model, chi, camera)
-    seen = surface.rasterise(model, face, shape)
-    drawn = surface.layers(model, face, sh.project(radiance, BANDS), maps, seen, portrait.roughness)
-    skin = raytrace.render(
-        face.vertices, model.topology, portrait.leaves, maps.diffuse, maps.specular, radiance, face.camera, shape, key,
-        samples=SAMPLES, roughness=portrait.roughness, normal_map=maps.normal,
-    )  # fmt: skip
-    mapped = surface.mapped(model.topology)[seen.triangle]
+    fragments = surface.rasterise(model, face, shape)
+    drawn = surface.layers(model, face, sh.project(radiance, BANDS), maps, fragments, portrait.roughness)
+    scene = raytrace.Scene(
+        vertices=face.vertices,
+        topology=model.topology,
+        leaves=portrait.leaves,
+        diffuse=maps.diffuse,
+        specular=maps.specular,
+        light=radiance,
+        camera=face.camera,
+        roughness=portrait.roughness,
+        normal_map=maps.normal,
+    )
+    skin = raytrace.render(scene, shape, key, samples=SAMPLES)
+    mapped = surface.mapped(model.topology)[fragments.triangle]
     image = jnp.where(mapped[..., None], skin.image, drawn.radiance)
     return jnp.concatenate([image, skin.coverage[..., None]], -1)[0]
 

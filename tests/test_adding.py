@@ -19,9 +19,10 @@ from jfrecon.methods.cest import factors
 from jfrecon.methods.dib21 import terms
 from jfrecon.morphable import loading, models
 from jfrecon.reconstruction import prediction
-from jfrecon.render import panel, portraits
+from jfrecon.render import panel, portraits, raytrace, sampling
 from jfrecon.training import checkpoints, stages
 from jfrecon.types import Batch, Pinhole
+from tests.render import spheres
 
 SIZE = 32
 DOCS = (Path(__file__).parent.parent / 'docs' / 'adding.md').read_text()
@@ -228,3 +229,34 @@ def test_a_cest_factor_is_a_class_and_a_line(monkeypatch):
         assert abs(moved) > 1e-3
         np.testing.assert_allclose(moved, difference, rtol=0.05)
         assert np.abs(photo(predict(away(2.0), state, image, camera)) - photo(before)).max() > 1 / 255
+
+
+def test_a_sampler_is_a_function():
+    """Another one's pictures of shadows and gloss converge to the default's, block by block."""
+    named = {}
+    exec(example('my_project/by_cosine.py'), named)
+    light = jnp.float32(np.random.default_rng(0).gamma(2.0, 0.5, (1, 12, 24, 3)))
+    balls = spheres.glossy(spheres.balls(70, level=2), 0.1).replace(light=light)
+    size = (spheres.SIZE, spheres.SIZE)
+
+    def blocks(sampler, seed):
+        def one(key):
+            image = raytrace.render(balls, size, key, samples=64, sampler=sampler).image
+            return image.reshape(4, size[0] // 4, 4, size[1] // 4, 3).mean((1, 3))
+
+        keys = jax.random.split(jax.random.key(seed), 24)
+        drawn = np.asarray(jax.jit(lambda keys: jax.lax.map(one, keys))(keys), np.float64)
+        return drawn.mean(0), drawn.std(0, ddof=1) / np.sqrt(len(keys))
+
+    asked = []
+
+    def by_cosine(light, keys):
+        asked.append(light.shape)
+        return named['by_cosine'](light, keys)
+
+    (expected, its_error), (found, error) = blocks(sampling.by_radiance, 0), blocks(by_cosine, 1)
+    lit, error = expected > 0.02, np.sqrt(error**2 + its_error**2)
+    # some 30 numbers, whose errors are below a percent and are themselves known from 24 pictures each
+    assert lit.sum() > 25 and np.median(error[lit] / expected[lit]) < 0.01
+    assert np.abs((found - expected)[lit] / error[lit]).max() < 4.5
+    assert asked == [(1, 12, 24, 3)]

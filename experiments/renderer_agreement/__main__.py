@@ -17,6 +17,7 @@ import numpy as np
 from experiments import drawing, harness, scenes
 from experiments.renderer_agreement import gradients, images, rays
 from jfrecon import commands, files, morphable
+from jfrecon.render import raytrace
 from jfrecon.shading import sh
 
 NAME = 'renderer_agreement'
@@ -72,14 +73,14 @@ def vertex_renderer(size: int, samples: int, out: Path) -> dict:
     """A ball under soft light: matte, then the lobe alone by roughness and angle, then the mixture at s = 0.3."""
     light = soft()
     inner = lambda cosine: cosine > np.cos(np.radians(75))
-    traced, _, shaded, cosine = images.against_vertex_renderer(images.ball(size, 0.0, light), size, samples, 0.4)
+    traced, _, shaded, cosine = images.against_vertex_renderer(images.ball(size, 0.0, light), size, samples)
     results = {'vertex_renderer_relative_rmse': images.relative_rmse(traced, shaded, inner(cosine))}
-    traced, _, shaded, cosine = images.against_vertex_renderer(images.ball(size, 0.3, light), size, samples, 0.4)
+    traced, _, shaded, cosine = images.against_vertex_renderer(images.ball(size, 0.3, light), size, samples)
     results['vertex_renderer_relative_rmse_s_0.3'] = images.relative_rmse(traced, shaded, inner(cosine))
     table: dict[str, dict[str, float]] = {}
     for roughness in ROUGHNESSES:
-        lobe = images.ball(size, 1.0, light)
-        traced, error, shaded, cosine = images.against_vertex_renderer(lobe, size, samples, roughness)
+        lobe = images.ball(size, 1.0, light, roughness)
+        traced, error, shaded, cosine = images.against_vertex_renderer(lobe, size, samples)
         angle = np.degrees(np.arccos(np.clip(cosine, 0, 1)))
         bins = zip(ANGLES, (*ANGLES[1:], 85))
         table[f'{roughness}'] = {
@@ -98,16 +99,15 @@ def soft() -> jax.Array:
     return lamp[None].at[:, 0].add(0.5 * sh.GREY)
 
 
-def sun(face: scenes.Scene, size: int, samples: int, path: Path) -> None:
+def sun(face: raytrace.Scene, size: int, samples: int, path: Path) -> None:
     """One face under a sun that moves from its right to its left: above with, below without shadows."""
     rows = []
     for shadows in (True, False):
         draw = jax.jit(
-            lambda light, shadows=shadows: scenes.raytrace.final(
-                *face.replace(light=light).arguments(), (size, size), jax.random.key(0), samples=samples,
-                roughness=scenes.ROUGHNESS, shadows=shadows,
+            lambda light, shadows=shadows: raytrace.final(
+                face.replace(light=light), (size, size), jax.random.key(0), samples=samples, shadows=shadows
             ).image[0]
-        )  # fmt: skip
+        )
         rows.append({f'{angle}°': draw(scenes.sky(64, angle, sun=5.0)) for angle in (-80, -40, 0, 40, 80)})
     save(path, *rows)
 

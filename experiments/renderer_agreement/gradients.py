@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import peers, scenes
+from experiments import peers
 from experiments.renderer_agreement.images import mean_of
-from experiments.scenes import Scene
 from jfrecon.geometry import cameras, mesh, vectors
-from jfrecon.render import raster, raytrace
+from jfrecon.render import raster, raytrace, sampling
+from jfrecon.render.raytrace import Scene
 from jfrecon.shading import environment, sh
 
 STEP = 1e-6  # in float64; no ray passes that close to an edge
@@ -31,40 +30,39 @@ def finite_differences(scene: Scene, size: int, samples: int, directions: int) -
         bumps = np.concatenate([random.normal(0, 0.1, (1, MAP, MAP, 2)), np.ones((1, MAP, MAP, 1))], -1)
         inputs = {
             'vertices': scene.vertices,
-            'diffuse_map': random.uniform(0.2, 0.8, (1, MAP, MAP, 3)),
-            'specular_map': random.uniform(0.1, 0.4, (1, MAP, MAP, 1)),
+            'diffuse': random.uniform(0.2, 0.8, (1, MAP, MAP, 3)),
+            'specular': random.uniform(0.1, 0.4, (1, MAP, MAP, 1)),
             'normal_map': bumps / np.linalg.norm(bumps, axis=-1, keepdims=True),
             'light': sh.project(scene.light, BANDS),
             'camera': scene.camera,
         }
         inputs = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), inputs)
         weight = random.normal(size=(1, size, size, 3)) * ~np.asarray(grazing(scene, size))[..., None]
-        guided = functools.partial(raytrace.draw_lights, guide=inputs['light'])
+        # The light changes, but not where it is looked for.
+        guide = environment.from_sh(inputs['light'], raytrace.ENVIRONMENT, raytrace.ENVIRONMENT)
+        guided = functools.partial(sampling.by_radiance, guide=guide)
 
         def loss(inputs):
             picture = raytrace.render(
-                inputs['vertices'], scene.topology, scene.leaves, inputs['diffuse_map'], inputs['specular_map'],
-                inputs['light'], inputs['camera'], (size, size), jax.random.key(0), samples=samples,
-                roughness=scenes.ROUGHNESS, normal_map=inputs['normal_map'],
-            )  # fmt: skip
+                scene.replace(**inputs), (size, size), jax.random.key(0), samples=samples, sampler=guided
+            )
             return (weight * picture.image).sum()
 
-        with mock.patch.object(raytrace, 'draw_lights', guided):
-            value, gradients = jax.jit(loss), jax.jit(jax.grad(loss))(inputs)
-            errors = {}
-            for name in inputs:
-                worst = 0.0
-                for _ in range(directions):
-                    along = jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape)), inputs[name])
-                    ends = [
-                        float(value(inputs | {name: jax.tree.map(lambda x, d, h=h: x + h * d, inputs[name], along)}))
-                        for h in (STEP, -STEP)
-                    ]
-                    numeric = (ends[0] - ends[1]) / (2 * STEP)
-                    pairs = zip(jax.tree.leaves(gradients[name]), jax.tree.leaves(along))
-                    exact = sum(float(jnp.vdot(gradient, step)) for gradient, step in pairs)
-                    worst = max(worst, abs(exact - numeric) / abs(numeric))
-                errors[name] = worst
+        value, gradients = jax.jit(loss), jax.jit(jax.grad(loss))(inputs)
+        errors = {}
+        for name in inputs:
+            worst = 0.0
+            for _ in range(directions):
+                along = jax.tree.map(lambda x: jnp.asarray(random.normal(size=x.shape)), inputs[name])
+                ends = [
+                    float(value(inputs | {name: jax.tree.map(lambda x, d, h=h: x + h * d, inputs[name], along)}))
+                    for h in (STEP, -STEP)
+                ]
+                numeric = (ends[0] - ends[1]) / (2 * STEP)
+                pairs = zip(jax.tree.leaves(gradients[name]), jax.tree.leaves(along))
+                exact = sum(float(jnp.vdot(gradient, step)) for gradient, step in pairs)
+                worst = max(worst, abs(exact - numeric) / abs(numeric))
+            errors[name] = worst
         return errors
 
 
@@ -72,19 +70,19 @@ def grazing(scene: Scene, size: int) -> jax.Array:
     """[1, H, W] bool: pixels whose triangle is seen at a slant, where geometry gets no gradient."""
     triangles = jnp.asarray(scene.topology.triangles)
     pixels, depth = cameras.project(scene.camera, scene.vertices)
-    seen = raster.rasterise_batch(pixels, depth, triangles, (size, size), cull=True)
-    hit = jnp.maximum(seen.triangle[0], 0)
-    face = vectors.normalise(mesh.triangle_normals(scene.vertices, triangles))[0][hit]
-    corners = scene.vertices[0][triangles[hit]]
-    point = (seen.barycentric[0][..., None] * corners).sum(-2)
-    point = jnp.where((seen.triangle[0] >= 0)[..., None], point, -1.0)
+    fragments = raster.rasterise_batch(pixels, depth, triangles, (size, size), cull=True)
+    covered, shown = fragments.triangle[0] >= 0, jnp.maximum(fragments.triangle[0], 0)
+    face = vectors.normalise(mesh.triangle_normals(scene.vertices, triangles))[0][shown]
+    corners = scene.vertices[0][triangles[shown]]
+    point = (fragments.barycentric[0][..., None] * corners).sum(-2)
+    point = jnp.where(covered[..., None], point, -1.0)
     slant = jnp.sum(face * cameras.towards(scene.camera, point), -1)
-    return ((seen.triangle[0] >= 0) & (slant < raytrace.GRAZING))[None]
+    return (covered & (slant < raytrace.GRAZING))[None]
 
 
 def grazing_share(scene: Scene, size: int) -> float:
     """Share of the covered pixels that graze."""
-    covered = np.asarray(scenes.picture(scene, jax.random.key(0), 1, size, shadows=False).coverage)
+    covered = np.asarray(raytrace.render(scene, (size, size), jax.random.key(0), samples=1, shadows=False).coverage)
     return float(np.asarray(grazing(scene, size)).sum() / covered.sum())
 
 
@@ -105,7 +103,7 @@ def against_mitsuba(scene: Scene, size: int, samples: int) -> dict[str, float]:
     harmonics = np.asarray(environment.from_sh(jnp.eye(BANDS**2)[..., None], height, width))[..., 0]  # [K, h, w]
 
     def loss(diffuse, light, key):
-        picture = scenes.picture(scene.replace(diffuse=diffuse, light=light), key, 64, size)
+        picture = raytrace.render(scene.replace(diffuse=diffuse, light=light), (size, size), key, samples=64)
         return (weight * picture.image[0]).sum()
 
     slopes = jax.jit(jax.grad(loss, (0, 1)))
@@ -151,9 +149,7 @@ def moving_silhouettes(scene: Scene, size: int, samples: int, step: float = 0.5)
 
     def draw(shift, key):
         moved = scene.replace(vertices=scene.vertices + shift)
-        return raytrace.final(*moved.arguments(), (size, size), key, samples=samples, roughness=scenes.ROUGHNESS).image[
-            0
-        ]
+        return raytrace.final(moved, (size, size), key, samples=samples).image[0]
 
     target = jax.jit(draw)(towards, keys[0])
     loss = lambda shift: jnp.mean(jnp.square(draw(shift, keys[1]) - target))

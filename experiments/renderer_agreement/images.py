@@ -11,9 +11,9 @@ import trimesh
 from tqdm import tqdm
 
 from experiments import peers, scenes
-from experiments.scenes import Scene
 from jfrecon.geometry import vectors
 from jfrecon.render import raytrace, tree, vertex
+from jfrecon.render.raytrace import Scene
 from jfrecon.types import Topology
 
 
@@ -43,13 +43,9 @@ def mitsuba(scene: Scene, size: int, samples: int) -> tuple[dict[str, float], di
     mi = peers.mitsuba()
     peer = peers.mitsuba_scene(mi, scene, size)
     keys = jax.random.split(jax.random.key(0), 2)
-    final = jax.jit(
-        lambda key: raytrace.final(
-            *scene.arguments(), (size, size), key, samples=samples, roughness=scenes.ROUGHNESS
-        ).image[0]
-    )
+    final = jax.jit(lambda key: raytrace.final(scene, (size, size), key, samples=samples).image[0])
     ours = np.asarray(final(keys[0]))
-    centre = jax.jit(lambda key: scenes.picture(scene, key, 64, size).image[0])
+    centre = jax.jit(lambda key: raytrace.render(scene, (size, size), key, samples=64).image[0])
     through_centres, _ = mean_of(centre, max(2, samples // 64), 1, 'pixel centres')
     theirs = peers.antialiased(mi, peer, 64, 16, max(1, samples // 256))
     focal = float(scene.camera.focal[0])
@@ -60,7 +56,7 @@ def mitsuba(scene: Scene, size: int, samples: int) -> tuple[dict[str, float], di
     )
 
 
-def ball(size: int, specular: float, light: jax.Array) -> Scene:
+def ball(size: int, specular: float, light: jax.Array, roughness: float = scenes.ROUGHNESS) -> Scene:
     """A ball of grey albedo 0.5: convex, so nothing is shadowed."""
     made = trimesh.creation.icosphere(5, 60.0)
     vertices, triangles = np.float32(made.vertices), np.int32(made.faces)
@@ -74,23 +70,20 @@ def ball(size: int, specular: float, light: jax.Array) -> Scene:
         specular=specular * ones,
         light=light,
         camera=scenes.camera(size),
+        roughness=roughness,
     )
 
 
 def against_vertex_renderer(
-    scene: Scene, size: int, samples: int, roughness: float
+    scene: Scene, size: int, samples: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The ray tracer's picture and its standard error, the vertex renderer's at the same points, [H, W, 3], and the
     cosine of the view.
 
     The light has to be spherical harmonics. Pixels without surface have a cosine of 0.
     """
-    draw = jax.jit(
-        lambda key: raytrace.render(
-            *scene.arguments(), (size, size), key, samples=64, roughness=roughness, shadows=False
-        )
-    )
-    traced, error = mean_of(lambda key: draw(key).image[0], max(2, samples // 64), 2, f'roughness {roughness}')
+    draw = jax.jit(lambda key: raytrace.render(scene, (size, size), key, samples=64, shadows=False))
+    traced, error = mean_of(lambda key: draw(key).image[0], max(2, samples // 64), 2, f'roughness {scene.roughness}')
     seen = draw(jax.random.key(0))
     cosine = np.asarray(seen.coverage[0] * seen.normal[0, ..., 2])
     # far enough away that the view is nearly the same everywhere: exactly the ray through the pixel all the same
@@ -98,7 +91,7 @@ def against_vertex_renderer(
     y, x = jnp.meshgrid(-at, at, indexing='ij')
     view = vectors.normalise(-jnp.stack([x, y, -jnp.ones_like(x)], -1).reshape(1, -1, 3))
     normal, body, gloss = (layer.reshape(1, size * size, -1) for layer in (seen.normal, seen.diffuse, seen.specular))
-    shaded = vertex.shade(normal, view, body, gloss, scene.light, roughness).reshape(size, size, 3)
+    shaded = vertex.shade(normal, view, body, gloss, scene.light, scene.roughness).reshape(size, size, 3)
     facing = np.asarray(jnp.sum(normal * view, -1).reshape(size, size)) * (cosine > 0)
     return traced, error, np.asarray(shaded), facing
 
@@ -108,7 +101,7 @@ def bias(scene: Scene, size: int, few: int, keys: int) -> float:
 
     def blocks(samples):
         def draw(key):
-            image = scenes.picture(scene, key, samples, size).image[0]
+            image = raytrace.render(scene, (size, size), key, samples=samples).image[0]
             return image.reshape(size // 8, 8, size // 8, 8, 3).mean((1, 3))
 
         return jax.jit(draw)
@@ -124,11 +117,7 @@ def convergence(scene: Scene, size: int, counts: tuple[int, ...], repeats: int) 
     """Relative noise of final frames, by samples: standard deviation over keys against the mean picture."""
     noise = {}
     for count in counts:
-        draw = jax.jit(
-            lambda key, count=count: raytrace.final(
-                *scene.arguments(), (size, size), key, samples=count, roughness=scenes.ROUGHNESS
-            ).image[0]
-        )
+        draw = jax.jit(lambda key, count=count: raytrace.final(scene, (size, size), key, samples=count).image[0])
         mean, error = mean_of(draw, repeats, 5, f'{count} samples')
         spread = error * np.sqrt(repeats)
         noise[str(count)] = float(np.sqrt(np.mean(np.square(spread)) / np.mean(np.square(mean))))

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import peers
-from experiments.scenes import Scene
 from jfrecon.geometry import mesh, vectors
-from jfrecon.render import raytrace, trace, tree
+from jfrecon.render import raytrace, sampling, trace, tree
+from jfrecon.render.raytrace import Scene
 
 SHADOWS = 4  # rays towards the light from each point that is seen
 TIE = 1e-5  # of the distance: two triangles there share an edge or a corner
@@ -41,13 +41,13 @@ def compare(scene: Scene, size: int, key: jax.Array) -> dict[str, int]:
 
     # Shadow rays leave as the ray tracer's do: a little above what is seen, towards drawn directions above it.
     hit = found >= 0
-    lights = raytrace.draw_lights(scene.light, key[None])
+    lights = sampling.table(scene.light, key[None])
     face = vectors.normalise(mesh.triangle_normals(scene.vertices, triangles))[0][found[hit]]
     lift = raytrace.LIFT * float(np.ptp(np.asarray(scene.vertices[0]), axis=0).max())
     facing = -jnp.sign(jnp.sum(face * towards[0][hit], -1, keepdims=True))
     start = towards[0][hit] * distance[hit][:, None] + lift * facing * face
     start, face, facing = (jnp.repeat(x, SHADOWS, 0) for x in (start, face, facing))
-    chosen = jax.random.randint(key, (len(start),), 0, raytrace.TABLE)
+    chosen = jax.random.randint(key, (len(start),), 0, sampling.TABLE)
     direction = lights.direction[0][chosen]
     above = jnp.sum(facing * face * direction, -1) > raytrace.HORIZON
     blocked = jax.jit(trace.occluded)(bvh, start[None], direction[None], above[None])

@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(memory)
 
 
-def face(size: int, triangles: str, ict: Path) -> scenes.Scene:
+def face(size: int, triangles: str, ict: Path) -> raytrace.Scene:
     """A scene with about so many triangles."""
     if triangles == '4k':
         return scenes.face(morphable.load('makehuman'), 1, size)
@@ -98,18 +98,18 @@ def measure(size: int, samples: int, triangles: str, ict: Path) -> dict[str, flo
     return {name: float(np.median(times)) for name, times in taken.items()}
 
 
-def ours(scene: scenes.Scene, size: int, samples: int) -> dict[str, Callable[[int], None]]:
+def ours(scene: raytrace.Scene, size: int, samples: int) -> dict[str, Callable[[int], None]]:
     """Forward and forward+backward of a batch, its images on all devices; the vertices depend on the turn."""
     mesh = parallel.device_mesh()
     spread = NamedSharding(mesh, parallel.SHARED)
-    batch = jax.tree.map(lambda x: jnp.repeat(x, BATCH, 0), scene.replace(topology=None, leaves=None))
-    inputs = jax.device_put((batch.vertices, batch.diffuse, batch.specular, batch.light, batch.camera), spread)
+    names = ('vertices', 'diffuse', 'light', 'specular', 'camera')
+    batch = tuple(jax.tree.map(lambda x: jnp.repeat(x, BATCH, 0), getattr(scene, name)) for name in names)
+    inputs = jax.device_put(batch, spread)
 
-    def loss(vertices, diffuse, light, specular, camera, key):
-        picture = raytrace.render(
-            vertices, scene.topology, scene.leaves, diffuse, specular, light, camera, (size, size), key,
-            samples=samples, roughness=scenes.ROUGHNESS,
-        )  # fmt: skip
+    def loss(*values):
+        *leaves, key = values
+        faces = scene.replace(**dict(zip(names, leaves)))
+        picture = raytrace.render(faces, (size, size), key, samples=samples)
         return jnp.mean(jnp.square(picture.image)), picture.image
 
     def on_devices(function):
@@ -123,16 +123,15 @@ def ours(scene: scenes.Scene, size: int, samples: int) -> dict[str, Callable[[in
 
     def run(program):
         def call(turn):
-            vertices, diffuse, specular, light, camera = inputs
-            moved = vertices * (1 + 1e-5 * turn)
-            jax.block_until_ready(program(moved, diffuse, light, specular, camera, jax.random.key(turn)))
+            vertices, *others = inputs
+            jax.block_until_ready(program(vertices * (1 + 1e-5 * turn), *others, jax.random.key(turn)))
 
         return call
 
     return {'ours forward': run(forward), 'ours forward+backward': run(both)}
 
 
-def mitsuba(scene: scenes.Scene, size: int, samples: int) -> dict[str, Callable[[int], None]]:
+def mitsuba(scene: raytrace.Scene, size: int, samples: int) -> dict[str, Callable[[int], None]]:
     """The same of one image."""
     mi = peers.mitsuba()
     import drjit as dr

@@ -15,6 +15,7 @@ from jfrecon.types import Camera, Pinhole, WeakPerspective
 # mm. Points nearer than this, or behind the camera, project as if they were this far: finite, and never
 # drawn.
 NEAR = 1.0
+R2 = (0.7548776662466927, 0.5698402909980532)  # 1/g and 1/g² of the plastic number g
 
 
 def project(camera: Camera, points: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -74,6 +75,18 @@ def crop(camera: Camera, origin: jax.Array, scale: jax.Array) -> Camera:
     if isinstance(camera, Pinhole):
         return Pinhole(focal=camera.focal * scale, principal=principal)
     return WeakPerspective(scale=camera.scale * scale, principal=principal)
+
+
+def subpixel(camera: Camera, key: jax.Array, count: int) -> Camera:
+    """The camera through ``count`` points of its pixels, spread evenly: a leading axis [count] on its leaves.
+
+    The mean of what these see through their pixel centres is a box filter over the pixels. The points are those of the
+    R2 sequence (Roberts, The Unreasonable Effectiveness of Quasirandom Sequences, 2018) from a random start.
+    """
+    points = (jax.random.uniform(key, (2,)) + jnp.arange(count)[:, None] * jnp.asarray(R2)) % 1
+    several = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *jnp.shape(leaf))), camera)
+    between = points.reshape(count, *(1,) * (several.principal.ndim - 2), 2)
+    return several.replace(principal=several.principal + 0.5 - between)
 
 
 def weakened(camera: Pinhole, distance: jax.Array) -> WeakPerspective:

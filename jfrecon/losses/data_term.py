@@ -8,7 +8,8 @@ import jax
 
 from jfrecon.geometry import cameras
 from jfrecon.losses import energies
-from jfrecon.render import raytrace, surface
+from jfrecon.render import raytrace, sampling, surface
+from jfrecon.render.sampling import Sampler
 from jfrecon.types import Array, Batch, Fragments, Maps, MorphableModel
 
 #: The photometric terms of each renderer; 'both' are ray tracer and vertex renderer.
@@ -32,6 +33,7 @@ class DataTerm:
       samples: directions of light that the ray tracer draws for each pixel.
       roughness: of the specular lobe.
       domain: in which colours are compared, see `jfrecon.losses.energies.vertex_photometric`.
+      sampler: draws the directions, see `jfrecon.render.sampling`.
     """
 
     model: MorphableModel
@@ -41,6 +43,7 @@ class DataTerm:
     samples: int
     roughness: float
     domain: str = 'linear'
+    sampler: Sampler = sampling.by_radiance
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -79,11 +82,18 @@ class DataTerm:
         self, face: surface.Surface, light: jax.Array, batch: Batch, key: jax.Array, maps: Maps | None
     ) -> jax.Array:
         albedo = face if maps is None else maps
-        picture = raytrace.render(
-            face.vertices, self.model.topology, self.leaves, albedo.diffuse, albedo.specular, light, face.camera,
-            batch.image.shape[1:3], key, samples=self.samples, roughness=self.roughness,
+        scene = raytrace.Scene(
+            vertices=face.vertices,
+            topology=self.model.topology,
+            leaves=self.leaves,
+            diffuse=albedo.diffuse,
+            specular=albedo.specular,
+            light=light,
+            camera=face.camera,
+            roughness=self.roughness,
             normal_map=None if maps is None else maps.normal,
-        )  # fmt: skip
+        )
+        picture = raytrace.render(scene, batch.image.shape[1:3], key, samples=self.samples, sampler=self.sampler)
         return energies.pixel_photometric(picture.image, picture.coverage, batch, self.domain)
 
     def _rasterised(

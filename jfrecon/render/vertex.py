@@ -42,17 +42,18 @@ def responses(
     diffuse: jax.Array,
     specular: jax.Array,
     bands: int,
-    roughness: float,
+    roughness: jax.Array | float,
 ) -> jax.Array:
-    """What each coefficient of the light adds to `shade`, which is linear in it: [..., V, 3, L²].
+    """`shade` under each harmonic of unit amplitude, [..., V, 3, L²]; the light is linear in them.
 
-    ``shade(..., light)[..., v, c]`` is ``responses(...)[..., v, c, :] @ light[..., :, c]``; bands: L of the light.
+    ``shade(..., light)[..., v, c]`` is ``responses(...)[..., v, c, :] @ light[..., :, c]``.
+
+    Args:
+      normals, view, diffuse, specular, roughness: as in `shade`.
+      bands: L of the light.
     """
-    each = lambda directions, kernel: sh.convolve(sh.basis(directions, bands)[..., None], kernel)[..., 0]
-    body = each(normals, sh.cosine_kernel(bands))
-    gloss = each(mirror(view, normals), sh.brdf_kernel(roughness, bands))
-    specular = specular[..., None]
-    return (1.0 - specular) * diffuse[..., None] * body[..., None, :] + specular * gloss[..., None, :]
+    under = lambda harmonic: shade(normals, view, diffuse, specular, harmonic[:, None], roughness)
+    return jax.vmap(under, out_axes=-1)(jnp.eye(bands**2, dtype=normals.dtype))
 
 
 def irradiance(normals: jax.Array, light: jax.Array) -> jax.Array:

@@ -84,3 +84,22 @@ def test_towards_points_at_the_camera():
         atol=1e-6,
     )
     np.testing.assert_array_equal(cameras.towards(CAMERAS[1], POINTS), np.tile([0.0, 0, 1], (len(POINTS), 1)))
+
+
+def test_subpixel_cameras_look_through_all_of_a_pixel():
+    """Their pixel centres are spread evenly over the pixels of the camera, and nothing else about them differs."""
+    for camera in (
+        Pinhole(jnp.array([60.0, 80.0]), jnp.array([[16.0, 12.0], [8.0, 9.0]])),
+        WeakPerspective(jnp.array(0.2), jnp.array([8.0, 9.0])),
+    ):
+        several = cameras.subpixel(camera, jax.random.key(0), 256)
+        ours, theirs = (jax.tree.leaves(x) for x in (camera, several))
+        np.testing.assert_array_equal(theirs[0], np.broadcast_to(ours[0], (256, *ours[0].shape)))
+        # where the point that the camera sees through a pixel's centre lies in the pixels of the others
+        place = np.asarray(camera.principal + 0.5 - several.principal)
+        assert place.min() >= 0 and place.max() < 1
+        for points in place.reshape(256, -1, 2).swapaxes(0, 1):
+            cells = np.histogram2d(*points.T, 8, ((0, 1), (0, 1)))[0]
+            # 4 each; of random points one of 64 cells would be empty or have nine
+            assert cells.min() >= 2 and cells.max() <= 6
+            np.testing.assert_allclose(points.mean(0), 0.5, atol=0.01)

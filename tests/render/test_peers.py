@@ -26,11 +26,7 @@ def test_rays_hit_and_are_blocked_where_embree_says(scene):
 def test_final_frame_is_the_one_that_mitsuba_makes(scene):
     size = 32
     scene = scene.replace(camera=scenes.camera(size))
-    draw = jax.jit(
-        lambda: raytrace.final(
-            *scene.arguments(), (size, size), jax.random.key(0), samples=4096, roughness=scenes.ROUGHNESS
-        )
-    )
+    draw = jax.jit(lambda: raytrace.final(scene, (size, size), jax.random.key(0), samples=4096))
     mi = peers.mitsuba('scalar_rgb')
     theirs = peers.antialiased(mi, peers.mitsuba_scene(mi, scene, size), 256, 32, 1)
     ours = np.asarray(draw().image[0])

@@ -47,10 +47,19 @@ def test_shadows_are_the_ray_tracers(head, chi):
     @jax.jit
     def every(portrait, chi):
         face, drawn = portraits.draw(portrait, chi, CAMERA, (SIZE, SIZE))
+        scene = raytrace.Scene(
+            vertices=face.vertices,
+            topology=portrait.model.topology,
+            leaves=portrait.leaves,
+            diffuse=face.diffuse,
+            specular=face.specular,
+            light=chi.light,
+            camera=CAMERA,
+            roughness=0.4,
+        )
         traced = lambda shadows: raytrace.render(
-            face.vertices, portrait.model.topology, portrait.leaves, face.diffuse, face.specular, chi.light, CAMERA,
-            (SIZE, SIZE), jax.random.PRNGKey(1), samples=256, roughness=0.4, shadows=shadows,
-        )  # fmt: skip
+            scene, (SIZE, SIZE), jax.random.PRNGKey(1), samples=256, shadows=shadows
+        )
         return drawn, traced(True).image, traced(False)
 
     drawn, shadowed, lit = every(head, chi)

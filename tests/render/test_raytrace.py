@@ -6,55 +6,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import trimesh
 from scipy import integrate
 
-from jfrecon.render import raytrace, tree, vertex
+from jfrecon.render import raytrace, vertex
 from jfrecon.shading import brdf, environment, sh
-from jfrecon.types import Pinhole, Topology
+from jfrecon.types import Topology
+from tests.render.spheres import CAMERA, SIZE, SOFT, balls, glossy, scene
 
-SIZE = 32
-CAMERA = Pinhole(jnp.full(1, 4.0 * SIZE), jnp.full((1, 2), SIZE / 2))
-
-
-def scene(*spheres, level=3):
-    """Spheres (x, y, z, radius) 600 mm in front of the camera: vertices [1, V, 3], topology, leaves."""
-    meshes = [trimesh.creation.icosphere(level, radius) for *_, radius in spheres]
-    for made, (x, y, z, _) in zip(meshes, spheres):
-        made.apply_translation([x, y, z - 600])
-    joined = trimesh.util.concatenate(meshes)
-    vertices, triangles = np.float32(joined.vertices), np.int32(joined.faces)
-    uv = np.float32(vertices[:, :2] / 200 + 0.5)
-    return jnp.asarray(vertices)[None], Topology(triangles, uv, triangles), tree.order(vertices, triangles)
+SUN = (sh.directional(jnp.array([0.8, 0.0, 0.6]), jnp.full(3, 2.0), 9, 0.1) + 0.2 * jnp.eye(81, 1))[None]
 
 
-def balls(x, level=3):
-    """A ball, and a smaller one between it and the sun; at x = 5000 that one is out of sight and of the way."""
-    return scene((0, 0, 0, 50), (x, 0, 45, 30), level=level)
-
-
-def render(vertices, topology, leaves, light, key, samples, specular=0.0, roughness=0.4, **options):
-    ones = jnp.ones((*vertices.shape[:2], 1))
-    return raytrace.render(
-        vertices,
-        topology,
-        leaves,
-        jnp.array([0.7, 0.5, 0.4]) * ones,
-        specular * ones,
-        light,
-        CAMERA,
-        (SIZE, SIZE),
-        key,
-        samples=samples,
-        roughness=roughness,
-        **options,
-    )
+def render(scene, light, key, samples, **options):
+    return raytrace.render(scene.replace(light=light), (SIZE, SIZE), key, samples=samples, **options)
 
 
 # One compiled program for every scene of the same size.
 picture_of = jax.jit(
-    lambda scene, light, specular, shadows: render(*scene, light, jax.random.key(0), 32, specular, shadows=shadows),
-    static_argnums=3,
+    lambda scene, light, shadows: render(scene, light, jax.random.key(0), 32, shadows=shadows), static_argnums=2
 )
 
 
@@ -64,15 +32,11 @@ def average(function, count, seed=0):
     return images.mean(0), images.std(0) / np.sqrt(count)
 
 
-SOFT = jnp.asarray(np.random.default_rng(0).normal(size=(1, 9, 3)) * 0.25).at[:, 0].set(3.0)
-SUN = (sh.directional(jnp.array([0.8, 0.0, 0.6]), jnp.full(3, 2.0), 9, 0.1) + 0.2 * jnp.eye(81, 1))[None]
-
-
 def test_matte_ball_is_what_spherical_harmonics_say():
     """Convex and diffuse: no shadow, so the radiance is c times irradiance over pi (dib21 eq. 4)."""
     ball = scene((0, 0, 0, 60), level=4)
-    mean, error = average(lambda key: render(*ball, SOFT, key, 128, shadows=False).image, 96)
-    seen = picture_of(ball, SUN, 0.0, False)
+    mean, error = average(lambda key: render(ball, SOFT, key, 128, shadows=False).image, 96)
+    seen = picture_of(ball, SUN, False)
     expected = jnp.array([0.7, 0.5, 0.4]) * vertex.irradiance(seen.normal.reshape(1, -1, 3), SOFT).reshape(mean.shape)
     # Facets hide light that the smooth normal still sees: left out where that matters, at the rim.
     inside = np.asarray((seen.coverage > 0) & (seen.normal[..., 2] > 0.35))
@@ -91,9 +55,9 @@ def test_uniform_light_on_a_glossy_ball_matches_the_integral_of_the_brdf():
         return 2 * np.pi * np.sin(theta) * np.cos(theta) * float(brdf.lobe(up, direction, up, 0.4))
 
     expected = 0.3 * integrate.quad(ring, 0, np.pi / 2, epsrel=1e-6)[0]
-    ball = scene((0, 0, 0, 60), level=4)
+    ball = glossy(scene((0, 0, 0, 60), level=4), 0.3)
     light = jnp.ones((1, 16, 16, 3))
-    mean, error = average(lambda key: render(*ball, light, key, 128, 0.3, shadows=False).image, 64)
+    mean, error = average(lambda key: render(ball, light, key, 128, shadows=False).image, 64)
     middle = np.s_[0, SIZE // 2 - 1 : SIZE // 2 + 1, SIZE // 2 - 1 : SIZE // 2 + 1]
     # four pixels a few degrees off the axis; c = 0.7 in red
     np.testing.assert_allclose(mean[middle][..., 0].mean(), 0.7 * 0.7 + expected, rtol=0.01)
@@ -102,8 +66,8 @@ def test_uniform_light_on_a_glossy_ball_matches_the_integral_of_the_brdf():
 
 def test_a_ball_does_not_shadow_itself_and_two_balls_do():
     one, two = balls(5000), balls(70)
-    np.testing.assert_array_equal(picture_of(one, SUN, 0.0, True).image, picture_of(one, SUN, 0.0, False).image)
-    lit, free = picture_of(two, SUN, 0.0, True), picture_of(two, SUN, 0.0, False)
+    np.testing.assert_array_equal(picture_of(one, SUN, True).image, picture_of(one, SUN, False).image)
+    lit, free = picture_of(two, SUN, True), picture_of(two, SUN, False)
     np.testing.assert_array_equal(lit.coverage, free.coverage)
     # the small ball stands between the big one and the sun: a dark spot where the big one bends away to the right
     spot, open_side = np.s_[0, 14:18, 22:25], np.s_[0, 14:18, 8:12]
@@ -113,10 +77,10 @@ def test_a_ball_does_not_shadow_itself_and_two_balls_do():
 
 def test_few_samples_are_noisy_but_not_biased():
     """The mean of 2-sample pictures is the 128-sample picture, block by block, within its standard error."""
-    two = balls(70, level=2)
+    two = glossy(balls(70, level=2), 0.3)
     blocks = lambda image: image.reshape(1, 4, SIZE // 4, 4, SIZE // 4, 3).mean((0, 2, 4))
-    few, few_error = average(lambda key: blocks(render(*two, SUN, key, 2, specular=0.3).image), 200)
-    many, many_error = average(lambda key: blocks(render(*two, SUN, key, 128, specular=0.3).image), 24, seed=1)
+    few, few_error = average(lambda key: blocks(render(two, SUN, key, 2).image), 200)
+    many, many_error = average(lambda key: blocks(render(two, SUN, key, 128).image), 24, seed=1)
     lit = np.asarray(many) > 1e-3
     z = np.asarray((few - many) / np.sqrt(few_error**2 + many_error**2))[lit]
     # of some 30 draws; the error's own error with 24 keys included. Seen: errors of 2% and more, so 10% would show.
@@ -127,21 +91,17 @@ def test_error_falls_with_the_square_root_of_the_samples():
     ball = scene((0, 0, 0, 60))
     deviation = []
     for samples in (4, 64):
-        _, error = average(lambda key: render(*ball, SUN, key, samples, shadows=False).image, 48)
+        _, error = average(lambda key: render(ball, SUN, key, samples, shadows=False).image, 48)
         deviation.append(np.sqrt(np.mean(np.square(error))))
     assert 3.2 < deviation[0] / deviation[1] < 5.5  # 4; strata do a little better
 
 
 def test_final_frames_are_antialiased_and_their_error_goes_on_falling():
     """Coverage is the share of the pixel inside the outline (closed form); noise falls below one table's."""
-    ball = scene((0, 0, 0, 50), level=4)
-    ones = jnp.ones((*ball[0].shape[:2], 1))
+    ball = scene((0, 0, 0, 50), level=4).replace(light=SUN)
 
     def draw(key, samples):
-        return raytrace.final(
-            *ball, 0.5 * ones * jnp.ones(3), 0 * ones, SUN, CAMERA, (SIZE, SIZE), key, samples=samples, roughness=0.4,
-            shadows=False,
-        )  # fmt: skip
+        return raytrace.final(ball, (SIZE, SIZE), key, samples=samples, shadows=False)
 
     keys = jax.random.split(jax.random.key(0), 4)
     programs = {
@@ -160,13 +120,13 @@ def test_final_frames_are_antialiased_and_their_error_goes_on_falling():
     assert 1.6 < noise[512] / noise[2048] < 2.5  # 2, and what 4 pictures say of it
 
     few, many = (programs[count].memory_analysis() for count in (2048, 65536))
-    # what is drawn for each pass, a place and a key, are all that there is more of
-    assert many.temp_size_in_bytes < few.temp_size_in_bytes + 32 * 65536 / raytrace.MOST
+    # what there is for each pass, a camera and a key, is all that there is more of
+    assert many.temp_size_in_bytes < few.temp_size_in_bytes + 48 * 65536 / raytrace.MOST
 
 
 def test_layers_belong_together():
     ball = balls(5000)
-    picture = picture_of(ball, SUN, 0.0, True)
+    picture = picture_of(ball, SUN, True)
     inside = np.asarray(picture.coverage) > 0
     np.testing.assert_allclose(np.linalg.norm(picture.normal, axis=-1)[inside], 1, atol=1e-5)
     np.testing.assert_allclose(picture.image, picture.diffuse * picture.irradiance, atol=1e-6)  # nothing glossy
@@ -176,39 +136,21 @@ def test_layers_belong_together():
 
 def test_maps_and_vertices_agree():
     """Constant albedo, and a flat normal map, as UV maps or per vertex: the same picture."""
-    ball = balls(5000)
-    plain = picture_of(ball, SUN, 0.2, True)
+    ball = glossy(balls(5000), 0.2)
     full = lambda colour: jnp.broadcast_to(jnp.array(colour), (1, 8, 8, len(colour)))
-    mapped = jax.jit(
-        lambda: raytrace.render(
-            *ball,
-            full([0.7, 0.5, 0.4]),
-            full([0.2]),
-            SUN,
-            CAMERA,
-            (SIZE, SIZE),
-            jax.random.key(0),
-            samples=32,
-            roughness=0.4,
-            normal_map=full([0.0, 0.0, 1.0]),
-        )
-    )()
-    np.testing.assert_allclose(mapped.image, plain.image, atol=1e-5)
+    maps = ball.replace(diffuse=full([0.7, 0.5, 0.4]), specular=full([0.2]), normal_map=full([0.0, 0.0, 1.0]))
+    np.testing.assert_allclose(picture_of(maps, SUN, True).image, picture_of(ball, SUN, True).image, atol=1e-5)
 
 
 def test_strategies_agree_and_images_of_a_batch_do_not_mix():
-    vertices, topology, leaves = balls(70, level=2)
-    vertices = jnp.concatenate([vertices, vertices * jnp.nan, vertices + jnp.array([10.0, 5, 0])])
-    light, camera = jnp.repeat(SUN, 3, 0), jax.tree.map(lambda x: jnp.repeat(x, 3, 0), CAMERA)
-    albedo = jnp.full((*vertices.shape[:2], 3), 0.5)
+    two = glossy(balls(70, level=2), 0.5)
+    vertices = jnp.concatenate([two.vertices, two.vertices * jnp.nan, two.vertices + jnp.array([10.0, 5, 0])])
+    thrice = {name: jnp.repeat(getattr(two, name), 3, 0) for name in ('diffuse', 'specular')}
+    three = two.replace(vertices=vertices, camera=jax.tree.map(lambda x: jnp.repeat(x, 3, 0), CAMERA), **thrice)
+    light = jnp.repeat(SUN, 3, 0)
 
     def draw(strategy):
-        return jax.jit(
-            lambda: raytrace.render(
-                vertices, topology, leaves, albedo, albedo[..., :1], light, camera, (SIZE, SIZE), jax.random.key(0),
-                samples=4, roughness=0.4, strategy=strategy,
-            )
-        )()  # fmt: skip
+        return jax.jit(lambda: render(three, light, jax.random.key(0), 4, strategy=strategy))()
 
     a, b = draw('map'), draw('vmap')
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
@@ -220,53 +162,55 @@ def test_strategies_agree_and_images_of_a_batch_do_not_mix():
 
 @pytest.mark.parametrize('what', ['nothing in view', 'behind the camera', 'black light', 'one triangle', 'flat'])
 def test_degenerate_scenes_have_finite_pictures_and_gradients(what):
-    vertices, topology, leaves = scene((0, 0, 0, 60), level=1)
-    light = SOFT
+    ball = glossy(scene((0, 0, 0, 60), level=1), 0.2)
     if what == 'nothing in view':
-        vertices = vertices + jnp.array([5000.0, 0, 0])
+        ball = ball.replace(vertices=ball.vertices + jnp.array([5000.0, 0, 0]))
     elif what == 'behind the camera':
-        vertices = vertices.at[:, ::3, 2].set(50.0)
+        ball = ball.replace(vertices=ball.vertices.at[:, ::3, 2].set(50.0))
     elif what == 'black light':
-        light = 0 * SOFT
+        ball = ball.replace(light=0 * SOFT)
     elif what == 'one triangle':
-        triangles = topology.triangles[:1]
-        topology, leaves = Topology(triangles, topology.uv, triangles), np.zeros((1, 1), np.int32)
+        triangles = ball.topology.triangles[:1]
+        one = Topology(triangles, ball.topology.uv, triangles)
+        ball = ball.replace(topology=one, leaves=np.zeros((1, 1), np.int32))
     else:
-        vertices = vertices.at[..., 0].set(0.0)
+        ball = ball.replace(vertices=ball.vertices.at[..., 0].set(0.0))
 
-    picture, gradients = _slopes(vertices, light, topology, leaves)
+    picture, gradients = _slopes(ball)
     for leaf in jax.tree.leaves((picture, gradients)):
         assert np.isfinite(leaf).all()
 
 
 @jax.jit
-def _slopes(vertices, light, topology, leaves):
+def _slopes(ball):
     def loss(vertices, light):
-        picture = render(vertices, topology, leaves, light, jax.random.key(0), 2, specular=0.2)
+        picture = render(ball.replace(vertices=vertices), light, jax.random.key(0), 2)
         return jnp.abs(picture.image).sum(), picture
 
-    gradients, picture = jax.grad(loss, (0, 1), has_aux=True)(vertices, light)
+    gradients, picture = jax.grad(loss, (0, 1), has_aux=True)(ball.vertices, ball.light)
     return picture, gradients
 
 
 def test_forward_and_backward_pass_lower_for_a_tpu():
-    ball = scene((0, 0, 0, 60), level=1)
+    ball = glossy(scene((0, 0, 0, 60), level=1), 0.2)
 
     def loss(vertices, light):
-        return render(vertices, *ball[1:], light, jax.random.key(0), 2, specular=0.2, strategy='vmap').image.sum()
+        moved = ball.replace(vertices=vertices)
+        return render(moved, light, jax.random.key(0), 2, strategy='vmap').image.sum()
 
-    exported = jax.export.export(jax.jit(jax.grad(loss, (0, 1))), platforms=['tpu'])(ball[0], SOFT)
-    assert exported.platforms == ('tpu',) and [x.shape for x in exported.out_avals] == [ball[0].shape, SOFT.shape]
+    exported = jax.export.export(jax.jit(jax.grad(loss, (0, 1))), platforms=['tpu'])(ball.vertices, SOFT)
+    shapes = [x.shape for x in exported.out_avals]
+    assert exported.platforms == ('tpu',) and shapes == [ball.vertices.shape, SOFT.shape]
 
 
 def test_light_gradient_is_the_picture_under_each_harmonic():
     """The picture is linear in the light: the slope along one coefficient is the picture of that harmonic alone."""
     ball = scene((0, 0, 0, 60), level=4)
     weight = np.random.default_rng(1).random((1, SIZE, SIZE, 3)).astype(np.float32)
-    seen = picture_of(ball, SUN, 0.0, False)
+    seen = picture_of(ball, SUN, False)
     weight *= np.asarray(seen.normal[..., 2:] > 0.35)
     slope, error = average(
-        lambda key: jax.grad(lambda l: (weight * render(*ball, l, key, 64, shadows=False).image).sum())(SOFT), 32
+        lambda key: jax.grad(lambda l: (weight * render(ball, l, key, 64, shadows=False).image).sum())(SOFT), 32
     )
     closed = lambda l: (
         weight * jnp.array([0.7, 0.5, 0.4]) * vertex.irradiance(seen.normal.reshape(1, -1, 3), l).reshape(weight.shape)
@@ -278,8 +222,8 @@ def test_light_gradient_is_the_picture_under_each_harmonic():
 def test_gradients_match_finite_differences_at_fixed_visibility():
     """Vertices, albedo and camera, float64, away from grazing pixels; a step of 1e-6 flips no visibility here."""
     with jax.enable_x64(True):
-        vertices, topology, leaves = balls(70, level=1)
-        vertices = jnp.asarray(vertices, jnp.float64)
+        two = balls(70, level=1)
+        vertices = jnp.asarray(two.vertices, jnp.float64)
         camera = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), CAMERA)
         light = environment.from_sh(jnp.asarray(SOFT, jnp.float64), 16, 16)
         shape = (*vertices.shape[:2], 1)
@@ -288,10 +232,8 @@ def test_gradients_match_finite_differences_at_fixed_visibility():
         weight = rng.normal(size=(1, SIZE, SIZE, 3))
 
         def draw(vertices, diffuse, specular, camera):
-            return raytrace.render(
-                vertices, topology, leaves, diffuse, specular, light, camera, (SIZE, SIZE), jax.random.key(0),
-                samples=4, roughness=0.4,
-            )  # fmt: skip
+            faces = two.replace(vertices=vertices, diffuse=diffuse, specular=specular, camera=camera)
+            return render(faces, light, jax.random.key(0), 4)
 
         seen = jax.jit(draw)(*inputs)
         weight = weight * np.asarray(seen.normal[..., 2:] > 0.45)  # facets of 30 degrees: none of these grazes
