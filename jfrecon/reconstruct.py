@@ -13,26 +13,75 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from jfrecon import commands, pretrained
-from jfrecon.data import detection, images, landmark_files, scan, videos
+from jfrecon import commands, outputs, pretrained
+from jfrecon.data import detection, images, landmark_files, listing, videos
 from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
 from jfrecon.export import requirements
+from jfrecon.files import digest, shown
 from jfrecon.fitting.fitter import FREEZABLE, Fitter
-from jfrecon.reconstruction import photograph, prediction, video
+from jfrecon.reconstruction import photograph, plan, prediction, residual, result, video
 from jfrecon.reconstruction.photograph import Face, Reconstructor
+from jfrecon.reconstruction.plan import Existing, Job
 from jfrecon.reconstruction.result import Reconstruction
 
-SUFFIXES = images.SUFFIXES + videos.SUFFIXES
 BLACK_AND_WHITE = "black and white: the light is grey, the skin's hue is the morphable model's"
 
 
 class Found(NamedTuple):
-    """A face, the photograph that it was found in, and the name of its folder."""
+    """A face in a photograph.
 
-    name: str
-    path: Path
+    Attributes:
+      job: the photograph.
+      face: where it is.
+      number: of ``faces`` in it, from 0 on.
+      folder: of the face, relative to the output.
+    """
+
+    job: Job
     face: Face
+    number: int
+    faces: int
+    folder: str
+
+
+@dataclasses.dataclass
+class Tally:
+    """What has become of a batch so far; each failure is said when it happens.
+
+    Attributes:
+      done, skipped, failed: so many faces, or files where it did not come to faces.
+      doubtful: names of faces that may not fit.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    doubtful: list[str] = dataclasses.field(default_factory=list)
+
+    def fail(self, name: str, error: Exception | str) -> None:
+        """Count a failure."""
+        self.failed += 1
+        if isinstance(error, OSError):
+            named = '' if error.filename is None else f'{shown(error.filename)}: '
+            error = f'{named}{error.strerror}'
+        say(f'failed: {name}: {error}')
+
+    def so_far(self) -> str:
+        """What is done, where it ends early."""
+        return f'{self.done} face{" is" if self.done == 1 else "s are"} done'
+
+    def line(self, what: str, out: Path) -> str:
+        """The last line."""
+        faces = f'{plan.counted("face", self.done)} of {what}'
+        counts = {'failed': self.failed, 'skipped': self.skipped, 'doubtful': len(self.doubtful)}
+        more = [f'{count} {kind}' for kind, count in counts.items() if count]
+        named = f' ({plan.listed(self.doubtful)})' if self.doubtful else ''
+        return f'{", ".join([faces, *more])}{named}: {shown(out)}'
+
+    def code(self) -> int:
+        """2 where nothing is there in the end, 1 where something failed."""
+        return 2 if not self.done + self.skipped else 1 if self.failed else 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,69 +90,91 @@ def main(arguments: list[str] | None = None) -> int:
     Where landmarks are known, the mean face is fitted to each photograph; where only a box is, the fit begins with what
     a small network predicts, which comes with jfrecon. With a checkpoint its network predicts the face, and --refine
     fits from there. --start goes on from a face that was reconstructed before.
+
+    Folders mirror the inputs: PHOTOS/a/1.jpg becomes DIR/a/1, its faces DIR/a/1_0, DIR/a/1_1 where it shows several.
+    Nothing that is there is lost: see --skip-existing and --overwrite.
     """
     options = _parse(arguments)
     requirements.check()
-    options.out.mkdir(parents=True, exist_ok=True)
-    if not os.access(options.out, os.W_OK):
-        raise UserError(f'{options.out} cannot be written to')
+    _require_writable(options.out)
     if options.start is not None:
         return _go_on(options)
     if options.landmarks is not None and options.box is not None:
         raise UserError('--landmarks and --box both say where the face is: leave one out')
     landmarker = detection.choose(options.landmarker, options.landmarks is not None, options.box is not None)
     known = None if options.landmarks is None else landmark_files.read(options.landmarks, options.landmarks_key)
+    todo = plan.make(options.inputs, options.out, options.existing, known, options.box, options.same_person)
+    tally = Tally(skipped=len(todo.skipped))
+    for line in todo.notes:
+        say(line)
+    for name, reason in todo.failed:
+        tally.fail(name, reason)
+    photos, clips = ([job for job in todo.jobs if job.clip == clip] for clip in (False, True))
+    if clips:
+        videos.require()
+    if todo.jobs:
+        try:
+            _reconstruct(photos, clips, landmarker, options, tally)
+        except OSError as error:
+            if error.errno not in commands.FULL:
+                raise
+            raise UserError(
+                f'no space is left for {shown(options.out)}: {tally.so_far()}; make room, and the same command with '
+                '--skip-existing goes on'
+            ) from error
+        except KeyboardInterrupt:
+            say(f'{tally.so_far()}: the same command with --skip-existing goes on')
+            raise
+    counts = {'photograph': todo.total - todo.clips, 'video': todo.clips}
+    print(tally.line(' and '.join(plan.counted(*count) for count in counts.items() if count[1]), options.out))
+    return tally.code()
+
+
+def say(line: str) -> None:
+    """Print a line on stderr, above the progress bars."""
+    tqdm.write(line, file=sys.stderr)
+
+
+def _reconstruct(
+    photos: list[Job], clips: list[Job], landmarker: str, options: argparse.Namespace, tally: Tally
+) -> None:
     network = None
     if options.checkpoint is not None:
         network = prediction.load(options.checkpoint)[0]
-    elif known is None and not detection.finds_landmarks(landmarker):
+    elif options.landmarks is None and not detection.finds_landmarks(landmarker):
         network, options.refine = prediction.load(pretrained.NETWORK)[0], True
     scale = photograph.SCALE if network is None else network.crop_scale  # a network knows crops as it was trained with
     if landmarker:
         detection.load(landmarker).ready()
-    paths = _listed(options.inputs)
-    names = _named(paths)
-    clips = [path for path in paths if path.suffix.lower() in videos.SUFFIXES]
-    photos = [path for path in paths if path not in clips]
-    failed: list[str] = []
-    done = 0
 
-    def seen(path: Path) -> list[Face]:
-        photo = images.read(path).sample(name=path.name)
+    def seen(job: Job) -> list[Face | Unreadable]:
+        photo = images.read(job.path).sample(name=job.name)
         if options.focal is not None:
-            photo = photo.replace(focal=options.focal * photo.scale)
-        return photograph.find(photo, _given(path, known, options.box), landmarker, network, scale)
+            photo = photograph.with_focal(photo, options.focal)
+        return photograph.search(photo, job.given, landmarker, network, scale)
 
     if photos:
         make = photograph.reconstructor(network, options.refine)
-        for person in _people(photos, names, seen, options.same_person, failed):
-            label = person[0].name if len(person) == 1 else f'{len(person)} photographs'
+        for person in _people(photos, seen, options, tally):
+            label = person[0].folder if len(person) == 1 else f'{len(person)} photographs'
             try:
                 with _bar(make, label) as bar:
                     made = make([found.face for found in person], bar.update)
-                for found, result in zip(person, made):
-                    _write(options.out, found, make, result, [other.path.name for other in person])
-                    done += 1
             except Unreadable as error:
-                failed.append(f'{label}: {error}')
+                tally.fail(label, error)
+                continue
+            for found, face in zip(person, made):
+                _write(options, found, make, face, tally, [other.job.name for other in person])
     if clips:
-        videos.require()
         if network is None:
             network, options.refine = prediction.load(pretrained.NETWORK)[0], True
         make = photograph.reconstructor(network, options.refine)
-        for path in tqdm(clips, desc='videos', unit='video', disable=None):
+        for job in tqdm(clips, desc='videos', unit='video', disable=None):
             try:
-                missing = _video(path, names[path], make, landmarker, options)
-                done += 1
-                if missing:
-                    failed.append(f'{path}: {missing}; the face is of these')
+                if missing := _video(job, make, landmarker, options, tally):
+                    tally.fail(job.name, f'{missing}; the face is of these')
             except Unreadable as error:
-                failed.append(f'{path}: {error}')
-    for line in failed:
-        print(f'failed: {line}', file=sys.stderr)
-    what = 'photographs and videos' if clips else 'photographs'
-    print(f'{done} faces of {len(paths)} {what}: {options.out}')
-    return 2 if not done else 1 if failed else 0
+                tally.fail(job.name, error)
 
 
 def _bar(make: Reconstructor, label: str) -> tqdm:
@@ -111,55 +182,96 @@ def _bar(make: Reconstructor, label: str) -> tqdm:
 
 
 def _people(
-    paths: list[Path],
-    names: dict[Path, str],
-    seen: Callable[[Path], list[Face]],
-    same_person: bool,
-    failed: list[str],
+    photos: list[Job],
+    seen: Callable[[Job], list[Face | Unreadable]],
+    options: argparse.Namespace,
+    tally: Tally,
 ) -> Iterator[list[Found]]:
     """Each face by itself, one photograph after another; or one face of each photograph, all together."""
     together: list[Found] = []
-    for path in tqdm(paths, desc='photographs', unit='photo', disable=None):
+    for job in tqdm(photos, desc='photographs', unit='photo', disable=None):
         try:
-            found = seen(path)
+            faces = seen(job)
         except Unreadable as error:
-            failed.append(f'{path}: {error}')
+            tally.fail(job.name, error)
             continue
-        if same_person:
-            largest = max(found, key=lambda face: face.box.side)
-            together.append(Found(names[path], path, largest))
+        found = []
+        for k, face in enumerate(faces):
+            folder = job.folder if len(faces) == 1 or options.same_person else f'{job.folder}_{k}'
+            if isinstance(face, Unreadable):
+                tally.fail(job.name if len(faces) == 1 else f'{job.name}, face {k}', face)
+            else:
+                found.append(Found(job, face, k, len(faces), folder))
+        if options.same_person:
+            together += sorted(found, key=lambda one: -one.face.box.side)[:1]
             continue
-        for k, face in enumerate(found):
-            yield [Found(names[path] if len(found) == 1 else f'{names[path]}_{k}', path, face)]
+        for one in found:
+            if options.existing is Existing.SKIP and outputs.complete(options.out / one.folder):
+                tally.skipped += 1
+            else:
+                yield [one]
     if together:
         yield together
 
 
 def _write(
-    out: Path, found: Found, make: Reconstructor, result: Reconstruction, person: list[str], moving: Any = None
+    options: argparse.Namespace,
+    found: Found,
+    make: Reconstructor,
+    face: Reconstruction,
+    tally: Tally,
+    person: list[str],
+    moving: Any = None,
 ) -> None:
+    """Write a face's folder; say where it fails, what was kept aside and whether the face is doubtful."""
     from jfrecon.export import asset
 
+    if options.existing is Existing.SKIP and outputs.complete(options.out / found.folder):
+        tally.skipped += 1  # of a person in several photographs
+        return
+    layers = result.layers(make.portrait, face)
+    measured = residual.measure(make.model, face, found.face, layers)
+    doubts = residual.doubts(measured, make.fitter is not None)
     square = np.round(found.face.cut(asset.PHOTOGRAPH).image[0] * 255).astype(np.uint8)
     photo = found.face.sample
     notes = [*photo.notes, *([BLACK_AND_WHITE] if found.face.black_and_white else [])]
     facts = {
-        'photograph': found.path.name,
+        'photograph': found.job.name,
         **({'photograph_scale': photo.scale} if photo.scale != 1 else {}),
         **({'notes': notes} if notes else {}),
+        'face': found.number,
+        'faces': found.faces,
         **({'person': person} if len(person) > 1 else {}),
+        'residual': measured._asdict(),
+        'doubts': doubts,
     }
-    asset.write(out / found.name, make.model, make.portrait, result, make.atlas, square, facts, moving)
+    try:
+        facts['sha256'] = digest(found.job.path)
+        kept = asset.write(
+            options.out / found.folder, make.model, make.portrait, face, make.atlas, square, facts, moving, layers,
+            options.existing,
+        )  # fmt: skip
+    except (UserError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in commands.FULL:
+            raise
+        tally.fail(found.folder, error)
+        return
+    tally.done += 1
+    for name in kept:
+        say(f'{shown(options.out / found.folder)}: what you had put there is kept as {name}')
+    if doubts:
+        tally.doubtful.append(found.folder)
+        say(f'doubtful: {found.folder}: {"; ".join(doubts)}')
 
 
-def _video(path: Path, name: str, make: Reconstructor, landmarker: str, options: argparse.Namespace) -> str:
-    """Returns what is wrong with a video of which only some frames could be read; '' for nothing."""
+def _video(job: Job, make: Reconstructor, landmarker: str, options: argparse.Namespace, tally: Tally) -> str:
+    """Write the face of a video; say what is wrong with one of which only some frames could be read, '' for nothing."""
     from jfrecon.export import asset
 
     box = None if options.box is None else detection.square(options.box[0])
-    with _bar(make, name) as bar:
+    with _bar(make, job.name) as bar:
         clip = video.reconstruct(
-            lambda: videos.frames(path, options.every),
+            lambda: videos.frames(job.path, options.every),
             make,
             box,
             options.focal or float('nan'),
@@ -167,7 +279,7 @@ def _video(path: Path, name: str, make: Reconstructor, landmarker: str, options:
             landmarker or detection.choose(),
         )
     moving = asset.Video(clip.motion, clip.numbers, clip.times, clip.pictures)
-    _write(options.out, Found(name, path, clip.face), make, clip.result, [path.name], moving)
+    _write(options, Found(job, clip.face, 0, 1, job.folder), make, clip.result, tally, [job.name], moving)
     return clip.missing
 
 
@@ -177,7 +289,14 @@ def _go_on(options: argparse.Namespace) -> int:
 
     if len(options.inputs) != 1 or not options.inputs[0].is_file():
         raise UserError('--start goes on with one face: name its photograph')
-    path = options.inputs[0]
+    ((name, path),) = listing.find(options.inputs, ()).files
+    folder = options.start.resolve().name
+    plan.require_free(options.out / folder, options.existing)
+    tally = Tally()
+    if options.existing is Existing.SKIP and outputs.complete(options.out / folder):
+        tally.skipped += 1
+        print(tally.line('1 photograph', options.out))
+        return 0
     before, about = asset.read(options.start)
     maps = before.parameters.maps
     assert maps is not None
@@ -186,28 +305,48 @@ def _go_on(options: argparse.Namespace) -> int:
     fitter = Fitter.of(model, portrait.model, bands, len(maps.diffuse))
     fitter = dataclasses.replace(fitter, frozen=tuple(options.freeze))
     try:
-        photo = images.read(path).sample(name=path.name)
+        photo = images.read(path).sample(name=name)
     except Unreadable as error:
         raise UserError(f'{path}: {error}') from error
     if photo.image.shape[:2] != before.size:
         raise UserError(f'{path} has another size than the photograph of {options.start}: is it another one?')
+    if about.get('sha256', digest(path)) != digest(path):
+        say(f'{name} has changed since {shown(options.start)} was made of {about.get("photograph")}, or is another one')
     make = Reconstructor(model, fitter.portrait, fitter.atlas, None, fitter)
     face = Face.again(photo, before)
-    with tqdm(total=fitter.steps[-1], desc=path.name, disable=None) as bar:
-        result = make.go_on(face, before, bar.update)
-    _write(options.out, Found(options.start.resolve().name, path, face), make, result, [path.name])
-    print(f'1 face of 1 photograph: {options.out}')
-    return 0
+    with tqdm(total=fitter.steps[-1], desc=name, disable=None) as bar:
+        made = make.go_on(face, before, bar.update)
+    number, count = (int(about.get(key, default)) for key, default in (('face', 0), ('faces', 1)))
+    _write(options, Found(Job(name, path, folder), face, number, count, folder), make, made, tally, [name])
+    print(tally.line('1 photograph', options.out))
+    return tally.code()
+
+
+def _require_writable(out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK):
+        raise UserError(f'{shown(out)} cannot be written to')
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = commands.Parser(
         prog='python -m jfrecon.reconstruct',
         description=main.__doc__,
-        epilog='example: python -m jfrecon.reconstruct ME.jpg --out=faces --landmarks=ME.npz',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog='examples:\n'
+        '  python -m jfrecon.reconstruct ME.jpg --out=faces\n'
+        '  python -m jfrecon.reconstruct PHOTOS --out=faces --landmarks=LANDMARKS.npz --skip-existing\n'
+        '  python -m jfrecon.reconstruct ME.jpg --start=faces/ME --freeze=diffuse --out=faces2',
     )
     parser.add_argument('inputs', type=Path, nargs='+', metavar='INPUT', help='photographs, videos, folders of them')
     parser.add_argument('--out', type=Path, required=True, help='gets a folder for each face')
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument('--skip-existing', action='store_true', help='go on: faces whose folders are complete stay')
+    again.add_argument(
+        '--overwrite',
+        action='store_true',
+        help="replace the files in faces' folders that jfrecon wrote; edited ones are kept as NAME.yours.png",
+    )
     parser.add_argument(
         '--checkpoint', type=Path, help='of a network: the working directory of a training, or a file of jfrecon.pack'
     )
@@ -220,7 +359,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--landmarks',
         type=Path,
-        help='npz with filename and landmarks (N, 68, 2); several rows with one name are several faces',
+        help='npz with filename and landmarks (N, 68, 2), csv with filename, x0, y0 to x67, y67, .pts, or a folder of '
+        'those; 51 points are those without the jaw, NaN and (0, 0) unknown ones. Several rows with one name are '
+        'several faces',
     )
     parser.add_argument('--landmarks-key', default='landmarks', help='name of the landmarks in the npz')
     parser.add_argument('--box', type=_box, metavar='X,Y,W,H', help='the face in every photograph, not detected')
@@ -236,8 +377,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--model-path', type=Path, help='with --start: of a morphable model that is not embedded')
     options = parser.parse_args(arguments)
-    if options.focal is not None and not options.focal > 0:
-        raise UserError(f'--focal={options.focal} is not a focal length')
+    if options.focal is not None and not 0 < options.focal < float('inf'):
+        raise UserError(f'--focal={options.focal:g} is not a focal length in pixels')
     if options.every < 1:
         raise UserError('--every is at least 1')
     if options.refine and options.checkpoint is None:
@@ -246,11 +387,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         raise UserError(f'--freeze={",".join(sorted(unknown))}: there are {", ".join(FREEZABLE)}')
     if options.start is None and (options.freeze or options.model_path):
         raise UserError('--freeze and --model-path go with --start=FACE')
-    told = options.landmarks or options.box is not None or options.landmarker != detection.AUTO
-    if options.start is not None and (options.checkpoint or told or options.same_person):
-        raise UserError(
-            '--start knows where the face is: leave --checkpoint, --landmarks, --landmarker, --box, --same-person out'
-        )
+    given = {name: getattr(options, name) for name in ('checkpoint', 'landmarks', 'box', 'focal', 'same_person')}
+    given['landmarker'] = None if options.landmarker == detection.AUTO else options.landmarker
+    if options.start is not None and any(value is not None and value is not False for value in given.values()):
+        flags = ', '.join(f'--{name.replace("_", "-")}' for name in given)
+        raise UserError(f'--start knows where the face and the camera are: leave {flags} out')
+    options.existing = (
+        Existing.OVERWRITE if options.overwrite else Existing.SKIP if options.skip_existing else Existing.REFUSE
+    )
     return options
 
 
@@ -262,49 +406,6 @@ def _box(text: str) -> np.ndarray:
     if values.shape != (4,) or not np.isfinite(values).all() or min(values[2:]) <= 0:
         raise argparse.ArgumentTypeError(f'{text!r} is not X,Y,W,H')
     return values[None]
-
-
-def _given(path: Path, known: landmark_files.LandmarkFile | None, box: np.ndarray | None) -> detection.Given:
-    if known is None:
-        return detection.Given(boxes=box)
-    rows = [k for k, name in enumerate(known.names) if Path(name).name == path.name]
-    return detection.Given(landmarks=known.landmarks[rows])
-
-
-def _listed(paths: list[Path]) -> list[Path]:
-    """The photographs and videos among files and folders, those of a folder by name; says what it passes over."""
-    found: dict[Path, None] = {}
-    others: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            below = scan.scan(path, SUFFIXES)
-            found |= dict.fromkeys(below.wanted)
-            others += below.others
-            for closed, why in below.closed:
-                print(f'passed over {closed}: {why}', file=sys.stderr)
-        elif path.exists():
-            found[path] = None
-        else:
-            raise UserError(f'no such file or folder: {path}')
-    passed = scan.passed_over(others)
-    if not found:
-        named = ', '.join(map(str, paths[:3]))
-        raise UserError(f'there are no photographs and no videos in {named}{f"; {passed}" if passed else ""}')
-    if passed:
-        print(passed, file=sys.stderr)
-    return list(found)
-
-
-def _named(paths: list[Path]) -> dict[Path, str]:
-    """A folder's name for each photograph: its stem, and a number where that is taken."""
-    names: dict[Path, str] = {}
-    for path in paths:
-        name, number = path.stem, 1
-        while name in names.values():
-            number += 1
-            name = f'{path.stem}-{number}'
-        names[path] = name
-    return names
 
 
 if __name__ == '__main__':

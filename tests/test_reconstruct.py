@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,9 +15,10 @@ import pytest
 import skimage.data
 import trimesh
 from PIL import Image
+from scipy.spatial.transform import Rotation
 
-from jfrecon import morphable, pretrained, reconstruct
-from jfrecon.data import images, videos
+from jfrecon import morphable, outputs, pretrained, reconstruct
+from jfrecon.data import cropping, images, videos
 from jfrecon.errors import UserError
 from jfrecon.export import asset, film
 from jfrecon.fitting import start
@@ -170,10 +173,9 @@ def test_what_cannot_be_reconstructed_is_named_and_stops_nothing(run, astronaut,
 
 
 def test_photographs_of_one_person_share_what_a_person_keeps(run, astronaut, tmp_path):
-    other = tmp_path / 'mirrored.png'
-    Image.fromarray(skimage.data.astronaut()[:, ::-1]).save(other)
-    code, said = run('--same-person', astronaut, other)
-    assert code == 0 and '2 faces of 2 photographs' in said.out
+    Image.fromarray(skimage.data.astronaut()[:, ::-1]).save(tmp_path / 'mirrored.png')
+    code, said = run('--same-person', shutil.copy(astronaut, tmp_path), tmp_path / 'mirrored.png')
+    assert code == 0 and '2 faces of 2 photographs:' in said.out
     out = tmp_path / 'out'
     first, second = (asset.read(out / name) for name in ('astronaut', 'mirrored'))
     np.testing.assert_array_equal(first[0].parameters.identity, second[0].parameters.identity)
@@ -190,7 +192,7 @@ def test_a_video_becomes_a_face_that_moves(run, tmp_path, monkeypatch):
     (tmp_path / 'clip.mp4').write_bytes(film.mp4(frames, times))
     (tmp_path / 'broken.mp4').write_bytes(b'no video')
     code, said = run(tmp_path / 'clip.mp4', tmp_path / 'broken.mp4', '--every=2')
-    assert code == 1 and '1 faces of 2 photographs and videos' in said.out
+    assert code == 1 and '1 face of 2 videos, 1 failed:' in said.out
     assert 'broken.mp4' in said.err and 'not a readable video' in said.err
     folder = tmp_path / 'out' / 'clip'
     assert {path.name for path in folder.iterdir()} == FILES | {'frames.npz', 'video.mp4'}
@@ -213,7 +215,7 @@ def test_of_a_video_that_breaks_off_the_face_says_so(run, tmp_path, monkeypatch)
     content = (tmp_path / 'whole.mkv').read_bytes()
     (tmp_path / 'cut.mkv').write_bytes(content[: int(0.5 * len(content))])
     code, said = run(tmp_path / 'cut.mkv')
-    assert code == 1 and said.out.startswith('1 faces of 1')
+    assert code == 1 and said.out.startswith('1 face of 1 video, 1 failed')
     (note,) = json.loads((tmp_path / 'out' / 'cut' / 'metadata.json').read_text())['notes']
     assert re.fullmatch('the video breaks off: [1-6] of 10 frames can be read', note)
     assert f'cut.mkv: {note}' in said.err
@@ -233,7 +235,7 @@ def test_a_black_and_white_photograph_gets_grey_light(run, astronaut, tmp_path):
 def test_an_edited_face_is_fitted_on(copied, astronaut, tmp_path, monkeypatch):
     """How it goes on is `test_fit`'s; here, from what, to which photograph and with what frozen."""
     paint = np.full((16, 16, 3), [120, 160, 90], np.uint8)
-    Image.fromarray(paint).save(copied / 'diffuse.png')
+    Image.fromarray(paint).save(copied / 'diffuse.png', compress_level=1)
     asked = {}
 
     def go_on(make, face, found, progress):
@@ -249,10 +251,17 @@ def test_an_edited_face_is_fitted_on(copied, astronaut, tmp_path, monkeypatch):
     assert asked['focal'] == pytest.approx(700, rel=1e-4) and asked['texture'][:2] == (16, 16)
     np.testing.assert_array_equal(np.asarray(Image.open(out / 'astronaut' / 'diffuse.png')), paint)
     np.testing.assert_allclose(after.parameters.light, 2 * before.parameters.light)
+    mine = contents(copied)
+    with pytest.raises(UserError, match='--overwrite'):
+        reconstruct.main([*arguments[:-1], f'--out={copied.parent}'])
+    assert contents(copied) == mine
+    assert reconstruct.main([*arguments[:-1], f'--out={copied.parent}', '--overwrite']) == 0
+    assert contents(copied)['diffuse.yours.png'] == mine['diffuse.png'] != contents(copied)['diffuse.png']
+    np.testing.assert_array_equal(np.asarray(Image.open(copied / 'diffuse.png')), paint)
     smaller = tmp_path / 'smaller.png'
     Image.open(astronaut).resize((300, 300)).save(smaller)
     with pytest.raises(UserError, match='another size'):
-        reconstruct.main([str(smaller), *arguments[1:]])
+        reconstruct.main([str(smaller), *arguments[1:], '--overwrite'])
 
 
 def test_several_faces_and_equal_names_get_folders_of_their_own(run, astronaut, tmp_path):
@@ -263,39 +272,223 @@ def test_several_faces_and_equal_names_get_folders_of_their_own(run, astronaut, 
     both.paste(picture, (0, 0))
     both.paste(picture, (512, 0))
     both.save(again)
-    code, said = run(astronaut, again)
+    code, said = run(shutil.copy(astronaut, tmp_path), again)
     assert code == 0 and '3 faces of 2 photographs' in said.out, said
     out = tmp_path / 'out'
-    assert {path.name for path in out.iterdir()} == {'astronaut', 'astronaut-2_0', 'astronaut-2_1'}
+    assert {path.name for path in out.iterdir()} == {'astronaut', 'again'}
+    assert {path.name for path in (out / 'again').iterdir()} == {'astronaut_0', 'astronaut_1'}
     for k in (0, 1):  # an unknown camera looks at the middle of the crop, 4.5 times its width away
-        with np.load(out / f'astronaut-2_{k}' / 'parameters.npz') as kept:
+        about = outputs.record(out / 'again' / f'astronaut_{k}')
+        assert [about[key] for key in ('photograph', 'face', 'faces')] == ['again/astronaut.png', k, 2]
+        assert about['sha256'] == hashlib.sha256(again.read_bytes()).hexdigest()
+        with np.load(out / 'again' / f'astronaut_{k}' / 'parameters.npz') as kept:
             x, y, side = kept['box']
             assert kept['focal'] == pytest.approx(4.5 * side, rel=1e-5)
             np.testing.assert_allclose(kept['principal'], [x + side / 2, y + side / 2], atol=1e-2)
-    centres = [np.load(out / f'astronaut-2_{k}' / 'parameters.npz')['landmarks2d'].mean(0) for k in (0, 1)]
+    centres = [np.load(out / 'again' / f'astronaut_{k}' / 'parameters.npz')['landmarks2d'].mean(0) for k in (0, 1)]
     assert abs(abs(centres[0][0] - centres[1][0]) - 512) < 20
 
 
-def test_a_face_is_written_whole_or_not_at_all(run, astronaut, copied, monkeypatch):
-    folder = copied
-    before = (folder / 'metadata.json').read_bytes()
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
 
-    def broken(*_):
-        raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(asset, '_metadata', broken)
-    with pytest.raises(OSError, match='No space'):
+@pytest.fixture
+def edited(copied):
+    """The astronaut's folder after its user has worked in it."""
+    Image.fromarray(np.full((16, 16, 3), [120, 160, 90], np.uint8)).save(copied / 'diffuse.png')
+    (copied / 'notes.txt').write_text('mine')
+    return copied
+
+
+def test_a_face_that_is_there_is_refused_before_the_work_begins(run, astronaut, edited, monkeypatch):
+    before = contents(edited.parent)
+    monkeypatch.setattr(prediction, 'load', None)
+    with pytest.raises(UserError) as caught:
         run(astronaut)
-    assert (folder / 'metadata.json').read_bytes() == before
-    assert [path.name for path in folder.parent.iterdir()] == ['astronaut']
+    assert all(word in str(caught.value) for word in (str(edited), '--skip-existing', '--overwrite'))
+    assert '\n' not in str(caught.value) and contents(edited.parent) == before
+    code, said = run(astronaut, '--skip-existing')
+    assert (
+        code == 0 and said.out.startswith('0 faces of 1 photograph, 1 skipped:') and contents(edited.parent) == before
+    )
+
+
+def test_overwrite_replaces_what_we_wrote_and_keeps_what_was_edited(run, astronaut, edited):
+    paint, old = (edited / 'diffuse.png').read_bytes(), contents(edited)
+    code, said = run(astronaut, '--overwrite', '--focal=900')
+    assert code == 0 and said.out.startswith('1 face of 1 photograph')
+    now = contents(edited)
+    assert now.keys() == FILES | {'notes.txt', 'diffuse.yours.png'}
+    assert now['diffuse.yours.png'] == paint and now['notes.txt'] == b'mine'
+    assert now['diffuse.png'] != paint and now['parameters.npz'] != old['parameters.npz']
+    assert f'{edited}: what you had put there is kept as diffuse.yours.png' in said.err
+    assert asset.read(edited)[1]['camera']['focal'] == pytest.approx(900, rel=1e-4)
+
+
+def test_a_face_of_an_earlier_version_is_read_and_nothing_of_it_is_lost(run, astronaut, copied):
+    """Its metadata knew no hashes: all of it may be the user's."""
+    path = copied / 'metadata.json'
+    about = json.loads(path.read_text())
+    known = ('jfrecon', 'files', 'sha256', 'face', 'faces', 'residual', 'doubts')
+    path.write_text(json.dumps({key: value for key, value in about.items() if key not in known}))
+    before = contents(copied)
+    assert asset.read(copied)[1]['photograph'] == 'astronaut.png'
+    code, said = run(astronaut, '--skip-existing')
+    assert code == 0 and '1 skipped' in said.out
+    code, _ = run(astronaut, '--overwrite', '--focal=900')
+    kept = {name.replace('.yours', ''): content for name, content in contents(copied).items() if '.yours' in name}
+    assert code == 0 and all(kept.get(name, contents(copied)[name]) == content for name, content in before.items())
+
+
+def test_a_full_disk_ends_the_batch_with_what_is_done_and_how_to_go_on(run, astronaut, tmp_path, monkeypatch):
+    photos = tmp_path / 'photos'
+    for name in ('a/1.png', 'b/1.png'):
+        (photos / name).parent.mkdir(parents=True)
+        shutil.copy(astronaut, photos / name)
+    written, metadata = [], asset._metadata
+
+    def full(*arguments):
+        written.append(arguments)
+        if len(written) == 2:
+            raise OSError(28, 'No space left on device')
+        return metadata(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asset, '_metadata', full)
+        with pytest.raises(UserError, match=r'no space is left for .*out: 1 face is done; .*--skip-existing goes on'):
+            run(photos)
+    out = tmp_path / 'out'
+    assert {path.name for path in out.rglob('*') if not path.is_file()} == {'a', '1', 'b'}
+    assert not list((out / 'b').iterdir()), 'whole or not at all'
+    code, said = run(photos, '--skip-existing')
+    assert code == 0 and said.out.startswith('1 face of 2 photographs, 1 skipped:')
+    assert [outputs.record(out / place / '1')['photograph'] for place in 'ab'] == ['a/1.png', 'b/1.png']
+
+
+def test_one_that_cannot_be_written_is_one_line(run, astronaut, tmp_path, monkeypatch):
+    photos = tmp_path / 'photos'
+    photos.mkdir()
+    hard = [os.fsdecode(b'caf\xe9.png'), f'{"x" * 251}.png', 'refused.png', 'two\nlines.png']
+    for name in hard:
+        shutil.copy(astronaut, photos / name)
+    os.mkfifo(photos / 'pipe.png')
+    os.mkfifo(tmp_path / 'pipe.png')
+    publish = outputs.publish
+
+    def refuse(made, target, overwrite):
+        if target.name == 'refused':
+            raise PermissionError(13, 'Permission denied', str(target))
+        return publish(made, target, overwrite)
+
+    monkeypatch.setattr(outputs, 'publish', refuse)
+    code, said = run(photos, tmp_path / 'pipe.png')
+    assert code == 1 and said.out.startswith('3 faces of 5 photographs, 2 failed:'), said
+    assert said.err.count('failed:') == 2
+    assert 'failed: pipe.png: it is a named pipe, not a file' in said.err
+    assert f'failed: photos/refused: {tmp_path / "out" / "photos" / "refused"}: Permission denied' in said.err
+    faces = sorted((tmp_path / 'out' / 'photos').iterdir())
+    assert len(faces) == 3 and all(len(os.fsencode(path.name)) <= 255 for path in faces)
+    names = {asset.read(path)[1]['photograph'] for path in faces}
+    assert names == {'photos/caf\\xe9.png', f'photos/{"x" * 251}.png', 'photos/two\\nlines.png'}
+    assert all('\\xe9' not in path.name or 'caf\\xe9' in (path / 'report.html').read_text() for path in faces)
+
+
+def test_a_folder_inside_of_the_inputs_does_not_feed_on_itself(run, astronaut, tmp_path, monkeypatch):
+    shutil.copy(astronaut, tmp_path / 'me.png')
+    code, _ = run(tmp_path / 'me.png')
+    assert code == 0
+    code, said = run(tmp_path, '--skip-existing')
+    assert code == 0 and said.out.startswith('0 faces of 1 photograph, 1 skipped:'), said
+    assert 'passed over out/me: results of jfrecon' in said.err
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {'me'}
+
+
+def points(network, side: float, x: float, y: float) -> np.ndarray:
+    """[68, 2] of the mean face, so many pixels wide, from the front."""
+    seen = np.asarray(linear.landmarks(network.model, network.model.mean))[:, :2] * [1, -1]
+    return ((seen - seen.mean(0)) * side / np.ptp(seen[:, 0]) + [x, y]).astype(np.float32)
+
+
+def test_a_photograph_gets_the_landmarks_of_its_path(run, network, astronaut, tmp_path):
+    """Two of one name, each with its own; one without, and a row of none."""
+    photos = tmp_path / 'photos'
+    for name in ('a/1.png', 'b/1.png', 'b/2.png'):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(astronaut, photos / name)
+    places = {'b/1.png': (300, 300), 'a/1.png': (200, 120), 'gone.png': (100, 100)}
+    rows = [points(network, 90, *place) for place in places.values()]
+    np.savez(tmp_path / 'lm.npz', filename=list(places), landmarks=rows)
+    code, said = run(photos, f'--landmarks={tmp_path / "lm.npz"}')
+    assert code == 1 and said.out.startswith('2 faces of 3 photographs, 1 failed')
+    for name in ('a/1.png', 'b/1.png'):
+        with np.load(tmp_path / 'out' / name.removesuffix('.png') / 'parameters.npz') as kept:
+            x, y, side = kept['box']
+            assert np.hypot(x + side / 2 - places[name][0], y + side / 2 - places[name][1]) < 10
+    assert 'failed: b/2.png: it has no row of landmarks' in said.err
+    assert '1 row of landmarks for no photograph: gone.png' in said.err and '--box' in said.err
+
+
+def test_landmarks_that_cannot_be_are_named(run, network, astronaut, tmp_path):
+    good = points(network, 90, 223, 120)
+    holes = good.copy()
+    holes[[3, 40]] = np.nan, 0
+    rows = {
+        'good': good, 'holes': holes, 'inner': np.where(np.arange(68)[:, None] < 17, np.nan, good),
+        'turned': good[:, ::-1], 'mirrored': good[cropping.MIRROR], 'fractions': good / 512, 'outside': good + 500,
+    }  # fmt: skip
+    for name in rows:
+        shutil.copy(astronaut, tmp_path / f'{name}.png')
+    np.savez(tmp_path / 'lm.npz', filename=[f'{name}.png' for name in rows], landmarks=list(rows.values()))
+    code, said = run(*(tmp_path / f'{name}.png' for name in rows), f'--landmarks={tmp_path / "lm.npz"}')
+    assert code == 1 and said.out.startswith('3 faces of 7 photographs, 4 failed')
+    for name, words in {
+        'turned': 'mirrored face, with x and y exchanged', 'mirrored': 'left and right exchanged',
+        'fractions': 'fractions', 'outside': '68 of 68 landmarks lie outside of its 512 x 512 pixels',
+    }.items():  # fmt: skip
+        assert sum(f'failed: {name}.png: ' in line and words in line for line in said.err.splitlines()) == 1, said.err
+    boxes = [np.load(tmp_path / 'out' / name / 'parameters.npz')['box'] for name in ('good', 'holes', 'inner')]
+    np.testing.assert_allclose(boxes, boxes[:1] * 3, atol=10, err_msg='the jaw lies where the others say')
+
+
+def test_what_does_not_fit_is_said(run, network, astronaut, tmp_path):
+    """The network of these tests finds a face from the front; landmarks of one that is turned do not lie on it."""
+    model = network.model
+    turned = Rotation.from_euler('y', 50, degrees=True).apply(np.asarray(linear.landmarks(model, model.mean)))
+    seen = (turned[:, :2] * [1, -1] - turned[:, :2].mean(0) * [1, -1]) * 0.7 + [223, 120]
+    for name in ('fits', 'turned'):
+        shutil.copy(astronaut, tmp_path / f'{name}.png')
+    names, rows = ['fits.png', 'turned.png'], [points(network, 90, 223, 120), seen]
+    np.savez(tmp_path / 'lm.npz', filename=names, landmarks=rows)
+    code, said = run(*(tmp_path / name for name in names), f'--landmarks={tmp_path / "lm.npz"}')
+    assert code == 0
+    fits, not_ = (json.loads((tmp_path / 'out' / name / 'metadata.json').read_text()) for name in ('fits', 'turned'))
+    assert fits['residual']['landmarks'] < 0.1 and fits['doubts'] == []
+    eyes = np.linalg.norm(np.diff(points(network, 90, 0, 0)[[36, 45]], axis=0))
+    with np.load(tmp_path / 'out' / 'turned' / 'parameters.npz') as kept:
+        away = np.linalg.norm(kept['landmarks2d'] - seen, axis=-1).mean()
+    # the mean face in a crop as wide as the landmarks asked for, its eyes as wide in the same measure
+    assert not_['residual']['landmarks'] > 0.2 and 0.6 < not_['residual']['landmarks'] / (away / eyes) < 1.7
+    assert 0 < fits['residual']['photograph'] < 1
+    words = 'its landmarks are 0.'
+    assert any(words in text for text in not_['doubts'])
+    assert 'doubtful: turned: ' in said.err and 'turned' in said.out.split('doubtful (')[1]
+    assert 'Doubtful: its landmarks' in (tmp_path / 'out' / 'turned' / 'report.html').read_text()
+
+
+@pytest.mark.parametrize('focal, words', [('35', 'times 16.7 are pixels'), ('1e9', 'would see')])
+def test_a_focal_length_in_millimetres_is_named(run, astronaut, focal, words):
+    code, said = run(astronaut, f'--focal={focal}')
+    assert code == 2 and 'failed: astronaut.png: with a focal length of' in said.err and words in said.err
 
 
 def test_what_is_no_face_is_not_written_over(run, astronaut, tmp_path):
     mine = tmp_path / 'out' / 'astronaut' / 'mine.txt'
     mine.parent.mkdir(parents=True)
     mine.write_text('mine')
-    with pytest.raises(UserError, match='choose another'):
-        run(astronaut)
+    for flags in ([], ['--overwrite'], ['--skip-existing']):
+        with pytest.raises(UserError, match='choose another'):
+            run(astronaut, *flags)
     assert mine.read_text() == 'mine' and [path.name for path in mine.parent.iterdir()] == ['mine.txt']
 
 
@@ -325,9 +518,12 @@ def test_a_folder_that_is_no_face_is_named(wrong, copied):
     [
         (['nowhere.jpg'], 'no such file'),
         (['--focal=-3', 'x.jpg'], 'focal'),
+        (['--focal=inf', 'x.jpg'], '--focal=inf is not a focal length'),
+        (['--focal=nan', 'x.jpg'], 'focal'),
+        (['--overwrite', '--skip-existing', 'x.jpg'], 'not allowed with'),
         (['--box=1,2,3', 'x.jpg'], 'X,Y,W,H'),
         (['--freeze=diffuse', 'x.jpg'], '--start'),
-        (['--start=x', 'x.jpg'], 'leave --checkpoint'),
+        (['--start=x', 'x.jpg'], 'leave --checkpoint, --landmarks, --box, --focal'),
     ],
 )
 def test_wrong_arguments(arguments, words, network, monkeypatch, capsys, tmp_path):

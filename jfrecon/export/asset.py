@@ -16,8 +16,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
-import shutil
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -30,7 +28,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from jfrecon import files, morphable
+from jfrecon import files, morphable, outputs
 from jfrecon.data import images
 from jfrecon.data.cropping import Box
 from jfrecon.data.sample import Unreadable
@@ -38,7 +36,8 @@ from jfrecon.errors import UserError
 from jfrecon.export import film, gltf, hdri, report, viewer
 from jfrecon.geometry import cameras, uv
 from jfrecon.morphable import linear
-from jfrecon.reconstruction import result
+from jfrecon.reconstruction import plan, result
+from jfrecon.reconstruction.plan import Existing
 from jfrecon.reconstruction.result import Reconstruction
 from jfrecon.reconstruction.video import MOVING
 from jfrecon.render import panel, surface, tree
@@ -85,8 +84,10 @@ def write(
     photograph: np.ndarray,
     facts: Mapping[str, Any],
     video: Video | None = None,
-) -> None:
-    """Write a face's folder: whole, or not at all. A face of that name gives way, anything else does not.
+    layers: Mapping[str, np.ndarray] | None = None,
+    existing: Existing = Existing.REFUSE,
+) -> list[str]:
+    """Write a face's folder: whole, or not at all, `metadata.json` with the hashes of all files last.
 
     Args:
       folder: to be made.
@@ -96,26 +97,23 @@ def write(
       photograph: [S, S, 3] uint8, the face's square of it.
       facts: to stand in metadata.json.
       video: where the photograph is a frame of one.
+      layers: `jfrecon.reconstruction.result.layers` of the face, where they are there already.
+      existing: what becomes of a face in that folder.
+
+    Returns:
+      Names of the user's files that were kept aside, see `jfrecon.outputs.publish`.
 
     Raises:
-      UserError: there is something else of that name.
+      UserError: there is a face of that name and ``existing`` says no more, or something else.
     """
-    if folder.exists() and not ((folder / 'metadata.json').is_file() and (folder / 'face.glb').is_file()):
-        raise UserError(f'{folder} is there and is no reconstructed face: choose another --out')
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f'.{folder.name}.{os.getpid()}.unfinished')
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    try:
-        _fill(unfinished, model, portrait, face, atlas, photograph, facts, video)
-        if folder.exists():
-            shutil.rmtree(folder)
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    plan.require_free(folder, existing)
+    layers = result.layers(portrait, face) if layers is None else layers
+    with outputs.unfinished(folder) as made:
+        _fill(made, model, portrait, face, atlas, photograph, facts, video, layers)
+        return outputs.publish(made, folder, existing is not Existing.REFUSE)
 
 
-def _fill(folder, model, portrait, face, atlas, photograph, facts, video) -> None:
+def _fill(folder, model, portrait, face, atlas, photograph, facts, video, layers) -> None:
     chi = face.parameters
     chi = chi.replace(maps=_maps(model, atlas, chi))
     # a network's maps need not have the atlas's size
@@ -151,7 +149,7 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video) -> Non
         **({} if chi.maps.behind is None else {'behind': chi.maps.behind}),
         **({} if chi.perspective else {'weak_perspective': True}),
     )
-    np.savez_compressed(folder / 'layers.npz', allow_pickle=False, **result.layers(portrait, face))
+    np.savez_compressed(folder / 'layers.npz', allow_pickle=False, **layers)
     files.write_bytes(folder / 'photograph.png', images.encode(photograph))
     one, camera = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (chi, square(face, PANEL)))
     small = np.asarray(Image.fromarray(photograph).resize((PANEL, PANEL), Image.Resampling.LANCZOS))
@@ -160,8 +158,9 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video) -> Non
     about = _metadata(portrait, face, facts)
     files.write_json(folder / 'metadata.json', about)
     title = str(facts.get('photograph', folder.name))
-    notes = [f'Morphable model: {model.name}. {model.licence}', *facts.get('notes', [])]
+    notes = [*_doubts(facts), f'Morphable model: {model.name}. {model.licence}', *facts.get('notes', [])]
     parts = [viewer.part(glb, radiance, np.asarray(chi.expression)), report.figure(row, panel.LAYERS)]
+    parts += map(report.paragraph, _fit(facts))
     report.page(folder / 'report.html', title, notes, parts)
 
 
@@ -185,6 +184,8 @@ def read(folder: Path) -> tuple[Reconstruction, dict[str, Any]]:
     wrong = [name for name, shape in EXACT.items() if whole[name].shape != shape]
     wrong += [name for name, shape in SHAPES.items() if name in whole and whole[name].shape[1:] != shape]
     wrong += [name for name, values in whole.items() if values.dtype.kind not in 'fiu' or not np.isfinite(values).all()]
+    if outputs.REPLACING in about:
+        raise UserError(f'{folder} is half replaced by another face: the command that did it ends it with --overwrite')
     if wrong or not isinstance(about, dict):
         raise UserError(f'{folder}: {wrong[0] if wrong else "metadata.json"} is not what a reconstruction leaves')
     diffuse, specular = (_picture(folder / f'{name}.png') for name in ('diffuse', 'specular'))
@@ -308,6 +309,23 @@ def _write_obj(folder: Path, model: MorphableModel, vertices: np.ndarray) -> Non
     files.write_text(folder / 'face.obj', '\n'.join(lines) + '\n')
     material = ['newmtl skin', 'map_Kd diffuse.png', 'map_Ks specular.png', 'norm normal.png']
     files.write_text(folder / 'face.mtl', '\n'.join(material) + '\n')
+
+
+def _doubts(facts: Mapping[str, Any]) -> list[str]:
+    return [f'Doubtful: {"; ".join(facts["doubts"])}.'] if facts.get('doubts') else []
+
+
+def _fit(facts: Mapping[str, Any]) -> list[str]:
+    """Of which face the page is, and how well it fits, in words."""
+    notes = []
+    if facts.get('faces', 1) > 1:
+        notes.append(f'Face {facts["face"]} of {facts["faces"]} in the photograph, from 0 on.')
+    left = facts.get('residual', {})
+    if left.get('landmarks') is not None:
+        notes.append(f'Landmarks: {left["landmarks"]:.3f} of the distance of the eyes away, on average.')
+    if left.get('photograph') is not None:
+        notes.append(f'Picture: {left["photograph"]:.3f} of white away from the photograph, on average (sRGB).')
+    return notes
 
 
 def _metadata(portrait: Portrait, face: Reconstruction, facts: Mapping[str, Any]) -> dict[str, Any]:

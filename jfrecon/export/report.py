@@ -49,9 +49,14 @@ def page(path: Path, title: str, notes: Sequence[str], parts: Sequence[str]) -> 
     head = [
         f'<!doctype html><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>',
         f'<h1>{html.escape(title)}</h1>',
-        *(f'<p>{html.escape(note)}</p>' for note in notes),
+        *map(paragraph, notes),
     ]
     files.write_text(path, '\n'.join([*head, *parts]))
+
+
+def paragraph(text: str) -> str:
+    """HTML of plain text."""
+    return f'<p>{html.escape(text)}</p>'
 
 
 def montage(pictures: np.ndarray) -> np.ndarray:

@@ -112,7 +112,8 @@ class Fitter:
     def upright(self, batch: Batch) -> FaceParameters:
         """The mean face at the pose that fits the landmarks best, under grey light; identity and albedo [1, ...]."""
         rows = []
-        for k, points in enumerate(np.asarray(batch.landmarks)):
+        known = np.asarray(batch.landmark_weight)[..., None] > 0
+        for k, points in enumerate(np.where(known, batch.landmarks, np.nan)):
             camera = jax.tree.map(lambda leaf, k=k: leaf[k : k + 1], batch.camera)
             rows.append(start.mean_face(self.model, points, camera, self.bands, batch.image.shape[-2]))
         chi = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows)

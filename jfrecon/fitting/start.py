@@ -14,11 +14,13 @@ TYPICAL_WIDTH = 250  # mm across a crop; where the search for a pose begins
 def mean_face(model: MorphableModel, landmarks: np.ndarray, camera: Pinhole, bands: int, size: int) -> FaceParameters:
     """The mean face where its landmarks come closest to the training set's mean landmarks, one for each camera.
 
-    landmarks: [68, 2] pixels, mean over the training crops. camera: of the crops to be judged, leaves [B], [B, 2]: the
-    baseline stands at the same place in every crop, whatever its focal length. The light is white and uniform; image
-    metrics fit one RGB gain per image on top (`fitted_gain`). Returns leaves [B, ...].
+    landmarks: [68, 2] pixels, mean over the training crops; NaN where unknown. camera: of the crops to be judged,
+    leaves [B], [B, 2]: the baseline stands at the same place in every crop, whatever its focal length. The light is
+    white and uniform; image metrics fit one RGB gain per image on top (`fitted_gain`). Returns leaves [B, ...].
     """
-    points = np.asarray(model.mean)[np.asarray(model.landmark_ids)]
+    known = np.isfinite(landmarks).all(-1)
+    points = np.asarray(model.mean)[np.asarray(model.landmark_ids)][known]
+    landmarks = landmarks[known]
     poses = [
         alignment.pinhole_pose(points, landmarks, float(focal), principal, depth=float(focal) / size * TYPICAL_WIDTH)
         for focal, principal in zip(np.asarray(camera.focal), np.asarray(camera.principal))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jfrecon import morphable
-from jfrecon.data import cropping, detection, pipeline
+from jfrecon.data import cropping, detection, images, landmark_layout, pipeline
 from jfrecon.data.detection import Given
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.fitting import black_and_white
@@ -27,6 +27,7 @@ SIZE = 256  # pixels of the side of a crop that is fitted to
 SCALE = 1.8  # of that side over the longer side of the landmarks' box
 FOCAL = 4.5  # sides of the crop, for photographs that do not know theirs
 BANDS = 9  # of the light
+WIDEST, NARROWEST = 0.25, 1000.0  # focal lengths in sides of a photograph: 127 degrees; a face cut out of a telephoto
 FOREHEAD = 0.2  # see `jfrecon.data.cropping.hull_mask`
 
 
@@ -49,6 +50,14 @@ class Face(NamedTuple):
     def black_and_white(self) -> bool:
         """Whether its photograph has no colours where the face is."""
         return bool(black_and_white.found(self.cut(SIZE).image)[0])
+
+    def supported(self, predicted: np.ndarray) -> Face:
+        """The face itself; where too few of its landmarks are known, with predicted ones [68, 2] for the others."""
+        known = np.isfinite(self.sample.landmarks).all(-1)
+        if known.sum() >= landmark_layout.ENOUGH:
+            return self
+        landmarks = np.where(known[:, None], self.sample.landmarks, predicted)
+        return self._replace(sample=self.sample.replace(landmarks=landmarks.astype(np.float32)))
 
     @classmethod
     def again(cls, photo: Sample, found: Reconstruction) -> Face:
@@ -80,10 +89,45 @@ def find(
         not know its focal length gets the network's, in sides of the crop.
       scale: side of the crop over the longer side of the landmarks' box.
     """
-    found = detection.find(photo, given, landmarker)
+    found = []
+    for face in search(photo, given, landmarker, network, scale):
+        if isinstance(face, Unreadable):
+            raise face
+        found.append(face)
+    return found
+
+
+def search(
+    photo: Sample, given: Given, landmarker: str = '', network: Predictor | None = None, scale: float = SCALE
+) -> list[Face | Unreadable]:
+    """The same as `find`, with a reason in the place of each face that cannot be reconstructed; at least one."""
+    found: list[Face | Unreadable] = []
+    for seen in detection.find(photo, given, landmarker):
+        try:
+            found.append(locate(photo, seen.landmarks, seen.square(scale), network, scale))
+        except Unreadable as error:
+            found.append(error)
     if not found:
         raise Unreadable('no face found')
-    return [locate(photo, seen.landmarks, seen.square(scale), network, scale) for seen in found]
+    return found
+
+
+def with_focal(photo: Sample, focal: float) -> Sample:
+    """Return a photograph with a focal length that a user gives, in pixels of its file.
+
+    Raises:
+      Unreadable: no photograph of a face has it; in millimetres, say.
+    """
+    width, height = (round(side / photo.scale) for side in photo.image.shape[1::-1])
+    sides = focal / max(height, width)
+    if not WIDEST <= sides <= NARROWEST:
+        angle = 2 * np.degrees(np.arctan(0.5 / sides))
+        times = np.hypot(width, height) / images.FILM_DIAGONAL_MM
+        raise Unreadable(
+            f'with a focal length of {focal:g} pixels its {width} x {height} pixels would see {angle:.3g} degrees; '
+            f'millimetres (35 mm equivalent) times {times:.1f} are pixels'
+        )
+    return photo.replace(focal=focal * photo.scale)
 
 
 def locate(
@@ -93,6 +137,7 @@ def locate(
 
     scale: side of the crop over the longer side of the landmarks' box.
     """
+    landmark_layout.require(landmarks, *photo.image.shape[:2])
     landmarks = cropping.shut_lips(landmarks)
     if network is not None and box is not None and np.isnan(landmarks).all():
         cropping.require_face(box, photo.image)
@@ -129,13 +174,15 @@ class Reconstructor:
         """Reconstructs one person from a photograph or several: identity, albedo and maps are the same in all.
 
         Raises:
-          Unreadable: landmarks are unknown and there is no network.
+          Unreadable: too few landmarks are known and there is no network.
         """
         if self.network is None:
             assert self.fitter is not None
             batch = cut(faces, SIZE)
-            if not batch.landmark_weight.all():
-                raise Unreadable('its landmarks are not known, from which a fit starts without a network')
+            if (known := int(np.sum(batch.landmark_weight, -1).min())) < landmark_layout.ENOUGH:
+                raise Unreadable(
+                    f'{known} of its landmarks are known, too few for a fit to start from without a network'
+                )
             return self.placed(faces, self.fitter(batch, self.fitter.upright(batch), progress), batch)
 
         batch = cut(faces, self.network.size)
@@ -143,11 +190,7 @@ class Reconstructor:
         found = self.placed(faces, chi, batch)
         if self.fitter is None:
             return found
-        faces = [
-            face if np.isfinite(face.sample.landmarks).all()
-            else face._replace(sample=face.sample.replace(landmarks=first.landmarks2d))
-            for face, first in zip(faces, found)
-        ]  # fmt: skip
+        faces = [face.supported(first.landmarks2d) for face, first in zip(faces, found)]
         batch = cut(faces, SIZE)
         more = max(0, self.fitter.bands**2 - chi.light.shape[-2])
         light = jnp.pad(jnp.asarray(chi.light), ((0, 0), (0, more), (0, 0)))

@@ -72,6 +72,10 @@ def reconstruct(
     network = make.network
     assert network is not None
     missing: list[str] = []
+    if np.isfinite(focal):
+        for *_, image in frames():
+            photograph.with_focal(Sample(image), focal)
+            break
     numbers, times, boxes = _follow(_readable(frames, missing), box, landmarker, network.crop_scale)
     if not np.isfinite(focal):
         focal = network.focal * float(np.median([place.side for place in boxes]))

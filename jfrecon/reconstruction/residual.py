@@ -1,0 +1,86 @@
+"""What is left between a reconstructed face and its photograph, and whether that says that the face does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from jfrecon.data import cropping
+from jfrecon.data.sample import Sample
+from jfrecon.reconstruction.photograph import SIZE, Face
+from jfrecon.reconstruction.result import Reconstruction
+from jfrecon.types import MorphableModel
+
+OUTER_EYES = 36, 45  # iBUG
+COVERED = 0.2  # of the hull of the landmarks, below which a face that is drawn lies beside the one that is photographed
+
+
+class Limits(NamedTuple):
+    """Residuals above which a face is doubtful."""
+
+    landmarks: float
+    photograph: float
+
+
+# Well above the medians over the photographs of `experiments/photo_to_assets`, which are 0.022 and 0.009 after a
+# fit, 0.063 and 0.09 as a network predicts. A fit's maps explain almost any picture, lettering too: what its landmarks
+# say counts for more.
+FITTED, PREDICTED = Limits(0.1, 0.06), Limits(0.2, 0.25)
+
+
+class Residual(NamedTuple):
+    """How far a face is from its photograph; None where there is nothing to compare.
+
+    Attributes:
+      landmarks: mean distance of the projected landmarks to those that are known, over the distance of the outer
+        corners of the eyes as it is seen from the front.
+      photograph: mean absolute difference of the re-rendering, sRGB in 0..1, over the face in the hull of the
+        landmarks.
+    """
+
+    landmarks: float | None
+    photograph: float | None
+
+
+def measure(model: MorphableModel, face: Reconstruction, given: Face, layers: Mapping[str, np.ndarray]) -> Residual:
+    """Compare a face with its photograph.
+
+    Args:
+      model: the face's.
+      face: what was reconstructed.
+      given: the photograph, and the landmarks that are known in it.
+      layers: of the face at the size of the photograph, see `jfrecon.reconstruction.result.layers`.
+    """
+    points = given.sample.landmarks
+    known = np.isfinite(points).all(-1)
+    landmarks = None
+    if known.any():
+        right, left = (np.asarray(face.vertices)[np.asarray(model.landmark_ids)[k]] for k in OUTER_EYES)
+        eyes = np.linalg.norm(right - left) * float(face.camera.focal) / max(-(right + left)[2] / 2, 1.0)
+        landmarks = float(np.linalg.norm(face.landmarks2d - points, axis=-1)[known].mean() / eyes)
+
+    encoded = lambda values: np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    drawn = Sample(encoded(layers['photo']), mask=encoded(layers['coverage']))
+    seen = cropping.crop(given.sample, given.box, SIZE, 1.0)
+    made = cropping.crop(drawn, given.box, SIZE, 1.0)
+    assert seen.mask is not None and made.mask is not None
+    both = (seen.mask > 0) & (made.mask > 0)
+    if not both.any() or (known.any() and both.sum() < COVERED * (seen.mask > 0).sum()):
+        return Residual(landmarks, None)
+    difference = np.abs(seen.image.astype(np.float64) - made.image)[both]
+    return Residual(landmarks, float(difference.mean() / 255))
+
+
+def doubts(residual: Residual, fitted: bool) -> list[str]:
+    """Return why a face may not fit, in words; nothing where nothing says so. fitted: or as a network predicts it."""
+    limits = FITTED if fitted else PREDICTED
+    found = []
+    if residual.landmarks is not None and residual.landmarks > limits.landmarks:
+        found.append(f'its landmarks are {residual.landmarks:.2f} of the distance of the eyes away from the given ones')
+    if residual.photograph is None:
+        found.append('it does not lie on the face in the photograph')
+    elif residual.photograph > limits.photograph:
+        found.append(f'its picture differs from the photograph by {residual.photograph:.2f} of white')
+    return found
