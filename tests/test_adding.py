@@ -25,13 +25,22 @@ from jfrecon.types import Batch, Pinhole
 from tests.render import spheres
 
 SIZE = 32
-DOCS = (Path(__file__).parent.parent / 'docs' / 'adding.md').read_text()
+ROOT = Path(__file__).parent.parent
+DOCS = (ROOT / 'docs' / 'adding.md').read_text()
 
 
 def example(file: str) -> str:
     """The block whose first line names a file."""
     (found,) = re.findall(rf'```python\n(# {re.escape(file)}\n.*?)```', DOCS, re.S)
     return found
+
+
+def test_every_section_is_listed_and_names_a_test_that_is_there():
+    _, *sections = re.split(r'^## ', DOCS, flags=re.M)
+    assert [section.splitlines()[0] for section in sections] == re.findall(r'^\* \[(.*?)\]\(#', DOCS, re.M)
+    for section in sections:
+        (file, name), *_ = re.findall(r'\*\*Test\*\*: `(.*?)::(\w+)`', section)
+        assert f'def {name}(' in (ROOT / file).read_text()
 
 
 @pytest.fixture
