@@ -42,7 +42,7 @@ for (const mesh of meshes) {
 }
 
 const ASPECT = 4 / 3;
-const FACE = 0.24; // metres that fill the height of the picture
+const FACE = 0.29; // metres that fill the height of the picture
 const middle = face.position;
 const camera = cameras[0]; // the photograph's: perspective or orthographic
 [camera.near, camera.far] = [middle.length() / 100, 10 * middle.length()];

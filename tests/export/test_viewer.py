@@ -1,0 +1,128 @@
+"""The page of a face, and the part of a glTF camera's picture that is the photograph, by three.js."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import io
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jfrecon import morphable
+from jfrecon.export import gltf, report, viewer
+from jfrecon.morphable import linear
+from jfrecon.types import FaceParameters, Pinhole
+from tests.export import glb
+from tests.export.test_gltf import TEXTURES
+
+SIZE, FOCAL, PRINCIPAL = (640, 367), 950.0, (305.0, 318.75)
+CHROMIUM = shutil.which('chromium') or shutil.which('google-chrome')
+PROJECT = """
+import { PerspectiveCamera } from './three.min.mjs';
+import { readFileSync } from 'fs';
+const { camera, points } = JSON.parse(readFileSync('given.json'));
+const { yfov, aspectRatio, znear } = camera.perspective;
+const { picture, photograph } = camera.extras;
+const seen = new PerspectiveCamera((yfov * 180) / Math.PI, aspectRatio, znear, 10);
+seen.setViewOffset(
+  picture.width, picture.height, photograph.x, photograph.y, photograph.width, photograph.height);
+const m = seen.projectionMatrix.elements;
+const clip = (p, row) => m[row] * p[0] + m[row + 4] * p[1] + m[row + 8] * p[2] + m[row + 12];
+console.log(JSON.stringify(points.map((p) => [
+  (0.5 + 0.5 * clip(p, 0) / clip(p, 3)) * photograph.width, (0.5 - 0.5 * clip(p, 1) / clip(p, 3)) * photograph.height,
+])));
+"""
+
+
+@pytest.fixture(scope='module')
+def content():
+    """Files of one face in perspective and in weak perspective."""
+    model = linear.truncate(morphable.load_portrait(), 1, 2, 1)
+    zero = lambda *shape: np.zeros(shape, np.float32)
+    place = np.array([-90, 30, -700], np.float32)
+    face = FaceParameters(zero(1), zero(2), zero(1), np.array([0.1, -0.3, 0], np.float32), place, zero(9, 3))
+    camera = Pinhole(FOCAL, np.array(PRINCIPAL))
+    return {
+        perspective: gltf.binary(model, face.replace(perspective=perspective), camera, SIZE, TEXTURES, roughness=0.4)
+        for perspective in (True, False)
+    }
+
+
+@pytest.mark.skipif(shutil.which('node') is None, reason='three.js needs node or a browser')
+def test_three_js_draws_the_photograph_by_itself(content, tmp_path):
+    found = glb.read(content[True])
+    points = glb.vertices(found)
+    camera = found.file.cameras[0]
+    given = {'camera': {'perspective': vars(camera.perspective), 'extras': camera.extras}, 'points': points.tolist()}
+    (tmp_path / 'given.json').write_text(json.dumps(given, default=lambda _: None))
+    (tmp_path / 'project.mjs').write_text(PROJECT)
+    shutil.copy(viewer.HERE / 'three.min.mjs', tmp_path)
+    run = subprocess.run(['node', 'project.mjs'], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    wanted = PRINCIPAL + FOCAL * points[:, :2] * [1, -1] / -points[:, 2:]
+    np.testing.assert_allclose(json.loads(run.stdout), wanted, atol=0.01)
+
+
+@contextlib.contextmanager
+def browser(folder):
+    """What opens a page and evaluates JavaScript in it, by Chromium's pipe for debuggers: JSON and a zero byte."""
+    (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
+    theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 64) for end in (theirs_in, theirs_out)]  # it wants them to be 3 and 4
+    command = [
+        str(CHROMIUM), '--headless', '--no-sandbox', '--use-angle=swiftshader', '--enable-unsafe-swiftshader',
+        '--window-size=600,600', f'--user-data-dir={folder}', '--remote-debugging-pipe', 'about:blank',
+    ]  # fmt: skip
+    start = ['bash', '-c', f'exec "$@" 3<&{theirs[0]} 4>&{theirs[1]}', 'bash', *command]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(start, pass_fds=theirs, stdout=quiet, stderr=quiet)
+    for end in (theirs_in, theirs_out, *theirs):
+        os.close(end)
+    numbers = itertools.count(1)
+    with process, open(ours_in, 'rb', 0) as answers, open(ours_out, 'wb', 0) as questions:
+
+        def ask(method, session=None, **parameters):
+            question = {'id': next(numbers), 'method': method, 'params': parameters}
+            questions.write(json.dumps(question | ({'sessionId': session} if session else {})).encode() + b'\0')
+            while True:
+                text = b''.join(iter(lambda: answers.read(1), b'\0'))
+                if (answer := json.loads(text)).get('id') == question['id']:
+                    return answer['result']
+
+        def show(url):
+            target = ask('Target.createTarget', url=url)['targetId']
+            session = ask('Target.attachToTarget', targetId=target, flatten=True)['sessionId']
+            return lambda what: ask('Runtime.evaluate', session, expression=what)['result'].get('value')
+
+        try:
+            yield show
+        finally:
+            ask('Browser.close')
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason='the page needs a browser')
+@pytest.mark.parametrize('perspective', [True, False])
+def test_the_page_shows_the_face(perspective, content, tmp_path):
+    """Whole, in the middle, about as large whatever the camera."""
+    page = tmp_path / 'report.html'
+    part = viewer.part(content[perspective], np.ones((4, 8, 3), np.float32), np.zeros(2, np.float32))
+    report.page(page, 'face', [], [part])
+    with browser(tmp_path / 'profile') as show:
+        evaluate = show(page.as_uri())
+        for _ in range(600):
+            if evaluate('document.body?.dataset.drawn'):
+                break
+            time.sleep(0.1)
+        picture = evaluate("document.querySelector('canvas').toDataURL()")
+    canvas = Image.open(io.BytesIO(base64.b64decode(picture.split(',')[1]))).convert('L')
+    lit = np.asarray(canvas) > 40  # of a white face on black
+    assert 0.15 < lit.mean() < 0.5
+    assert not lit[[0, -1]].any(), 'from the forehead to under the chin'
+    assert np.abs(np.argwhere(lit).mean(0) / lit.shape - 0.5).max() < 0.15
