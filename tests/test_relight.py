@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pygltflib
 import pytest
+import scipy.spatial
+import trimesh
 from PIL import Image
 
 from jfrecon import morphable, relight
@@ -22,6 +25,7 @@ from jfrecon.render import portraits, surface
 from jfrecon.render.portraits import Portrait
 from jfrecon.shading import sh
 from jfrecon.types import FaceParameters, Maps, Pinhole
+from tests.export import glb
 
 SIZE, TEXTURE = 48, 16
 MODES = (2, 52, 2)
@@ -108,6 +112,52 @@ def test_a_face_is_read_with_its_camera_and_maps_of_its_own_size(made):
         face, about = asset.read(made / name)
         assert face.parameters.perspective == perspective == (not about['camera']['weak_perspective'])
         assert face.parameters.maps.diffuse.shape == (TEXTURE, TEXTURE, 3)
+
+
+@pytest.mark.parametrize('name', ['left', 'right'])
+def test_every_file_has_the_face_where_the_photograph_shows_it(name, made):
+    """By the camera of metadata.json, as it says; vertices, face.obj and face.glb are the same, in their units."""
+    camera = json.loads((made / name / 'metadata.json').read_text())['camera']
+    kept = dict(np.load(made / name / 'parameters.npz'))
+    vertices = kept['vertices']
+    scale = camera['scale'] if camera['weak_perspective'] else camera['focal'] / -vertices[:, 2:]
+    pixels = camera['principal'] + scale * vertices[:, :2] * [1, -1]
+    np.testing.assert_allclose(pixels[kept['landmark_ids']], kept['landmarks2d'], atol=0.01)
+    assert (camera['height'], camera['width']) == (SIZE, SIZE) and 'upper left' in camera['frame']
+
+    found = trimesh.load(made / name / 'face.obj', process=False, maintain_order=True)
+    np.testing.assert_allclose(found.vertices, vertices / 1000, atol=1e-6)
+    np.testing.assert_array_equal(found.faces, kept['faces'])
+    topology = morphable.load().topology
+    corners = found.visual.uv[found.faces]
+    np.testing.assert_allclose(corners, topology.uv[topology.uv_triangles], atol=1e-6)
+    assert found.visual.material.image.size == (TEXTURE, TEXTURE)
+    stored = np.array([line.split()[1:] for line in (made / name / 'face.obj').open() if line[:3] == 'vn '], float)
+    bare = trimesh.Trimesh(vertices, kept['faces'], process=False)
+    sums = np.zeros_like(vertices, dtype=float)
+    np.add.at(sums, bare.faces, (bare.area_faces[:, None] * bare.face_normals)[:, None])
+    np.testing.assert_allclose(stored, sums / np.linalg.norm(sums, axis=-1, keepdims=True), atol=1e-4)
+    material = (made / name / 'face.mtl').read_text().splitlines()
+    assert material[0] == 'newmtl skin' and all(
+        f' {map}.png' in str(material) for map in ('diffuse', 'specular', 'normal')
+    )
+    named = [line.split()[1] for line in material if line.endswith('.png')]
+    assert len(named) == 3 and all((made / name / file).is_file() for file in named)
+
+    file = glb.read((made / name / 'face.glb').read_bytes())
+    away, vertex = scipy.spatial.cKDTree(glb.vertices(file)).query(vertices / 1000)
+    assert away.max() < 1e-4, 'm; expressions that add up, each left out below a micrometre'
+    assert np.abs(glb.photographed(file, glb.vertices(file))[vertex] - pixels).max() < 0.05
+
+
+def test_eyes_of_another_version_are_named(made, tmp_path):
+    """Colours of eyes and teeth belong to vertices: with fewer or more of these they would be painted on others."""
+    folder = tmp_path / 'older'
+    shutil.copytree(made / 'left', folder)
+    kept = dict(np.load(folder / 'parameters.npz'))
+    np.savez(folder / 'parameters.npz', **kept, behind=np.full((564, 3), 0.5, np.float32))
+    with pytest.raises(UserError, match='have 564 vertices, those of makehuman now have 540'):
+        relight.main([str(folder), f'--out={tmp_path / "out"}'])
 
 
 def test_its_own_light_gives_the_picture_back(made, relit):

@@ -33,8 +33,8 @@ from jfrecon.data import images
 from jfrecon.data.cropping import Box
 from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
-from jfrecon.export import film, gltf, hdri, report, viewer
-from jfrecon.geometry import cameras, uv
+from jfrecon.export import film, gltf, hdri, report, viewer, wavefront
+from jfrecon.geometry import cameras, mesh, uv
 from jfrecon.morphable import linear
 from jfrecon.reconstruction import plan, result
 from jfrecon.reconstruction.plan import Existing
@@ -130,7 +130,10 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video, layers
         np.savez_compressed(folder / 'frames.npz', numbers=video.numbers, times=video.times, **each)
         if video.pictures is not None:
             files.write_bytes(folder / 'video.mp4', film.mp4(video.pictures, video.times))
-    _write_obj(folder, model, face.vertices)
+    normals = np.asarray(mesh.vertex_normals(jnp.asarray(face.vertices), model.topology.triangles))
+    files.write_text(folder / 'face.obj', wavefront.geometry(model.topology, face.vertices, normals, 'face.mtl'))
+    material = wavefront.material('diffuse.png', 'specular.png', 'normal.png', portrait.roughness)
+    files.write_text(folder / 'face.mtl', material)
 
     radiance = hdri.picture(chi.light)
     for suffix in hdri.SUFFIXES:
@@ -258,6 +261,12 @@ def models(face: Reconstruction, about: Mapping[str, Any], path: Path | None) ->
     have = tuple(len(basis) for basis in (model.identity_basis, model.expression_basis, model.diffuse_basis))
     if have != modes or len(model.mean) != len(face.vertices):
         raise UserError(f'the face has {modes} coefficients and {len(face.vertices)} vertices, {name} has others')
+    inner = len(filled.mean) - len(model.mean)
+    if chi.maps is not None and chi.maps.behind is not None and len(chi.maps.behind) != inner:
+        raise UserError(
+            f"the face's eyes and teeth have {len(chi.maps.behind)} vertices, those of {name} now have {inner}: "
+            "reconstruct its photograph again, or take everybody's by `zip -d parameters.npz behind.npy` in its folder"
+        )
     leaves = tree.order(np.asarray(filled.mean), np.asarray(filled.topology.triangles))
     return model, Portrait(filled, leaves, float(roughness))
 
@@ -298,19 +307,6 @@ def _png(values: np.ndarray) -> bytes:
     return written.getvalue()
 
 
-def _write_obj(folder: Path, model: MorphableModel, vertices: np.ndarray) -> None:
-    """face.obj in camera space, metres, with its expression, and face.mtl with all maps."""
-    topology = model.topology
-    lines = ['mtllib face.mtl', 'o face', 'usemtl skin']
-    lines += ['v {:.6f} {:.6f} {:.6f}'.format(*point) for point in np.asarray(vertices) / gltf.METRE]
-    lines += ['vt {:.6f} {:.6f}'.format(*place) for place in np.asarray(topology.uv)]
-    corners = np.stack([topology.triangles, topology.uv_triangles], -1) + 1
-    lines += ['f ' + ' '.join(f'{v}/{t}' for v, t in triangle) for triangle in corners.tolist()]
-    files.write_text(folder / 'face.obj', '\n'.join(lines) + '\n')
-    material = ['newmtl skin', 'map_Kd diffuse.png', 'map_Ks specular.png', 'norm normal.png']
-    files.write_text(folder / 'face.mtl', '\n'.join(material) + '\n')
-
-
 def _doubts(facts: Mapping[str, Any]) -> list[str]:
     return [f'Doubtful: {"; ".join(facts["doubts"])}.'] if facts.get('doubts') else []
 
@@ -333,16 +329,26 @@ def _metadata(portrait: Portrait, face: Reconstruction, facts: Mapping[str, Any]
     return {
         **facts,
         'model': {'name': model.name, 'licence': model.licence},
-        'camera': {
-            'weak_perspective': not face.parameters.perspective,
-            'focal': float(face.camera.focal),
-            'principal': [float(x) for x in face.camera.principal],
-            'height': face.size[0],
-            'width': face.size[1],
-        },
+        'camera': _camera(face),
         'roughness': portrait.roughness,
         'units': 'parameters.npz: millimetres, camera space, x right, y up, z towards the camera; pixels from the top '
         'left corner, the centre of the first at 0.5. face.glb and face.obj: metres, the same axes',
         'colour': 'diffuse.png and specular.png are encoded in sRGB, normal.png is (n + 1) / 2; light.exr, light.hdr '
         "and layers.npz's albedo and specular are linear, its photo is sRGB",
+    }
+
+
+def _camera(face: Reconstruction) -> dict[str, Any]:
+    """Where the photograph shows a point: focal length and so on, and how they are meant."""
+    camera = surface.seen_by(face.parameters, face.camera)
+    weak = {} if isinstance(camera, Pinhole) else {'scale': float(camera.scale)}
+    return {
+        'weak_perspective': bool(weak),
+        'focal': float(face.camera.focal),
+        **weak,
+        'principal': [float(x) for x in face.camera.principal],
+        'height': int(face.size[0]),
+        'width': int(face.size[1]),
+        'frame': 'pixels of the photograph from its upper left corner, x right, y down; a point (X, Y, Z) of '
+        f'parameters.npz, mm, is at principal + {"scale" if weak else "focal / -Z"} * (X, -Y)',
     }

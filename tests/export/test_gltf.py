@@ -36,13 +36,13 @@ def face():
     )
 
 
-def png(shade):
+def png(shade, side):
     written = io.BytesIO()
-    Image.fromarray(np.full((4, 4, 3), shade, np.uint8)).save(written, 'PNG')
+    Image.fromarray(np.full((side, side, 3), shade, np.uint8)).save(written, 'PNG')
     return written.getvalue()
 
 
-TEXTURES = {'diffuse': png(200), 'specular': png(60), 'normal': png(128)}
+TEXTURES = {'diffuse': png(200, 8), 'specular': png(60, 4), 'normal': png(128, 2)}
 
 
 TIMES = [0.0, 0.08, 0.2]  # seconds; of no constant rate
@@ -82,6 +82,24 @@ def test_trimesh_finds_the_neutral_face_where_the_camera_sees_it(model, face, co
     used = np.unique(model.topology.triangles)
     distance = scipy.spatial.cKDTree(found).query(posed[used] / 1000)[0]
     assert distance.max() < 1e-6 and len(found) >= len(used)
+
+
+def test_trimesh_reads_what_was_written(model, face, content, found):
+    """Vertices, triangles, texture coordinates (v up) and the size of the textures, as the model has them."""
+    neutral = np.asarray(linear.shape(model, face.identity, jnp.zeros(6))) / 1000
+    topology = model.topology
+    corners, places = neutral[topology.triangles], topology.uv[topology.uv_triangles]
+    skin = (places[..., 0] <= 1).all(-1)
+    scene = trimesh.load(io.BytesIO(content), file_type='glb', process=False)
+    for mesh, of, primitive in zip(
+        scene.geometry.values(), (skin, ~skin), found.file.meshes[0].primitives, strict=True
+    ):
+        np.testing.assert_array_equal(mesh.vertices, found.accessors[primitive.attributes.POSITION])
+        np.testing.assert_allclose(mesh.vertices[mesh.faces], corners[of], atol=1e-6)
+    mesh = scene.geometry['face']
+    np.testing.assert_allclose(mesh.visual.uv[mesh.faces], places[skin], atol=1e-6)
+    material = mesh.visual.material
+    assert (material.baseColorTexture.size, material.normalTexture.size) == ((8, 8), (2, 2))
 
 
 def test_morph_targets_add_up_to_the_model(model, face, found):
