@@ -35,7 +35,7 @@ HEIC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'
 
 MAX_PIXELS = 80_000_000  # of what is handed on; larger pictures are reduced by half
 # Refused before decoding. JPEG is decoded at half its size, which costs no more than MAX_PIXELS, unless it is
-# progressive; what has to be decoded whole takes 0.7 GB.
+# progressive; what has to be decoded whole takes 1 GB.
 MAX_REDUCED, MAX_WHOLE = 2**28, 2**27
 Image.MAX_IMAGE_PIXELS = MAX_REDUCED  # it refuses twice as many
 warnings.filterwarnings('ignore', module=r'PIL\.')  # of damaged pictures: what matters is said here

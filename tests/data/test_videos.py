@@ -188,6 +188,19 @@ def test_the_largest_of_several_streams_and_none(tmp_path):
         list(videos.frames(tmp_path / 'sound.mp4', 1))
 
 
+def test_of_a_clip_that_breaks_off_prepare_keeps_the_frames_before(tmp_path):
+    path = written(tmp_path / 'whole.mkv', noise(30), np.arange(30) / 25)
+    clip = tmp_path / 'cut.mkv'
+    clip.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    path.unlink()
+    points = np.random.default_rng(0).uniform(20, 50, (1, 68, 2)).astype(np.float32)
+    plan = inputs.plan([clip], inputs.landmark_files.LandmarkFile(['cut.mkv_000005'], points, ['']))
+    parts.make(tmp_path, Settings('landmarks', every=5), (0, plan.inputs[0]))
+    (part,) = parts.load(tmp_path, 0)
+    assert part.names == ['cut.mkv_000005']
+    assert part.rejected[-1].name == 'cut.mkv' and part.rejected[-1].reason.startswith('the video breaks off: 1')
+
+
 # Containers differ in what they say of their length, and in how their end shows.
 @pytest.mark.parametrize(
     'suffix, codec', [('.mp4', 'libx264'), ('.mkv', 'libx264'), ('.avi', 'mpeg4'), ('.mov', 'libx264')]
