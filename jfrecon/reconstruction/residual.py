@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jfrecon.data import cropping
 from jfrecon.data.sample import Sample
+from jfrecon.fitting import black_and_white
 from jfrecon.reconstruction.photograph import SIZE, Face
 from jfrecon.reconstruction.result import Reconstruction
+from jfrecon.shading import colour
 from jfrecon.types import MorphableModel
 
 OUTER_EYES = 36, 45  # iBUG
@@ -69,8 +72,12 @@ def measure(model: MorphableModel, face: Reconstruction, given: Face, layers: Ma
     both = (seen.mask > 0) & (made.mask > 0)
     if not both.any() or (known.any() and both.sum() < COVERED * (seen.mask > 0).sum()):
         return Residual(landmarks, None)
-    difference = np.abs(seen.image.astype(np.float64) - made.image)[both]
-    return Residual(landmarks, float(difference.mean() / 255))
+    picture = made.image / np.float32(255)
+    if given.black_and_white:  # of a face whose skin has the morphable model's hue
+        radiance = colour.srgb_to_linear(jnp.asarray(picture))
+        picture = np.asarray(colour.linear_to_srgb(black_and_white.shown(radiance[None], jnp.array([True]))[0]))
+    difference = np.abs(seen.image / 255.0 - picture)[both]
+    return Residual(landmarks, float(difference.mean()))
 
 
 def doubts(residual: Residual, fitted: bool) -> list[str]:
