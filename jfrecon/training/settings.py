@@ -96,7 +96,7 @@ def obey(config: ConfigDict, asked: Collection[str]) -> None:
     by_stage = {name: copy.deepcopy(config[name]) for name in asked if name.startswith('stage.')}
     for name in by_stage:
         if (stage := name.split('.')[1]) not in config.stages:
-            raise UserError(f'--config.{name}: config.stages has {", ".join(config.stages)}, not {stage}')
+            raise UserError(f'--config.{name}: config.stages has {", ".join(config.stages) or "none"}, not {stage}')
     for name in asked:
         if name not in by_stage and name not in OF_THE_RUN:
             for stage in config.stage:

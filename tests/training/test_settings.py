@@ -64,8 +64,10 @@ def test_an_empty_section_empties_that_of_a_stage():
 
 
 def test_the_network_to_start_from_is_for_the_first_stage():
-    parts = set_in(config(), {'start_from': 'before'})
-    assert parts['two'].start_from is None
+    built = config()
+    built.start_from = 'before'
+    assert settings.whole(built).stage.two.start_from is None
+    assert set_in(config(), {'start_from': 'before'})['two'].start_from is None
     assert set_in(config(), {'stage.two.start_from': 'before'})['two'].start_from == 'before'
 
 
