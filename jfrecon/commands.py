@@ -55,6 +55,11 @@ def run(main: Callable[[], int | None]) -> None:
     sys.exit(code or 0)
 
 
+def cores() -> int:
+    """How many cores this process may use; macOS and Windows say only how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
 def _hyphened(argument: str) -> str:
     name, *value = argument.split('=', 1)
     return '='.join([name.replace('_', '-'), *value]) if name.startswith('--') else argument

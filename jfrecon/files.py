@@ -29,6 +29,10 @@ def replacing(path: str | Path, suffix: str = '.tmp') -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.replace(path)
+    except OSError as error:
+        if error.filename is None:  # of a full disk
+            error.filename = os.fspath(path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import collections
-import os
 import re
 import sys
 from pathlib import Path
 
 from jfrecon import commands, files
-from jfrecon.data import detection, landmark_files, shards
+from jfrecon.data import detection, landmark_files, listing, shards
 from jfrecon.data.prepare import inputs, run, tables
 from jfrecon.data.prepare.extract import CROPS, Rejected, Settings
 from jfrecon.errors import UserError
@@ -44,8 +43,8 @@ def main(arguments: list[str] | None = None) -> None:
         )
         if plan.passed_over:
             print(plan.passed_over, file=sys.stderr)
-        if plan.unused:
-            print(f'{len(plan.unused)} given names fit no file, {plan.unused[0]!r} the first', file=sys.stderr)
+        for line in _unmatched(plan, 'landmarks' if landmarks is not None else 'boxes'):
+            print(line, file=sys.stderr)
         if settings.landmarker:
             detection.load(settings.landmarker).ready()
         recorded = run.record(plan, settings, options.shard_size, hashes)
@@ -56,7 +55,23 @@ def main(arguments: list[str] | None = None) -> None:
         if not (options.out / PAGE).exists():
             contact.write(options.out, faces, f'Prepared faces: {line}', _notes(settings), reasons)
     listed = ', '.join(f'{times} {reason}' for reason, times in reasons.items())
-    print(f'{line}{f" ({listed})" if listed else ""}: {options.out}')
+    print(f'{line}{f" ({listed})" if listed else ""}: {files.shown(options.out)}')
+
+
+def _unmatched(plan: inputs.Plan, what: str) -> list[str]:
+    """Rows without files and files without rows, and what to do."""
+    lines = []
+    if plan.unused:
+        lines.append(
+            f'{len(plan.unused)} names in --{what} fit no file: {listing.first(plan.unused)}; a name is that of a '
+            'file, with as many of its folders as it takes'
+        )
+    if plan.unmatched:
+        lines.append(
+            f'{len(plan.unmatched)} files have no row in --{what}: {listing.first(plan.unmatched)}; add rows, or '
+            f'prepare these files without --{what}, when their faces are looked for'
+        )
+    return lines
 
 
 def by_reason(rejected: list[Rejected]) -> dict[str, int]:
@@ -98,7 +113,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--size', type=int, default=512, help='pixels of the crop at most; larger ones are reduced')
     parser.add_argument('--every', type=int, default=5, help='frames of a video from one that is used to the next')
     parser.add_argument('--shard-size', type=int, default=1024, help='photos whose faces share a file')
-    parser.add_argument('--processes', type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument('--processes', type=int, default=commands.cores(), help='default: one for each core')
     options = parser.parse_args(arguments)
     if min(options.size, options.every, options.shard_size, options.processes) < 1 or not 0.5 <= options.scale <= 10:
         raise UserError('--size, --every, --shard-size and --processes must be positive, --scale from 0.5 to 10')

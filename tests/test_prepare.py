@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,18 +27,19 @@ from jfrecon.errors import UserError
 ROOT = Path(__file__).parents[1]
 
 
-def command(*arguments: object) -> subprocess.Popen:
+def command(*arguments: object, **options: Any) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, '-m', 'jfrecon.prepare', *map(str, arguments)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **options,
     )
 
 
-def run(*arguments: object) -> tuple[int, str, str]:
-    process = command(*arguments)
+def run(*arguments: object, **options: Any) -> tuple[int, str, str]:
+    process = command(*arguments, **options)
     said, complained = process.communicate(timeout=120)
     return process.returncode, said, complained
 
@@ -147,6 +151,51 @@ def test_mistakes_are_one_line_and_code_2(photos, tmp_path):
             prepare.main(list(map(str, arguments)))
     code, said, complained = run(*arguments)
     assert code == 2 and said == '' and complained.startswith('error: ') and complained.count('\n') == 1
+
+
+def test_names_of_every_kind(tmp_path):
+    """What a file is called is no reason to lose it, or to stop; rows and files that do not meet are named."""
+    folder, out = tmp_path / 'photos', tmp_path / 'out'
+    folder.mkdir()
+    long, bytes_ = f'{"n" * 251}.png', os.fsdecode(b'\xff.png')
+    for k, name in enumerate([long, bytes_, unicodedata.normalize('NFD', 'é.png'), 'A.PNG', 'alone.png']):
+        Image.fromarray(np.random.default_rng(k).integers(0, 256, (60, 70, 3), np.uint8)).save(folder / name)
+    os.mkfifo(folder / 'pipe.png')
+    rows = [long, '\\xff.png', unicodedata.normalize('NFC', 'é.png'), 'A.png', 'nobody.png']
+    points = np.random.default_rng(0).uniform(15, 50, (5, 68, 2))
+    np.savez(tmp_path / 'landmarks.npz', filename=rows, landmarks=points)
+    code, said, complained = run(folder, f'--out={out}', f'--landmarks={tmp_path / "landmarks.npz"}', '--processes=1')
+    assert code == 0 and said.startswith('4 faces from 5 files, 2 rejected'), complained
+    lines = complained.splitlines()
+    assert any('1 names in --landmarks fit no file: nobody.png; ' in line for line in lines), lines
+    assert any('1 files have no row in --landmarks: alone.png; add rows, or ' in line for line in lines), lines
+    with (out / 'rejected.csv').open(newline='', encoding='utf-8') as file:
+        rejected = {row['name']: row['reason'] for row in csv.DictReader(file)}
+    assert rejected == {'pipe.png': 'not a file', 'alone.png': 'nothing is given for it'}
+
+
+def test_where_only_linux_would_do(photos, alone, tmp_path):
+    """Neither locks of folders, nor masks of signals, nor a word which cores are free: Windows, and in part macOS."""
+    (tmp_path / 'sitecustomize.py').write_text(
+        "import os, signal, sys\nsys.modules['fcntl'] = None\n"
+        'del os.sched_getaffinity, signal.pthread_sigmask, signal.SIGBUS\n'
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    out = tmp_path / 'out'
+    code, _, complained = run(*given(photos), f'--out={out}', env=os.environ | {'PYTHONPATH': path})
+    assert code == 0, complained
+    assert contents(out) == contents(alone)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(photos, alone, tmp_path):
+    """A limit on the size of files stops the first write of faces, as a full disk would."""
+    out, limit = tmp_path / 'out', (2000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    code, said, complained = run(
+        *given(photos), f'--out={out}', preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    )
+    assert code == 2 and said == '' and complained.startswith(f'error: {out}') and complained.count('\n') == 1
+    assert run(*given(photos), f'--out={out}')[0] == 0
+    assert contents(out) == contents(alone)
 
 
 def test_help_has_an_example(capsys):

@@ -11,6 +11,8 @@ from jfrecon.data import scan
 from jfrecon.errors import UserError
 from jfrecon.files import shown
 
+NAMED = 5  # files in a message
+
 
 class Listing(NamedTuple):
     """Files, and what is passed over.
@@ -52,3 +54,9 @@ def find(paths: Sequence[Path], suffixes: Collection[str]) -> Listing:
 def absolute(path: Path) -> Path:
     """Return a path from the root on, without `..`; links stay as they are named."""
     return Path(os.path.abspath(path))
+
+
+def first(names: Sequence[str]) -> str:
+    """Return the first names, and how many there are beside."""
+    more = f' and {len(names) - NAMED} more' if len(names) > NAMED else ''
+    return ', '.join(names[:NAMED]) + more

@@ -8,11 +8,9 @@ give the same bytes.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -30,6 +28,7 @@ from jfrecon.errors import UserError
 FORMAT, VERSION = 'jfrecon shards', 1
 MANIFEST = 'manifest.json'
 DTYPES = {'float16': '<f2', 'float32': '<f4', 'uint8': '|u1', 'int32': '<i4'}
+LEFT = re.compile(r'(\.\d+)?\.tmp$')  # what a kill leaves at the end of a name
 SHARD_NAME = re.compile(r'shard-\d{5}\.array_record')
 
 
@@ -53,11 +52,12 @@ def write(
       UserError: the folder holds a complete set already, or there are no samples.
     """
     folder = Path(folder)
+    require_utf8(folder)
     if (folder / MANIFEST).exists():
         raise UserError(f'{folder} holds shards already: choose another folder or remove it')
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
-        if SHARD_NAME.fullmatch(old.name.removesuffix('.tmp')):
+        if SHARD_NAME.fullmatch(LEFT.sub('', old.name)):
             old.unlink()
     shards: list[dict[str, Any]] = []
     names: list[str] = []
@@ -80,31 +80,35 @@ def write(
     return len(names)
 
 
+def require_utf8(folder: Path) -> None:
+    """Raises ``UserError`` for a folder that ArrayRecord, which opens files by UTF-8 names alone, cannot write to."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f'{files.shown(folder)}: shards need a folder whose name is UTF-8; choose another') from error
+
+
 def write_shard(folder: Path, number: int, records: Iterator[bytes]) -> dict[str, Any] | None:
     """One shard, whole or not at all: its entry in the manifest, or None (and no file) where there is no record."""
     first = next(records, None)
     if first is None:
         return None
     path = folder / f'shard-{number:05d}.array_record'
-    temporary = Path(f'{path}.tmp')
-    writer, count = array_record_module.ArrayRecordWriter(str(temporary), 'group_size:1'), 0
-    try:
-        for record in itertools.chain([first], records):
+    with files.replacing(path) as unfinished:
+        writer, count = array_record_module.ArrayRecordWriter(str(unfinished), 'group_size:1'), 0
+        try:
+            for record in itertools.chain([first], records):
+                with _said_clearly(path):
+                    writer.write(record)
+                count += 1
             with _said_clearly(path):
-                writer.write(record)
-            count += 1
-        with _said_clearly(path):
-            writer.close()
-    except BaseException:
-        with contextlib.suppress(RuntimeError):
-            writer.close()
-        temporary.unlink()
-        raise
-    with temporary.open('rb') as file:
-        digest = hashlib.file_digest(file, 'sha256').hexdigest()
-    entry = {'file': path.name, 'count': count, 'bytes': temporary.stat().st_size, 'sha256': digest}
-    os.replace(temporary, path)
-    return entry
+                writer.close()
+        except BaseException:
+            with contextlib.suppress(RuntimeError):
+                writer.close()
+            raise
+        size, digest = unfinished.stat().st_size, files.digest(unfinished)
+    return {'file': path.name, 'count': count, 'bytes': size, 'sha256': digest}
 
 
 @contextlib.contextmanager
@@ -132,6 +136,7 @@ class Shards(Source):
     def __init__(self, folder: str | Path):
         super().__init__()
         folder = Path(folder)
+        require_utf8(folder)
         manifest = _read_manifest(folder)
         self._names, self._groups = manifest['names'], manifest['groups']
         instructions = []

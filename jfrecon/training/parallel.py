@@ -14,6 +14,7 @@ import optax
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jfrecon import commands
 from jfrecon.methods.method import AXIS, Metrics
 from jfrecon.training.train_state import TrainState
 from jfrecon.types import Batch
@@ -96,8 +97,7 @@ def share_cores(batch_size: int) -> None:
     called before JAX looks at its devices.
     """
     if 'JAX_NUM_CPU_DEVICES' not in os.environ and not jax.distributed.is_initialized():
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-        jax.config.update('jax_num_cpu_devices', math.gcd(batch_size, cores))
+        jax.config.update('jax_num_cpu_devices', math.gcd(batch_size, commands.cores()))
 
 
 def device_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from jfrecon import commands
 
 T = TypeVar('T')
 
@@ -19,7 +20,7 @@ def prefetched(make: Callable[[int], T], start: int, stop: int, threads: int | N
 
     An error in ``make`` is raised where its value would have been yielded.
     """
-    threads = threads or min(MOST_THREADS, os.cpu_count() or 1)
+    threads = threads or min(MOST_THREADS, commands.cores())
     with ThreadPoolExecutor(threads, thread_name_prefix='prefetch') as pool:
         pending: deque[Future[T]] = deque()
         try:

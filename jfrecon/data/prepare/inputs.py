@@ -17,7 +17,7 @@ from jfrecon.data.detection import Given
 from jfrecon.data.prepare import tables
 from jfrecon.data.prepare.extract import Rejected
 from jfrecon.errors import UserError
-from jfrecon.files import digest
+from jfrecon.files import digest, shown
 
 SUFFIXES = images.SUFFIXES + videos.SUFFIXES
 
@@ -72,6 +72,7 @@ class Plan(NamedTuple):
       rejected: what is left out already.
       hashed: by path.
       unused: given names that fit no file.
+      unmatched: names of the inputs for which nothing is given, where something is given for others.
       passed_over: a line that counts the files that are neither, by suffix; '' for none.
     """
 
@@ -79,6 +80,7 @@ class Plan(NamedTuple):
     rejected: list[Rejected]
     hashed: dict[str, Seen]
     unused: list[str]
+    unmatched: list[str]
     passed_over: str
 
 
@@ -153,9 +155,13 @@ def plan(
         )
     inputs, copies = _once(inputs)
     if not inputs:
-        raise UserError(f'there are no photos and no videos in {", ".join(map(str, paths[:3]))}')
+        why = '; '.join(f'{row.name}: {row.reason}' for row in rejected[: listing.NAMED])
+        where = ', '.join(shown(path) for path in paths[:3])
+        raise UserError(f'there are no photos and no videos in {where}{f" ({why})" if why else ""}')
+    tables_given = landmarks is not None or boxes is not None
+    unmatched = [given.name for given in inputs if tables_given and not given.known]
     hashes = {str(path): found for path, found in seen.items()}
-    return Plan(inputs, rejected + copies, hashes, unused, scan.passed_over(others))
+    return Plan(inputs, rejected + copies, hashes, unused, unmatched, scan.passed_over(others))
 
 
 def _masks(paths: list[Path], folder: Path, suffix: str) -> dict[Path, Path]:

@@ -3,8 +3,10 @@ frames."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +24,8 @@ from jfrecon.errors import UserError
 QUALITY = 95  # of the JPEGs in the shards, without chroma subsampling
 FRAMES = 64  # used frames of a video between two files
 LAST = '-last'  # in the name of the part that finishes its input
+# What is put into the folder, here and by `run`, and what a kill leaves of it.
+NAMES = re.compile(r'(\d{7,}-\d{5,}(-last)?\.part|block-\d{5,}\.json|hashed\.json)(\.\d+\.tmp)?')
 
 
 class Part(NamedTuple):
@@ -51,14 +55,27 @@ def make(folder: Path, settings: Settings, task: tuple[int, Input]) -> int:
     return number
 
 
+def clear(folder: Path) -> None:
+    """Remove what is ours in a folder, and the folder where nothing else is in it."""
+    for path in folder.glob('*'):
+        if NAMES.fullmatch(path.name):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def finished(folder: Path) -> set[int]:
     """Numbers of the inputs whose parts are all there; removes what a kill or a power cut has damaged."""
-    for path in folder.glob('*.tmp'):
-        path.unlink(missing_ok=True)
-    for path in folder.glob('*.part'):
-        if _read(path) is None:
+    for path in folder.glob('*'):
+        if path.suffix == '.tmp' and NAMES.fullmatch(path.name):
             path.unlink()
-    found = {path.stem for path in folder.glob('*.part')}
+    found = set()
+    for path in folder.glob('*.part'):
+        if NAMES.fullmatch(path.name):
+            if _read(path) is None:
+                path.unlink()
+            else:
+                found.add(path.stem)
     whole = set()
     for stem in (stem for stem in found if stem.endswith(LAST)):
         number, segment = map(int, stem.removesuffix(LAST).split('-'))

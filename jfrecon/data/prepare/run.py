@@ -11,17 +11,17 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import functools
 import io
 import json
 import os
-import shutil
+import re
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import filelock
 from tqdm import tqdm
 
 from jfrecon import files
@@ -32,22 +32,44 @@ from jfrecon.data.prepare.inputs import Input, Plan, Seen
 from jfrecon.errors import UserError
 
 RECORD, PARTS, HASHED, REJECTED = 'prepare.json', 'parts', 'hashed.json', 'rejected.csv'
+LOCK = 'prepare.lock'  # there while a preparation is at work, or was killed
+# What a preparation leaves, beside its record and its lock; `jfrecon.export.contact` makes the pages.
+NAMES = re.compile(
+    rf'{PARTS}|{re.escape(REJECTED)}|{re.escape(shards.MANIFEST)}|{shards.SHARD_NAME.pattern}|contact(-\d+)?\.\w+'
+)
 FORMAT, VERSION = 'jfrecon preparation', 2
 LIBRARIES = ('numpy', 'pillow', 'scikit-image', 'array_record')
+
+UNFINISHED = re.compile(rf'({re.escape(RECORD)}|{NAMES.pattern})(\.\d+)?\.tmp')  # what a kill leaves of them
 
 
 @contextlib.contextmanager
 def lock(out: Path) -> Iterator[None]:
-    """The folder, made where missing, for this process alone; a kill unlocks it. Raises ``UserError``."""
+    """The folder, made where missing, for this process alone; a kill unlocks it.
+
+    Raises:
+      UserError: another process is at work there, or files are in the way that no preparation of ours left.
+    """
+    shards.require_utf8(out)
     out.mkdir(parents=True, exist_ok=True)
-    folder = os.open(out, os.O_RDONLY)
+    held = filelock.FileLock(out / LOCK, timeout=0)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held.acquire()
+    except filelock.Timeout:
+        raise UserError(f'another preparation is at work in {out}') from None
+    except OSError as error:
+        raise UserError(f'{out} cannot be locked ({error.strerror}): choose another --out') from error
+    try:
+        if not (out / RECORD).exists() and (taken := sorted(name for name in os.listdir(out) if NAMES.fullmatch(name))):
+            raise UserError(f'{out / taken[0]} is there, and no preparation left it: choose another --out')
+        for name in os.listdir(out):
+            if UNFINISHED.fullmatch(name):
+                (out / name).unlink()
         yield
-    except BlockingIOError as error:
-        raise UserError(f'another preparation is at work in {out}') from error
     finally:
-        os.close(folder)
+        with contextlib.suppress(OSError):  # before its release: somebody else's must not go. Windows does it by itself
+            os.unlink(held.lock_file)
+        held.release()
 
 
 def hashed(out: Path) -> dict[str, Seen]:
@@ -87,16 +109,13 @@ def prepare(plan: Plan, out: Path, settings: Settings, recorded: dict[str, Any],
     if not (out / shards.MANIFEST).exists():
         files.write_json(out / PARTS / HASHED, plan.hashed)
         _work(plan.inputs, out, settings, recorded, processes)
-    shutil.rmtree(out / PARTS, ignore_errors=True)
-    with (out / REJECTED).open(newline='', encoding='utf-8') as file:
-        return [Rejected(row['name'], row['reason']) for row in csv.DictReader(file)]
+    parts.clear(out / PARTS)
+    return _rejected(out / REJECTED)
 
 
 def _begin(out: Path, recorded: dict[str, Any]) -> None:
     path = out / RECORD
     if not path.exists():
-        if (out / shards.MANIFEST).exists():
-            raise UserError(f'{out} holds shards already: choose another --out')
         files.write_json(path, recorded)
         return
     try:
@@ -216,6 +235,20 @@ def _note(out: Path, block: int) -> dict[str, Any] | None:
         return note if shard is None or (out / shard['file']).stat().st_size == shard['bytes'] else None
     except (OSError, ValueError):
         return None
+
+
+def _rejected(path: Path) -> list[Rejected]:
+    try:
+        with path.open(newline='', encoding='utf-8') as file:
+            header, *rows = csv.reader(file)
+        if tuple(header) != Rejected._fields:
+            raise ValueError
+        return [Rejected(*row) for row in rows]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise UserError(
+            f'{path} was changed since it was written; the faces beside it are complete: train on them, or prepare '
+            'anew in another --out'
+        ) from error
 
 
 def _csv(rejected: list[Rejected]) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from jfrecon.errors import UserError
 
@@ -25,7 +25,14 @@ Task = TypeVar('Task')
 Answer = TypeVar('Answer')
 
 # What a decoder's mistake ends a process with; other signals (out of memory, an operator) are not its fault.
-CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
+SIGNALS = ('SIGSEGV', 'SIGBUS', 'SIGABRT', 'SIGFPE', 'SIGILL')
+CRASHES = {-getattr(signal, name): name for name in SIGNALS if hasattr(signal, name)} | {
+    0xC0000005: 'an access violation',  # Windows' codes
+    0xC00000FD: 'a stack overflow',
+    0xC0000374: 'a corrupted heap',
+    0xC0000409: 'a stack buffer overrun',
+}
+MASKS = hasattr(signal, 'pthread_sigmask')
 ATTEMPTS = 2
 
 
@@ -50,14 +57,13 @@ def each(
                 task, attempts = todo.pop()
                 busy[connection] = process, task, attempts
                 _send(connection, task)
-            for ready in wait(list(busy)):
-                assert isinstance(ready, Connection)
+            for ready in cast(list[Connection], wait(list(busy))):
                 process, task, attempts = busy[ready]
                 try:
                     answer, error = ready.recv()
                 except (EOFError, ConnectionError):
                     _end(busy.pop(ready)[0], ready)
-                    if -(process.exitcode or 0) not in CRASHES:
+                    if process.exitcode not in CRASHES:
                         raise UserError(
                             f'a process was ended from outside (code {process.exitcode}), for want of memory '
                             'perhaps: the same command goes on, with fewer --processes if need be'
@@ -65,7 +71,7 @@ def each(
                     if attempts > 1:
                         todo.append((task, attempts - 1))
                     else:
-                        yield task, Crashed(signal.Signals(-(process.exitcode or 0)).name)
+                        yield task, Crashed(CRASHES[process.exitcode])
                     continue
                 if error is not None:
                     raise error
@@ -86,14 +92,24 @@ def _start(work: Callable) -> tuple[Connection, BaseProcess]:
     context = multiprocessing.get_context('spawn')
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, work), daemon=True)
-    resource_tracker.ensure_running()  # else the first start does it, and unblocks the signal on the way
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # inherited, from the first instruction on
-    try:
+    with _deaf():
         process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     return ours, process
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Blocks Ctrl-C, for processes too that are started meanwhile, from their first instruction on; not on Windows."""
+    if not MASKS:
+        yield
+        return
+    resource_tracker.ensure_running()  # else the first start does it, and unblocks the signal on the way
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _send(connection: Connection, task: object) -> None:
@@ -107,6 +123,8 @@ def _end(process: BaseProcess, connection: Connection) -> None:
 
 
 def _serve(connection: Connection, work: Callable) -> None:
+    if not MASKS:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     warnings.filterwarnings('ignore', module='PIL')  # about damaged pictures, whose reasons are kept anyhow
     with contextlib.suppress(EOFError, ConnectionError):  # nobody is there to ask or to be told

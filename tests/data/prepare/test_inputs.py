@@ -91,6 +91,14 @@ def test_landmarks_find_their_files(tmp_path):
         inputs.plan([tmp_path], points(['1.png']))
 
 
+def test_photos_without_a_row_are_named(tmp_path):
+    fill(tmp_path, a_png=b'a', b_png=b'b', c_png=b'c')
+    assert inputs.plan([tmp_path]).unmatched == []
+    plan = inputs.plan([tmp_path], points(['b.png', 'd.png']))
+    assert plan.unmatched == ['a.png', 'c.png'] and plan.unused == ['d.png']
+    assert inputs.plan([tmp_path], boxes=(['c.png'], np.ones((1, 4)))).unmatched == ['a.png', 'b.png']
+
+
 def test_subjects_from_an_index(tmp_path):
     fill(tmp_path, a_png=b'a', b_png=b'b', index_csv=b'filename,subject\nb.png,lee\n')
     assert [given.group for given in inputs.plan([tmp_path]).inputs] == ['', 'lee']
@@ -132,5 +140,10 @@ def test_only_files_that_look_changed_are_hashed_again(tmp_path, monkeypatch):
 def test_nothing_to_do(tmp_path):
     with pytest.raises(UserError, match=r'no such file or folder: .*none'):
         inputs.plan([tmp_path / 'none'])
-    with pytest.raises(UserError, match='no photos and no videos'):
+    with pytest.raises(UserError, match=r'no photos and no videos in .*$'):
         inputs.plan([tmp_path])
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    fill(tmp_path, notes_txt=b'?')
+    for paths in ([tmp_path], [tmp_path / 'pipe.jpg', tmp_path / 'notes.txt']):
+        with pytest.raises(UserError, match=r'pipe.jpg: not a file; notes.txt: neither a photo nor a video'):
+            inputs.plan(paths)

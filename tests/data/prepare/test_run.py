@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -104,13 +106,7 @@ def test_killed_at_every_change_of_the_disk(photos, tmp_path, alone, monkeypatch
         return changed
 
     write = Path.write_bytes
-    changes = [
-        (Path, 'write_bytes'),
-        (Path, 'replace'),
-        (Path, 'unlink'),
-        (os, 'replace'),
-        (shutil, 'rmtree'),
-    ]
+    changes = [(Path, 'write_bytes'), (Path, 'replace'), (Path, 'unlink'), (Path, 'rmdir'), (os, 'replace')]
     for owner, name in changes:
         monkeypatch.setattr(owner, name, dies(getattr(owner, name)))
     moments = 0
@@ -185,7 +181,7 @@ def test_other_preparations_are_refused(photos, tmp_path, alone):
     with pytest.raises(UserError, match='is damaged'):
         prepare(photos, out)
     (out / run.RECORD).unlink()
-    with pytest.raises(UserError, match='holds shards already'):
+    with pytest.raises(UserError, match=r'manifest.json is there, and no preparation left it'):
         prepare(photos, out)
 
 
@@ -240,6 +236,87 @@ def test_one_at_a_time(tmp_path):
                 pass
     with run.lock(tmp_path / 'out'):
         pass
+
+
+@pytest.mark.parametrize(
+    'name',
+    ['parts/notes.txt', 'rejected.csv', 'contact.html', 'contact-000.png', 'manifest.json', 'shard-00000.array_record'],
+)
+def test_what_is_not_ours_is_not_replaced(name, photos, tmp_path, alone):
+    mine = tmp_path / 'out' / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text('mine')
+    taken = (tmp_path / 'out' / Path(name).parts[0]).as_posix()
+    with pytest.raises(UserError, match=rf'{taken} is there, and no preparation left it: choose another --out'):
+        prepare(photos, tmp_path / 'out')
+    assert contents(tmp_path / 'out') == {name: b'mine'}
+
+
+def test_other_files_in_the_folder_stay(photos, tmp_path, alone, monkeypatch):
+    prepare(photos, tmp_path / 'alone')
+    out, before = tmp_path / 'out', ['notes.txt', 'sub/shard-00000.array_record', 'prepare.lock.txt']
+    later = ['parts/notes.txt', 'parts/a-last.part', 'parts/mine.tmp', 'prepare.json.bak.tmp']
+    leave(out, before)
+    manifest = shards.write_manifest
+    monkeypatch.setattr(shards, 'write_manifest', lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        prepare(photos, out)
+    leave(out, later)
+    (out / 'manifest.json.123.tmp').write_text('what a kill left')
+    monkeypatch.setattr(shards, 'write_manifest', manifest)
+    prepare(photos, out)
+    assert contents(out) == contents(tmp_path / 'alone') | dict.fromkeys(before + later, b'mine')
+
+
+def leave(folder: Path, names: list[str]) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text('mine')
+
+
+def test_a_disk_that_is_full_at_any_write(photos, tmp_path, alone, monkeypatch):
+    """It is named with the file that could not be written; with more space, the same command goes on."""
+    prepare(photos, tmp_path / 'alone')
+    write, left = Path.write_bytes, [0]
+
+    def full(path, content):
+        left[0] -= 1
+        if left[0] == 0:
+            write(path, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, 'No space left on device')  # which names no file
+        return write(path, content)
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    for moment in itertools.count(1):
+        out, left[0] = tmp_path / f'full{moment}', moment
+        try:
+            prepare(photos, out)
+        except OSError as error:
+            assert Path(error.filename).is_relative_to(out) and not Path(error.filename).exists(), moment
+            assert not list(out.rglob('*.tmp'))
+            prepare(photos, out)
+            assert contents(out) == contents(tmp_path / 'alone'), moment
+        else:
+            break
+    assert moment > COUNT + 5  # a part for each, a note for each block, the record, hashes, reasons, the manifest
+
+
+@pytest.mark.parametrize('content', [b'name;reason\n', b'name,reason\na.jpg\n', b'\xff\xfe', None])
+def test_a_list_of_the_rejected_that_was_edited(content, photos, tmp_path, alone):
+    prepare(photos, tmp_path / 'out')
+    path = tmp_path / 'out' / run.REJECTED
+    path.write_bytes(content) if content is not None else path.unlink()
+    with pytest.raises(UserError, match=r'rejected.csv was changed since it was written'):
+        prepare(photos, tmp_path / 'out')
+    assert len(shards.Shards(tmp_path / 'out')) == 7
+
+
+def test_a_folder_of_shards_has_a_name_in_utf_8(tmp_path):
+    out = tmp_path / os.fsdecode(b'\xff')
+    with pytest.raises(UserError, match=r'\\xff: shards need a folder whose name is UTF-8'):
+        with run.lock(out):
+            pass
+    assert not out.exists()
 
 
 def test_no_face_at_all(tmp_path, alone):

@@ -27,7 +27,9 @@ def work(task):
     if task == 'full':
         raise OSError(28, 'No space left on device')
     if task == 'deaf':
-        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        return True
     if task == 'sleep':
         print(os.getpid(), flush=True)
         time.sleep(100)
@@ -65,8 +67,13 @@ def test_what_is_not_the_tasks_fault_ends_it(work, task, error, said):
         list(workers.each(work, [task], processes=1))
 
 
-def test_ctrl_c_is_not_for_the_processes(work):
-    """In a process of its own: the first start of all, which starts the standard library's tracker too, is special."""
+@pytest.mark.parametrize('hidden', ['', 'del signal.pthread_sigmask, signal.SIGBUS\n'])
+def test_ctrl_c_is_not_for_the_processes(work, hidden, tmp_path):
+    """In a process of its own: the first start of all, which starts the standard library's tracker too, is special.
+
+    Without masks, as on Windows, the processes ignore it.
+    """
+    (tmp_path / 'sitecustomize.py').write_text(f'import signal\n{hidden}')
     program = (
         'from jfrecon.data.prepare import workers; from some_work import work\n'
         "print([answer for _, answer in workers.each(work, ['deaf', 'deaf'], 2)])"
@@ -75,6 +82,11 @@ def test_ctrl_c_is_not_for_the_processes(work):
     environment = os.environ | {'PYTHONPATH': path}
     done = subprocess.run([sys.executable, '-c', program], env=environment, capture_output=True, text=True)
     assert done.stdout == '[True, True]\n', done.stderr
+
+
+def test_crashes_are_told_from_what_somebody_did():
+    assert workers.CRASHES[-signal.SIGSEGV] == 'SIGSEGV' and workers.CRASHES[0xC0000005] == 'an access violation'
+    assert not {0, 1, -signal.SIGKILL, -signal.SIGTERM} & workers.CRASHES.keys()
 
 
 def test_processes_follow_a_killed_parent(work, tmp_path):
