@@ -80,7 +80,13 @@ def test_ctrl_c_is_not_for_the_processes(work, hidden, tmp_path):
     )
     path = os.pathsep.join([str(ROOT), str(Path(sys.modules['some_work'].__file__).parent)])
     environment = os.environ | {'PYTHONPATH': path}
-    done = subprocess.run([sys.executable, '-c', program], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background is born deaf to it
+    )
     assert done.stdout == '[True, True]\n', done.stderr
 
 
