@@ -34,7 +34,7 @@ $(VENV)/.install: $(VENV)/.core pyproject.toml
 quickstart: core
 	$(BIN)/python -m jfrecon.main --config=configs/quickstart.py
 	$(BIN)/python -m jfrecon.evaluate --checkpoint=runs/quickstart --benchmark=synthetic \
-	    --out=runs/quickstart/results.json
+	    --out=runs/quickstart/results.json --overwrite
 
 test: install
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -38,6 +39,9 @@ def run(main: Callable[[], int | None]) -> None:
     """
     logging.set_verbosity(logging.WARNING)
     _keep_compilations()
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal's encoding does not have ends no command
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
     try:
         code = main()
     except UserError as error:

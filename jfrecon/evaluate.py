@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jfrecon import commands
+from jfrecon import commands, outputs
+from jfrecon.errors import UserError
 from jfrecon.evaluation import baseline, benchmarks
 from jfrecon.evaluation.benchmarks import run, synthetic
 from jfrecon.reconstruction import prediction
@@ -24,8 +25,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--checkpoint', type=Path, required=True, help='working directory of a training')
     parser.add_argument('--benchmark', choices=benchmarks.NAMES, required=True)
     parser.add_argument('--data', type=Path, help='folder of the benchmark (default: data/NAME); none for synthetic')
-    parser.add_argument('--out', type=Path, required=True, help='JSON file; the others go beside it')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE.json', help='the others go beside it')
+    parser.add_argument('--overwrite', action='store_true', help='replace FILE and those beside it')
     options = parser.parse_args(arguments)
+    if options.out.suffix != '.json':  # beside it lie others with its stem
+        raise UserError(f'--out={options.out} is to end in .json')
+    written = synthetic.written if options.benchmark == benchmarks.SYNTHETIC else run.written
+    outputs.require_free(written(options.out), options.overwrite)
 
     share_cores(BATCH)  # as in training, whose compiled programs then fit
     if options.benchmark == benchmarks.SYNTHETIC:

@@ -28,8 +28,10 @@ except ImportError:  # not on Windows, where what a kill left behind stays
     fcntl = None  # type: ignore[assignment]
 
 RECORD = 'metadata.json'
-# In the record: the version of its form, and name -> SHA-256, the last only while files are replaced.
-VERSION, FILES, REPLACING = 'jfrecon', 'files', 'replacing'
+# In the record: the version of its form, what it is a record of, and name -> SHA-256, the last only while files are
+# replaced.
+VERSION, KIND, FILES, REPLACING = 'jfrecon', 'kind', 'files', 'replacing'
+FACE = 'face'
 KEPT = 'yours'  # in the name of a file that is kept aside: diffuse.yours.png
 UNFINISHED = '.jfrecon-unfinished-'
 SETTLED = 60  # seconds after which a folder without its process counts as left behind
@@ -43,6 +45,15 @@ def is_result(folder: Path) -> bool:
     if folder.name.startswith(UNFINISHED) or VERSION in record(folder):
         return True
     return any(all((folder / name).is_file() for name in names) for names in OTHERS)
+
+
+def kind(folder: Path) -> str | None:
+    """Return what jfrecon filled a folder with, as `publish` was told; None where it did not."""
+    about = record(folder)
+    if VERSION in about:
+        return str(about.get(KIND))
+    # Earlier versions left faces without a word.
+    return FACE if (folder / RECORD).is_file() and (folder / 'face.glb').is_file() else None
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -76,12 +87,26 @@ def require_free(paths: Iterable[Path], overwrite: bool) -> None:
             raise UserError(f'{shown(path)} is there already: --overwrite replaces it, or choose another --out')
 
 
+def require_kind(folder: Path, what: str) -> None:
+    """Refuse a folder that jfrecon has filled with something else, which would go.
+
+    Raises:
+      UserError: it has.
+    """
+    if (there := kind(folder)) not in (None, what):
+        raise UserError(f'{shown(folder)} holds another result of jfrecon ({there}): choose another --out')
+
+
 @contextlib.contextmanager
 def unfinished(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside a target, to be filled and published; what is left of it goes, whatever happens."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target.parent)
-    made = target.with_name(f'{UNFINISHED}{_host()}-{secrets.token_hex(4)}')
+    """Give an empty folder, to be filled and published; what is left of it goes, whatever happens.
+
+    It lies beside the target, or in it where that is there, and so on the same file system.
+    """
+    parent = target if target.is_dir() else target.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    _sweep(parent)
+    made = parent / f'{UNFINISHED}{_host()}-{secrets.token_hex(4)}'
     made.mkdir()
     lock = _locked(made)
     try:
@@ -92,7 +117,7 @@ def unfinished(target: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def publish(made: Path, target: Path, overwrite: bool = False) -> list[str]:
+def publish(made: Path, target: Path, what: str, overwrite: bool = False) -> list[str]:
     """Put a filled folder in a target's place, whole, and record what is in it.
 
     Where the target is there, its other files stay, and so do ours that were edited since: under a name with `yours` in
@@ -102,19 +127,21 @@ def publish(made: Path, target: Path, overwrite: bool = False) -> list[str]:
     Args:
       made: from `unfinished`; may hold a `metadata.json`, which gets the hashes.
       target: where it goes.
+      what: it is filled with, `FACE` for example.
       overwrite: whether files of these names may be there.
 
     Returns:
       The new names of the files that were kept aside.
 
     Raises:
-      UserError: files of these names are there, and ``overwrite`` is not given.
+      UserError: files of these names are there, and ``overwrite`` is not given; or what is there is something else.
     """
-    new = _seal(made)
+    new = _seal(made, what)
     if not os.path.lexists(target):
         made.rename(target)
         return []
-    require_free((target / name for name in [*new, RECORD]), overwrite)
+    require_kind(target, what)
+    require_free((target / name for name in new), overwrite)
     before = record(target)
     known = [before.get(FILES, {}), before.get(REPLACING, {}), new]
     kept = []
@@ -126,7 +153,7 @@ def publish(made: Path, target: Path, overwrite: bool = False) -> list[str]:
             kept.append(_aside(target, name))
 
     keep(RECORD)
-    journal: dict[str, Any] = {VERSION: 1, FILES: before.get(FILES, {})}
+    journal: dict[str, Any] = {VERSION: 1, KIND: what, FILES: before.get(FILES, {})}
     journal[REPLACING] = {**before.get(REPLACING, {}), **new, RECORD: _own_hash(journal)}
     files.write_json(target / RECORD, journal)
     old = {name for table in known[:2] for name in table}
@@ -147,11 +174,11 @@ def publish(made: Path, target: Path, overwrite: bool = False) -> list[str]:
     return kept
 
 
-def _seal(made: Path) -> dict[str, str]:
+def _seal(made: Path, what: str) -> dict[str, str]:
     """Write the record of a folder that is filled; name -> SHA-256 of all in it, the record included."""
     about = record(made)
     found = sorted(path for path in made.rglob('*') if path.is_file() and path != made / RECORD)
-    about[VERSION] = 1
+    about |= {VERSION: 1, KIND: what}
     about[FILES] = {path.relative_to(made).as_posix(): digest(path) for path in found}
     about[FILES][RECORD] = _own_hash(about)
     files.write_json(made / RECORD, about)

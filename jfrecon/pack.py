@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jfrecon import commands
+from jfrecon import commands, outputs
 from jfrecon.training import checkpoints
 
 
@@ -20,7 +20,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument('run', type=Path, metavar='RUN', help='working directory of a training')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='*.safetensors')
+    parser.add_argument('--overwrite', action='store_true', help='replace FILE where it is there')
     options = parser.parse_args(arguments)
+    outputs.require_free([options.out], options.overwrite)
     checkpoints.pack(options.run, options.out)
     print(f'{options.out}: {options.out.stat().st_size / 2**20:.1f} MiB')
 

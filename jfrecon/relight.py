@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-from collections.abc import Iterator
+import itertools
+import sys
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from jfrecon import commands, files
-from jfrecon.data import images
+from jfrecon import commands, files, outputs
+from jfrecon.data import images, listing
 from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
 from jfrecon.export import film, hdri, report, requirements
+from jfrecon.files import shown
 from jfrecon.geometry import cameras, uv, vectors
 from jfrecon.reconstruction.result import Reconstruction
 from jfrecon.render import portraits, raytrace, surface
@@ -30,6 +34,8 @@ from jfrecon.types import FaceParameters, Pinhole
 KEPT = ('photograph', 'photograph_scale', 'person', 'notes')  # of metadata.json
 PARTS = ('normal', 'diffuse', 'specular', 'light', 'expression')
 OWN = 'own'  # name of the photograph's light
+RELIT = 'relit'  # kind of the folder
+FIXED = ('face', 'unshadowed.png', 'report.html')  # what is written beside the pictures under lights
 ROWS = 64  # of the environment map of a light in spherical harmonics
 BANDS = 9  # of a map's light for what is shaded in closed form
 SAMPLES = 16  # directions of light for each pixel of a picture
@@ -54,9 +60,10 @@ def main(arguments: list[str] | None = None) -> None:
     video = asset.read_video(options.face, face)
     model, portrait = asset.models(face, about, options.model_path)
     photo = _photograph(options.face)
+    lights = named(options.light)
+    _require_free(options, list(lights))
     known = {OWN: _map(face.parameters.light)}
-    for path in options.light:
-        name = path.stem if path.stem not in known else f'{path.parent.name}_{path.stem}'
+    for name, path in lights.items():
         known[name] = _map(asset.read(path)[0].parameters.light) if path.is_dir() else hdri.read(path)
     if options.transfer:
         other, its = asset.read(options.source)
@@ -76,28 +83,71 @@ def main(arguments: list[str] | None = None) -> None:
     assert maps is not None
     atlas = uv.atlas(model.topology, np.asarray(model.mean), len(maps.diffuse))
     facts: dict[str, Any] = {key: about[key] for key in KEPT if key in about}
-    asset.write(options.out / 'face', model, portrait, face, atlas, photo, facts, video)
+    with outputs.unfinished(options.out) as made:
+        said = {name: shown(path) for name, path in lights.items()}
+        files.write_json(made / outputs.RECORD, {'face': shown(options.face), 'lights': said})
+        asset.write(made / 'face', model, portrait, face, atlas, photo, facts, video)
+        studio = Studio(portrait, face.parameters, asset.square(face, options.size), options.size)
+        shadowless = unshadowed(portrait, face.parameters, asset.square(face, len(photo)), photo)
+        try:
+            _draw(made, studio, photo, shadowless, known, options)
+        except KeyboardInterrupt:  # what is drawn is whole
+            outputs.publish(made, options.out, RELIT, options.overwrite)
+            raise
+        kept = outputs.publish(made, options.out, RELIT, options.overwrite)
+    for name in kept:
+        print(f'{shown(options.out)}: what you had put there is kept as {name}', file=sys.stderr)
+    print(f'{len(known)} lights: {shown(options.out)}')
 
-    camera = asset.square(face, options.size)
-    studio = Studio(portrait, face.parameters, camera, options.size)
+
+def named(lights: Sequence[Path]) -> dict[str, Path]:
+    """A name for each light, under which nothing else is written: its own, with its folder's or a number if need be."""
+    key = lambda name: unicodedata.normalize('NFC', name).casefold()
+    taken = {key(name) for name in (OWN, *(Path(fixed).stem for fixed in FIXED))}
+    names: dict[str, Path] = {}
+    for path in dict.fromkeys(map(listing.absolute, lights)):
+        stem = shown(path.name if path.is_dir() else path.stem)
+        numbered = (f'{stem}-{number}' for number in itertools.count(2))
+        choices = itertools.chain([stem, f'{shown(path.parent.name)}_{stem}'], numbered)
+        name = next(name for name in choices if key(name) not in taken)
+        taken.add(key(name))
+        names[name] = path
+    return names
+
+
+def _require_free(options: argparse.Namespace, lights: list[str]) -> None:
+    """Refuse to write over files, before the work begins."""
+    suffixes = ('.png', '.gif', '.mp4') if options.frames else ('.png',)
+    pictures = [f'{name}{suffix}' for name in (OWN, *lights) for suffix in suffixes]
+    outputs.require_kind(options.out, RELIT)
+    outputs.require_free((options.out / name for name in (*FIXED, *pictures)), options.overwrite)
+
+
+def _draw(
+    made: Path,
+    studio: Studio,
+    photo: np.ndarray,
+    shadowless: np.ndarray,
+    known: Mapping[str, np.ndarray],
+    options: argparse.Namespace,
+) -> None:
+    """Draw the face under all lights, into a folder; ``shadowless``: the photograph without its shadows."""
     row, names = [Image.fromarray(photo).resize((options.size, options.size), Image.Resampling.LANCZOS)], ['photograph']
-    shadowless = unshadowed(portrait, face.parameters, asset.square(face, len(photo)), photo)
-    files.write_bytes(options.out / 'unshadowed.png', images.encode(shadowless))
+    files.write_bytes(made / 'unshadowed.png', images.encode(shadowless))
     row.append(Image.fromarray(shadowless).resize((options.size, options.size), Image.Resampling.LANCZOS))
     names.append('without shadows')
     for name, radiance in tqdm(known.items(), desc='lights', unit='light', disable=None):
         picture = studio.still(radiance)
-        files.write_bytes(options.out / f'{name}.png', images.encode(picture))
+        files.write_bytes(made / f'{name}.png', images.encode(picture))
         row.append(Image.fromarray(_on_dark(picture)))
         names.append(name)
         if options.frames:
             turn = list(studio.turn(radiance, options.frames, name))
             times = np.arange(options.frames) * SECONDS / options.frames
             for suffix, encode in (('.gif', film.gif), ('.mp4', film.mp4)):
-                files.write_bytes(options.out / f'{name}{suffix}', encode(turn, times))
+                files.write_bytes(made / f'{name}{suffix}', encode(turn, times))
     pictures = np.concatenate([np.asarray(picture) for picture in row], 1)
-    report.page(options.out / 'report.html', options.face.resolve().name, [], [report.figure(pictures[None], names)])
-    print(f'{len(known)} lights: {options.out}')
+    report.page(made / 'report.html', shown(options.face.resolve().name), [], [report.figure(pictures[None], names)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,6 +288,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('face', type=Path, metavar='FACE', help='a folder that jfrecon.reconstruct left')
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='folder for everything')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace the files in DIR that relight wrote; edited ones are kept'
+    )
     parser.add_argument(
         '--light', type=Path, nargs='+', default=[], metavar='LIGHT', help='.exr, .hdr, or a face whose light it is'
     )

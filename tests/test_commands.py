@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from jfrecon import commands
+from jfrecon.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 FLAG = re.compile(r'(?<![\w-])--[A-Za-z][\w-]*')
@@ -50,3 +54,27 @@ def test_only_names_of_flags_are_changed():
     parser.add_argument('files', nargs='*')
     options = parser.parse_args(['--mask_suffix=_skin_mask', 'a_b.png', '--', '--c_d.png'])
     assert options.mask_suffix == '_skin_mask' and options.files == ['a_b.png', '--c_d.png']
+
+
+@pytest.mark.parametrize('module', ['jfrecon.morphable.__main__', 'jfrecon.data.synthetic.__main__'])
+def test_pictures_that_are_there_are_refused_before_anything_is_drawn(module, tmp_path):
+    command = importlib.import_module(module)
+    model = ['makehuman'] if 'morphable' in module else []
+    names = ('skin', 'faces')
+    for name in names:
+        (tmp_path / f'{name}.png').write_text('mine')
+    with pytest.raises(UserError, match=r'(skin|faces)\.png is there already: --overwrite'):
+        command.main([*model, f'--out={tmp_path}'])
+    assert all((tmp_path / f'{name}.png').read_text() == 'mine' for name in names)
+
+
+def test_a_name_that_the_terminal_cannot_show_ends_no_command():
+    code = (
+        'import os; from jfrecon import commands\n'
+        "commands.run(lambda: print('done: caf\\u00e9', os.fsdecode(b'\\xff.jpg')))"
+    )
+    ran = subprocess.run(
+        [sys.executable, '-c', code], cwd=ROOT, env={**os.environ, 'PYTHONIOENCODING': 'ascii'}, capture_output=True,
+        check=True,
+    )  # fmt: skip
+    assert ran.stdout == b'done: caf\\xe9 \\udcff.jpg\n'

@@ -14,12 +14,12 @@ from jfrecon import outputs
 from jfrecon.errors import UserError
 
 
-def write(target: Path, contents: dict[str, str], overwrite: bool = False) -> list[str]:
+def write(target: Path, contents: dict[str, str], overwrite: bool = False, what: str = 'face') -> list[str]:
     with outputs.unfinished(target) as made:
         for name, text in contents.items():
             (made / name).parent.mkdir(parents=True, exist_ok=True)
             (made / name).write_text(text)
-        return outputs.publish(made, target, overwrite)
+        return outputs.publish(made, target, what, overwrite)
 
 
 def read(folder: Path) -> dict[str, str]:
@@ -87,6 +87,14 @@ def test_an_edited_record_and_things_that_are_no_files_are_kept(face, tmp_path):
     assert not (tmp_path / 'painting.png').exists()
 
 
+def test_a_result_of_another_kind_does_not_give_way(face):
+    """Its files are ours too, and would go."""
+    before = read(face)
+    with pytest.raises(UserError, match=r'holds another result of jfrecon \(face\): choose another --out'):
+        write(face, {'own.png': 'o'}, overwrite=True, what='relit')
+    assert read(face) == before
+
+
 def test_a_folder_without_our_record_loses_nothing(tmp_path):
     mine = tmp_path / 'me'
     mine.mkdir()
@@ -122,7 +130,7 @@ def test_a_kill_at_any_moment_loses_nothing_and_is_mended(face, moment, monkeypa
             assert moment < 11
         else:
             assert moment >= 8, 'the last moments come after the end'
-    assert 'edited' in read(face).values() and [path.name for path in face.parent.iterdir()] == ['me']
+    assert 'edited' in read(face).values() and not list(face.parent.rglob('.jfrecon*'))
     kept = write(face, new, overwrite=True)
     assert len(kept) <= 1, 'nothing of ours counts as edited'
     assert read(face) == {**new, 'a.yours.png': 'edited'}
@@ -156,6 +164,8 @@ def test_what_a_killed_process_leaves_behind_goes(tmp_path, monkeypatch):
         assert not left.exists()
         with outputs.unfinished(tmp_path / 'they'):
             assert made.exists(), 'of a process that lives'
+    with outputs.unfinished(tmp_path) as made:
+        assert made.parent == tmp_path, 'a folder that is there may be on a disk of its own'
 
 
 def test_a_hostile_record_reaches_nothing_outside(face, tmp_path):

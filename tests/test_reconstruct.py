@@ -376,10 +376,10 @@ def test_one_that_cannot_be_written_is_one_line(run, astronaut, tmp_path, monkey
     os.mkfifo(tmp_path / 'pipe.png')
     publish = outputs.publish
 
-    def refuse(made, target, overwrite):
+    def refuse(made, target, *how):
         if target.name == 'refused':
             raise PermissionError(13, 'Permission denied', str(target))
-        return publish(made, target, overwrite)
+        return publish(made, target, *how)
 
     monkeypatch.setattr(outputs, 'publish', refuse)
     code, said = run(photos, tmp_path / 'pipe.png')

@@ -14,7 +14,7 @@ import trimesh
 from PIL import Image
 
 from jfrecon import morphable, relight
-from jfrecon.data import profiles
+from jfrecon.data import listing, profiles
 from jfrecon.data.cropping import Box
 from jfrecon.errors import UserError
 from jfrecon.export import asset, hdri
@@ -325,3 +325,63 @@ def test_what_is_no_face_is_named(made, tmp_path):
     (folder / 'metadata.json').write_text(about)
     with pytest.raises(UserError, match='needs a path'):
         relight.main([str(folder), f'--out={tmp_path / "out"}'])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+def test_pictures_that_are_there_are_refused_before_the_work_begins(made, relit, monkeypatch):
+    before = contents(relit)
+    monkeypatch.setattr(relight, 'unshadowed', None)
+    with pytest.raises(UserError, match=r'face is there already: --overwrite'):
+        relight.main([str(made / 'left'), f'--out={relit}'])
+    with pytest.raises(UserError, match=r'holds another result of jfrecon \(face\): choose another --out'):
+        relight.main([str(made / 'left'), f'--out={made / "left"}', '--overwrite'])
+    (made / 'album').mkdir()
+    (made / 'album' / 'own.png').write_text('mine')
+    with pytest.raises(UserError, match=r'own\.png is there already'):
+        relight.main([str(made / 'left'), f'--out={made / "album"}'])
+    assert contents(relit) == before and contents(made / 'album') == {'own.png': b'mine'}
+
+
+def test_overwrite_keeps_what_was_edited(made, relit, tmp_path, monkeypatch, capsys):
+    folder = Path(shutil.copytree(relit, tmp_path / 'relit'))
+    for name in ('own.png', 'face/diffuse.png'):
+        Image.new('RGB', (8, 8), (1, 2, 3)).save(folder / name)
+    (folder / 'notes.txt').write_text('mine')
+    edited = contents(folder)
+    capsys.readouterr()
+    monkeypatch.setattr(relight, 'STILL', 1)
+    relight.main([str(made / 'left'), f'--out={folder}', '--frames=0', f'--size={SIZE}', '--overwrite'])
+    now, said = contents(folder), capsys.readouterr().err
+    for name, kept in {'own.png': 'own.yours.png', 'face/diffuse.png': 'face/diffuse.yours.png'}.items():
+        assert now[kept] == edited[name] != now[name] and f'what you had put there is kept as {kept}' in said
+    assert now['notes.txt'] == b'mine' and 'own.gif' not in now and 'right.png' not in now
+    assert asset.read(folder / 'face')
+    assert [why for _, why in listing.find([tmp_path], ('.png',)).closed] == ['results of jfrecon']
+
+
+def test_what_is_drawn_before_ctrl_c_stays(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(relight, 'STILL', 1)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(relight.Studio, 'turn', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        relight.main([str(made / 'left'), f'--out={tmp_path / "out"}', f'--size={SIZE}', '--frames=4'])
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {
+        'face',
+        'own.png',
+        'unshadowed.png',
+        'metadata.json',
+    }
+
+
+def test_each_light_has_a_name_of_its_own(tmp_path):
+    given = ('a/sun.hdr', 'b/sun.hdr', 'c/b/sun.exr', 'x/own.hdr', 'x/unshadowed.exr', 'x/SUN.hdr')
+    lights = [tmp_path / name for name in given]
+    names = relight.named([*lights, lights[0]])
+    assert list(names) == ['sun', 'b_sun', 'sun-2', 'x_own', 'x_unshadowed', 'x_SUN']
+    assert list(names.values()) == lights

@@ -38,6 +38,7 @@ from jfrecon.export import asset
 from jfrecon.geometry import uv
 from jfrecon.reconstruction import photograph, prediction
 from jfrecon.reconstruction.photograph import Face, Reconstructor
+from jfrecon.reconstruction.plan import Existing
 from jfrecon.reconstruction.result import Reconstruction
 from jfrecon.shading import colour
 
@@ -107,7 +108,8 @@ def attempt(make: Reconstructor, way: Way, photo: Sample, out: Path) -> dict[str
         return None
     square = np.round(face.cut(asset.PHOTOGRAPH).image[0] * 255).astype(np.uint8)
     facts = {'photograph': photo.name}
-    asset.write(out / Path(photo.name).stem, make.model, make.portrait, result, make.atlas, square, facts)
+    folder = out / Path(photo.name).stem
+    asset.write(folder, make.model, make.portrait, result, make.atlas, square, facts, existing=Existing.OVERWRITE)
     return {'seconds': time.monotonic() - began, **likeness(make, result, photo)}
 
 

@@ -110,7 +110,7 @@ def write(
     layers = result.layers(portrait, face) if layers is None else layers
     with outputs.unfinished(folder) as made:
         _fill(made, model, portrait, face, atlas, photograph, facts, video, layers)
-        return outputs.publish(made, folder, existing is not Existing.REFUSE)
+        return outputs.publish(made, folder, outputs.FACE, existing is not Existing.REFUSE)
 
 
 def _fill(folder, model, portrait, face, atlas, photograph, facts, video, layers) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from PIL import Image
 
 from jfrecon import files
@@ -20,6 +21,8 @@ SUFFIXES = ('.exr', '.hdr')
 HEIGHT = 64
 MAX_PIXELS = 2**25  # of a file that is read
 HIGHEST = 256  # rows of a map that is made of it
+BRIGHTEST = 65504.0  # the largest half-precision number: what a sun is that does not fit
+BEYOND = 1e9  # no light's radiance; sums over a map of such values are infinite
 
 
 def picture(light: np.ndarray) -> np.ndarray:
@@ -34,16 +37,19 @@ def write(path: Path, radiance: np.ndarray) -> None:
     picture = oiio.ImageBuf(np.ascontiguousarray(radiance, np.float32))
     with files.replacing(path, path.suffix) as unfinished:
         if not picture.write(str(unfinished)):
-            raise UserError(f'{path} cannot be written: {picture.geterror()}')
+            reason = picture.geterror()
+            unfinished.write_bytes(bytes(radiance.nbytes))  # where the disk is full this says so, as an OSError
+            raise UserError(f'{path} cannot be written: {reason}')
 
 
 def read(path: Path) -> np.ndarray:
     """The light in a file as an environment map [H, 2 H, 3] of `jfrecon.shading.environment`, float32.
 
     Maps that are higher than `HIGHEST` are reduced to it, each texel the mean of those that it takes the place of.
+    Infinite values become `BRIGHTEST` and negative ones 0, which a line on stderr says.
 
     Raises:
-      UserError: it is not an equirectangular picture of radiance, or too large.
+      UserError: it is not an equirectangular picture of radiance, too large, or has values that are not numbers.
     """
     oiio = _library()
     if path.suffix.lower() not in SUFFIXES:
@@ -66,8 +72,14 @@ def read(path: Path) -> np.ndarray:
     if radiance.ndim != 3 or radiance.shape[-1] < 3:
         radiance = np.repeat(radiance.reshape(spec.height, spec.width, -1)[..., :1], 3, -1)
     radiance = radiance[..., :3]
-    if not np.isfinite(radiance).all():
+    if np.isnan(radiance).any():
         raise UserError(f'{path} has pixels that are not numbers')
+    endless, negative = radiance > BEYOND, radiance < 0
+    if endless.any():
+        logging.warning('%s: %d values are infinite and are read as %g', path, endless.sum(), BRIGHTEST)
+    if negative.any():
+        logging.warning('%s: %d values are negative and are read as 0', path, negative.sum())
+    radiance = np.where(negative, 0, np.where(endless, BRIGHTEST, radiance))
     own = np.roll(radiance, -(spec.width // 4), axis=1).astype(np.float32)
     if spec.height <= HIGHEST:
         return own

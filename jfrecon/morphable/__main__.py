@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jfrecon import commands, files, morphable
+from jfrecon import commands, files, morphable, outputs
 from jfrecon.data import images
 from jfrecon.geometry import cameras, mesh, rotations, vectors
 from jfrecon.morphable import linear
@@ -23,6 +23,7 @@ from jfrecon.types import MorphableModel, Topology, WeakPerspective
 
 TILE = 320  # pixels
 HEIGHT = 270.0  # mm that a tile shows
+SHEETS = ('mean', 'landmarks', 'modes', 'people', 'expressions', 'skin')
 TURNS = (0.0, -40.0, -80.0)  # degrees of yaw: the subject's left cheek comes into view
 
 
@@ -42,7 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, required=True, help='folder for the pictures')
     parser.add_argument('--path', help='file or folder of the model; all but makehuman need it')
     parser.add_argument('--subdivisions', type=int, default=0, help='1: four times the triangles, where the model can')
+    parser.add_argument('--overwrite', action='store_true', help='replace pictures in the folder')
     options = parser.parse_args(arguments)
+    outputs.require_free((options.out / f'{name}.png' for name in SHEETS), options.overwrite)
     model = morphable.load(options.model, options.path, options.subdivisions)
     for name, picture in sheets(model, options.model, options.path, options.subdivisions).items():
         files.write_bytes(options.out / f'{name}.png', images.encode(np.asarray(picture)))
@@ -62,14 +65,15 @@ def sheets(model: MorphableModel, name: str, path: str | None = None, subdivisio
     people = random.normal(size=(16, len(model.identity_basis)))
     named = model.expression_names or [f'expression {i}' for i in range(len(expressions))]
     modes = [(f'mode {i} {sign:+d} sd', sign * identities[i] / 2) for i in range(8) for sign in (-2, 2)]
-    return {
-        'mean': _sheet([(f'{turn:.0f}', render(whole, turn=turn)) for turn in TURNS], 3, TILE * 2),
-        'landmarks': _sheet([('', _numbered(model, turn)) for turn in (0.0, -40.0)], 2, TILE * 3),
-        'modes': _sheet([(text, render(model, identity=a, turn=-20)) for text, a in modes], 4),
-        'people': _sheet([('', render(whole, identity=a, turn=-20)) for a in people], 4),
-        'expressions': _sheet([(text, render(whole, expression=e)) for text, e in zip(named, expressions)], 9),
-        'skin': _sheet([('', render(model, skin=a)) for a in skins], 4),
-    }
+    pictures = [
+        _sheet([(f'{turn:.0f}', render(whole, turn=turn)) for turn in TURNS], 3, TILE * 2),
+        _sheet([('', _numbered(model, turn)) for turn in (0.0, -40.0)], 2, TILE * 3),
+        _sheet([(text, render(model, identity=a, turn=-20)) for text, a in modes], 4),
+        _sheet([('', render(whole, identity=a, turn=-20)) for a in people], 4),
+        _sheet([(text, render(whole, expression=e)) for text, e in zip(named, expressions)], 9),
+        _sheet([('', render(model, skin=a)) for a in skins], 4),
+    ]
+    return dict(zip(SHEETS, pictures, strict=True))
 
 
 def render(

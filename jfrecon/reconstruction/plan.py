@@ -197,7 +197,7 @@ def require_free(folder: Path, existing: Existing) -> None:
     """
     if not os.path.lexists(folder) or _empty(folder):
         return
-    if not _is_face(folder):
+    if outputs.kind(folder) != outputs.FACE:
         raise UserError(f'{shown(folder)} is there and is no reconstructed face: choose another --out')
     if existing is Existing.REFUSE:
         raise UserError(
@@ -218,8 +218,9 @@ def _to_do(jobs: Iterable[Job], out: Path, existing: Existing, same_person: bool
         faces = [
             folder.parent / name
             for name in beside.get(folder.parent, [])
-            if (face := FACE.fullmatch(name)) and face[1] == folder.name and _is_face(folder.parent / name)
+            if (face := FACE.fullmatch(name)) and face[1] == folder.name
         ]
+        faces = [face for face in faces if outputs.kind(face) == outputs.FACE]
         for there in (folder, *faces):
             require_free(there, existing)
         if existing is Existing.SKIP:
@@ -292,15 +293,8 @@ def _unwritable(folder: Path) -> str:
     return ''
 
 
-def _is_face(folder: Path) -> bool:
-    """Whether a folder holds a reconstructed face, whole or with another one in it half replaced."""
-    return 'face.glb' in outputs.record(folder).get(outputs.REPLACING, {}) or (
-        (folder / outputs.RECORD).is_file() and (folder / 'face.glb').is_file()
-    )
-
-
 def _empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
+    return folder.is_dir() and all(path.name.startswith(outputs.UNFINISHED) for path in folder.iterdir())
 
 
 def _longest_name(out: Path) -> int:

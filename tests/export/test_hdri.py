@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -68,3 +70,34 @@ def test_what_is_no_light_is_named(wrong, tmp_path):
             path.write_bytes(path.read_bytes()[:400])
     with pytest.raises(UserError, match=str(path)):
         hdri.read(path)
+
+
+def test_suns_that_do_not_fit_are_clamped_and_said(tmp_path, caplog):
+    radiance = np.ones((8, 16, 3), np.float32)
+    radiance[1, 2], radiance[1, 3, 0], radiance[2, 2] = np.inf, 3e38, -0.25
+    radiance[3, 3] = 1e6  # a sun that fits
+    hdri.write(tmp_path / 'light.exr', radiance)
+    found = np.roll(hdri.read(tmp_path / 'light.exr'), 4, axis=1)
+    assert found[1, 2].tolist() == [65504] * 3 and found[1, 3, 0] == 65504 and found[2, 2].tolist() == [0] * 3
+    assert found[3, 3].tolist() == [1e6] * 3 and (found == 1).sum() == found.size - 10
+    assert '4 values are infinite and are read as 65504' in caplog.text and '3 values are negative' in caplog.text
+    assert np.isfinite(sh.project(found, BANDS)).all()
+
+
+def test_a_full_disk_is_an_error_of_the_disk(tmp_path, monkeypatch):
+    """OpenImageIO says no more than that it failed."""
+
+    class Library:
+        ImageBuf = lambda _, pixels: Library()
+        write = lambda *_: False
+        geterror = lambda _: 'Failed ImageOutput::Create'
+
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(hdri, '_library', Library)
+    with pytest.raises(UserError, match='cannot be written'):
+        hdri.write(tmp_path / 'light.exr', np.ones((8, 16, 3), np.float32))
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    with pytest.raises(OSError, match='No space'):
+        hdri.write(tmp_path / 'light.exr', np.ones((8, 16, 3), np.float32))

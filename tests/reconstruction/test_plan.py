@@ -28,7 +28,8 @@ def fill(folder: Path, *names: str) -> None:
 def face(folder: Path, photo: Path | None = None, **about) -> None:
     """What marks the folder of a face, of a photograph where it is said."""
     fill(folder, 'face.glb')
-    known = {} if photo is None else {'jfrecon': 1, 'files': {}, 'sha256': digest(photo), 'face': 0, 'faces': 1}
+    known = {'jfrecon': 1, 'kind': 'face', 'files': {}, 'face': 0, 'faces': 1}
+    known = {} if photo is None else {**known, 'sha256': digest(photo)}
     (folder / 'metadata.json').write_text(json.dumps({**known, **about}))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from jfrecon import pack
 from jfrecon.errors import UserError
 from jfrecon.training import checkpoints, optimiser, parallel, train_state
 
@@ -168,6 +169,17 @@ def test_a_packed_network_is_the_run_in_half_precision(written, tmp_path):
     for packed, leaf in zip(jax.tree.leaves((params, model_state)), jax.tree.leaves(whole[2:])):
         assert packed.dtype == jnp.float32
         np.testing.assert_allclose(packed, leaf, rtol=2**-11)  # half of the last of eleven bits
+
+
+def test_a_packed_file_is_not_written_over(written, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, 'pack', lambda run, out: out.write_text('packed'))
+    path = tmp_path / 'network.safetensors'
+    path.write_text('mine')
+    with pytest.raises(UserError, match='is there already: --overwrite'):
+        pack.main([str(written), f'--out={path}'])
+    assert path.read_text() == 'mine'
+    pack.main([str(written), f'--out={path}', '--overwrite'])
+    assert path.read_text() == 'packed'
 
 
 def test_what_was_not_packed_is_named(written, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jfrecon import commands, files, morphable
+from jfrecon import commands, files, morphable, outputs
 from jfrecon.data import images
 from jfrecon.data.synthetic import generate
 from jfrecon.errors import UserError
@@ -28,7 +28,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--model', default='makehuman', help='a morphable model that has a whole head')
     parser.add_argument('--path', type=Path, help='file or folder of the model')
+    parser.add_argument('--overwrite', action='store_true', help='replace pictures in the folder')
     options = parser.parse_args(arguments)
+    outputs.require_free((options.out / f'{name}.png' for name in ('faces', 'overlay')), options.overwrite)
     if min(options.count, options.size, options.columns) < 1:
         raise UserError('--count, --size and --columns must be positive')
 

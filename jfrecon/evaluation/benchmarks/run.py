@@ -30,6 +30,12 @@ FLOOR, NETWORK = 'mean_face', 'trained'
 Results = dict[str, dict[str, Any]]
 
 
+def written(out: Path) -> list[Path]:
+    """What `run` may write for results in a file ``out``."""
+    beside = [out.with_suffix(suffix) for suffix in ('.csv', '.html')]
+    return [out, *beside, *(out.with_name(f'{out.stem}_{name}') for name in ('export', 'ced.png', 'panels.png'))]
+
+
 def run(benchmark: Benchmark, predictors: Mapping[str, Predictor], out: Path) -> Results:
     """Score everybody on every readable photograph.
 

@@ -15,6 +15,11 @@ HELD_OUT = 200
 SHOWN = 12
 
 
+def written(out: Path) -> list[Path]:
+    """What `run` writes for results in a file ``out``."""
+    return [out, out.parent / 'panels' / 'held_out.png', out.parent / 'report.html']
+
+
 def run(checkpoint: Path, out: Path) -> dict[str, dict[str, float]]:
     """Score a checkpoint; write ``out``, pictures, and a report with the course of the training beside it.
 

@@ -37,6 +37,20 @@ def test_the_command_asks_for_data_before_anything_else(tmp_path, monkeypatch):
         evaluate.main(arguments)
 
 
+@pytest.mark.parametrize(
+    'benchmark, there',
+    [('now', 'a.json'), ('now', 'a.csv'), ('now', 'a_panels.png'), ('synthetic', 'report.html')],
+)
+def test_results_that_are_there_are_refused_before_anything_else(tmp_path, benchmark, there):
+    (tmp_path / there).write_text('mine')
+    arguments = [f'--checkpoint={tmp_path}', f'--benchmark={benchmark}', f'--data={tmp_path}']
+    with pytest.raises(UserError, match=f'{there} is there already: --overwrite'):
+        evaluate.main([*arguments, f'--out={tmp_path}/a.json'])
+    with pytest.raises(UserError, match=r'a\.csv is to end in \.json'):
+        evaluate.main([*arguments, f'--out={tmp_path}/a.csv'])
+    assert (tmp_path / there).read_text() == 'mine'
+
+
 class Offsets(Benchmark):
     """A benchmark whose error is the height of the face's nose over the middle of the picture."""
 
