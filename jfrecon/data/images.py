@@ -41,6 +41,8 @@ Image.MAX_IMAGE_PIXELS = MAX_REDUCED  # it refuses twice as many
 warnings.filterwarnings('ignore', module=r'PIL\.')  # of damaged pictures: what matters is said here
 MIN_SIDE = 16  # nothing smaller shows a face
 
+PLANE_UNITS_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # of EXIF's resolution of the focal plane
+MIN_SENSOR_MM, MAX_SENSOR_MM = 2.0, 70.0  # longer sides, of telephones and of medium format
 FILM_DIAGONAL_MM = math.hypot(36.0, 24.0)  # the format that EXIF's 35 mm equivalent refers to
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -142,27 +144,37 @@ def encode(image: np.ndarray, quality: int | None = None) -> bytes:
 
 
 def exif_focal(exif: Image.Exif, width: int, height: int) -> float:
-    """Focal length in pixels from the 35 mm equivalent, f_px = f_35 diagonal_px / diagonal_film; NaN if
-    unknown.
+    """Focal length in pixels; NaN if unknown.
 
-    Pictures whose shape differs from the one that the camera recorded were cropped later: the tag no longer
-    holds.
+    From the 35 mm equivalent, f_px = f_35 diagonal_px / diagonal_film; without one, from the focal length and the
+    resolution of the sensor (the focal plane). Pictures whose shape differs from the one that the camera recorded were
+    cropped later: the tags no longer hold. Neither do sensors and lenses that nobody makes.
     """
     details = exif.get_ifd(ExifTags.IFD.Exif)
-    try:
-        film = float(details.get(ExifTags.Base.FocalLengthIn35mmFilm) or 0)
-        recorded = [
-            float(details.get(tag) or 0) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
-        ]
-    except (TypeError, ValueError):
-        return float('nan')
-    if not 5 <= film <= 2000:  # also false for NaN
-        return float('nan')
+    tag = ExifTags.Base
+    film, lens, resolution = (
+        _number(details.get(name)) for name in (tag.FocalLengthIn35mmFilm, tag.FocalLength, tag.FocalPlaneXResolution)
+    )
+    recorded = [_number(details.get(name)) for name in (tag.ExifImageWidth, tag.ExifImageHeight)]
     if min(recorded) > 0:
         ratio = max(width, height) / min(width, height) * min(recorded) / max(recorded)
         if not 0.98 < ratio < 1.02:
             return float('nan')
-    return film * math.hypot(width, height) / FILM_DIAGONAL_MM
+    if 5 <= film <= 2000:  # false for NaN, as all comparisons below
+        return film * math.hypot(width, height) / FILM_DIAGONAL_MM
+    unit = PLANE_UNITS_MM.get(int(_number(details.get(tag.FocalPlaneResolutionUnit, 2))), float('nan'))
+    sensor = max(recorded) * unit / resolution if resolution > 0 else float('nan')
+    if not (MIN_SENSOR_MM <= sensor <= MAX_SENSOR_MM and 0.2 <= lens / sensor <= 100):
+        return float('nan')
+    return lens / sensor * max(width, height)
+
+
+def _number(value: object) -> float:
+    """A tag's value, 0 where it is missing or none."""
+    try:
+        return float(value or 0)  # type: ignore[arg-type]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return 0.0
 
 
 def _decoded(picture: Image.Image, data: bytes, name: str, min_side: int, convert: bool) -> Picture:

@@ -293,6 +293,23 @@ def test_focal_length_of_a_35_mm_equivalent():
     assert focal == pytest.approx(50.0)
 
 
+@pytest.mark.parametrize('unit, resolution', [(2, 254.0), (3, 100.0), (4, 10.0), (5, 0.01)])
+def test_focal_length_by_the_resolution_of_the_sensor(unit, resolution):
+    """A sensor of 36 x 24 mm with 10 pixels a millimetre, 360 x 240 in all; the picture was reduced to a tenth."""
+    details = {0x920A: 50.0, 0xA20E: resolution, 0xA210: unit, 0xA002: 360, 0xA003: 240}
+
+    def focal(**changes):
+        exif = Image.Exif()
+        exif[0x8769] = {**details, **{int(tag[1:], 16): value for tag, value in changes.items()}}
+        return images.decode(encoded(Image.fromarray(noise(24, 36)), exif=exif)).focal
+
+    assert focal() == pytest.approx(50.0)
+    assert focal(xA405=100) == pytest.approx(100.0), 'the 35 mm equivalent goes before'
+    wrong = {'no lens': focal(x920A=0.0), 'no sensor': focal(xA20E=0.0), 'one of 36 m': focal(xA20E=resolution / 1000)}
+    wrong |= {'a lens of 5 m': focal(x920A=5000.0), 'no unit': focal(xA210=9), 'cropped': focal(xA003=360)}
+    assert all(np.isnan(value) for value in wrong.values()), wrong
+
+
 @pytest.mark.parametrize('film, recorded', [(0, (36, 24)), (50, (24, 24)), (60_000, (36, 24))])
 def test_focal_lengths_that_cannot_hold(film, recorded):
     focal = images.decode(encoded(Image.fromarray(noise(24, 36)), exif=exif_with(film, recorded))).focal
