@@ -173,3 +173,19 @@ def test_the_colours_of_a_black_and_white_photograph_do_not_count(fitter, person
     for photographs, same in ((grey, True), (batch, False)):
         red, green, blue = np.moveaxis(np.asarray(slope(jnp.asarray(chi.light), photographs)), -1, 0)
         assert np.allclose(red, blue, atol=1e-6) == same and np.allclose(green, blue, atol=1e-6) == same
+
+
+@pytest.mark.parametrize('missing', ['one', 'jaw'])
+def test_a_fit_begins_without_landmarks_that_nobody_knows(fitter, person, missing):
+    """They weigh nothing: the start is the one that the others say, near that of all."""
+    batch = person[0]
+    weight = np.array(batch.landmark_weight)
+    weight[:, slice(3, 4) if missing == 'one' else slice(17)] = 0
+    points = np.where(weight[..., None] > 0, batch.landmarks, 0).astype(np.float32)  # as a batch has them
+    found = fitter.upright(dataclasses.replace(batch, landmarks=points, landmark_weight=weight))
+    whole = fitter.upright(batch)
+    np.testing.assert_allclose(found.rotation, whole.rotation, atol=0.15)
+    np.testing.assert_allclose(found.translation, whole.translation, rtol=0.1, atol=10)
+    elsewhere = np.where(weight[..., None] > 0, points, 999).astype(np.float32)
+    same = fitter.upright(dataclasses.replace(batch, landmarks=elsewhere, landmark_weight=weight))
+    np.testing.assert_array_equal(found.rotation, same.rotation)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from jfrecon.data import landmark_layout
 from jfrecon.data.cropping import AJAR, Box
-from jfrecon.data.sample import Sample
+from jfrecon.data.detection import Given
+from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.reconstruction import landmark_search, photograph
 from jfrecon.reconstruction.prediction import Predictor
 
@@ -13,10 +16,8 @@ NETWORK = Predictor(None, None, None, 32, 3.0, 2.0)
 
 def face() -> np.ndarray:
     """Landmarks whose eyes are 80 pixels apart, with lips that a detector left 0.9 `AJAR` apart."""
-    points = np.random.default_rng(0).uniform(60, 140, (68, 2))
-    points[[36, 45]] = [[60, 80], [140, 80]]
-    points[27], points[8] = [100, 80], [100, 140]
-    points[[61, 62, 63]] = [[90, 120], [100, 120], [110, 120]]
+    points = landmark_layout.MEAN[:, :2] * [1, -1] * 80 / 84 + [100, 100]  # its eyes are 84 mm apart
+    points[[61, 62, 63]] = [[93, 127], [100, 127], [107, 127]]
     points[[67, 66, 65]] = points[[61, 62, 63]] + [0, 0.9 * AJAR * 80]
     return points
 
@@ -38,3 +39,32 @@ def test_where_only_a_box_is_known_the_network_looks_for_the_face(monkeypatch):
     assert np.isclose(found.box.side, side) and np.isclose(found.sample.focal, 3.0 * side)
     np.testing.assert_array_equal(found.sample.landmarks, points)
     assert photograph.locate(PHOTO, nowhere, Box(20, 20, 150), None).box == Box(20, 20, 150)
+
+
+def test_one_face_that_cannot_be_does_not_take_the_others_along():
+    given = Given(landmarks=np.stack([face(), face()[:, ::-1] + [20, -10], np.add(face(), [30, 0])]))
+    good, turned, other = photograph.search(PHOTO, given)
+    assert isinstance(turned, Unreadable) and 'x and y exchanged' in str(turned)
+    assert other.box.x - good.box.x == pytest.approx(30, abs=1e-3)
+    with pytest.raises(Unreadable, match='x and y exchanged'):
+        photograph.find(PHOTO, given)
+
+
+def test_known_landmarks_are_kept_and_the_others_predicted_where_they_are_too_few():
+    """From twelve on a fit goes by those that are known."""
+    predicted = np.full((68, 2), 7, np.float32)
+    for known, filled in ((12, False), (11, True), (0, True)):
+        points = np.where(np.arange(68)[:, None] < known, face(), np.nan).astype(np.float32)
+        kept = photograph.Face(PHOTO.replace(landmarks=points), Box(0, 0, 200)).supported(predicted).sample.landmarks
+        np.testing.assert_array_equal(kept[:known], points[:known])
+        assert (kept[known:] == 7).all() if filled else np.isnan(kept[known:]).all()
+
+
+@pytest.mark.parametrize('scale', [1.0, 0.5])
+def test_focal_lengths_are_pixels_of_the_file(scale):
+    photo = Sample(np.zeros((80, 100, 3), np.uint8), scale=scale)
+    assert photograph.with_focal(photo, 400.0).focal == 400 * scale
+    for focal in (0.2 * 100 / scale, 2000 * 100 / scale):
+        with pytest.raises(Unreadable, match=r'millimetres \(35 mm equivalent\) times \d+\.\d are pixels') as caught:
+            photograph.with_focal(photo, focal)
+        assert f'{100 / scale:.0f} x {80 / scale:.0f} pixels' in str(caught.value)
