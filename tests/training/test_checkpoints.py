@@ -17,7 +17,7 @@ from jfrecon import pack
 from jfrecon.errors import UserError
 from jfrecon.training import checkpoints, optimiser, parallel, train_state
 
-CONFIG = {'seed': 0, 'optimiser': {'name': 'adam'}}
+CONFIG = {'method': 'toy', 'seed': 0, 'optimiser': {'name': 'adam'}}
 
 
 def example(number: int, width: int = 7) -> train_state.TrainState:
