@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
 
 from jfrecon.data.tfds_sources import LANDMARKS, Tfds
 from jfrecon.errors import UserError
@@ -61,6 +62,7 @@ def prepared(folder, name, form):
 def test_a_data_set_that_was_not_prepared(name, default, tmp_path, monkeypatch):
     """In the default folder, where configs look, and in another: TFDS raises other errors."""
     monkeypatch.setattr(tfds.core.constants, 'DATA_DIR', str(tmp_path))
+    monkeypatch.setattr(flags, 'FLAGS', flags.FlagValues())  # TFDS' parser wants no --config of ours beside its own
     with pytest.raises(UserError, match='build it once') as caught:
         Tfds(name, data_dir=None if default else str(tmp_path))
     assert '\n' not in str(caught.value) and str(tmp_path) in str(caught.value)
