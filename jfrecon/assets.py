@@ -27,8 +27,9 @@ class Asset:
     """The part of a wheel that is needed.
 
     Attributes:
-      name, version: of the package, for pip.
-      sha256: of the wheel.
+      name: the package that pip downloads.
+      version: the package's version.
+      sha256: the wheel's SHA-256, in hexadecimal digits.
       inside: folder in the wheel that becomes the asset's.
       needed: patterns of the files below it.
       size: bytes that they take up at most.

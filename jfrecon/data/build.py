@@ -29,7 +29,7 @@ def check(config: ConfigDict) -> None:
     It reads the settings that the data depend on and no others, so that `jfrecon.training.settings.Watched` knows them.
 
     Raises:
-      UserError: a value that nobody knows, a setting that the source has no use for, or a batch that cannot be divided.
+      UserError: a value is unknown, the source does not use a setting, or the batch is not a multiple of the frames.
     """
     data, name = config.data, config.data.source
     if name not in SOURCES:

@@ -33,7 +33,7 @@ class Given(NamedTuple):
     groups: tuple[str, ...] = ()
 
     def scaled(self, scale: float) -> Given:
-        """The same in a picture of so many pixels for each."""
+        """Return landmarks and boxes multiplied by ``scale``: the pixels of a resized picture."""
         times = lambda values: None if values is None else scale * values
         return self if scale == 1 else self._replace(landmarks=times(self.landmarks), boxes=times(self.boxes))
 
@@ -62,7 +62,7 @@ def finds_landmarks(landmarker: str) -> bool:
 
 
 def choose(name: str = AUTO, landmarks: bool = False, boxes: bool = False, need: str = '') -> str:
-    """The name of the detector that looks for what is not given; '' where nobody has to.
+    """Return the name of the detector to run, or '' if the given landmarks or boxes are enough.
 
     Args:
       name: what ``--landmarker`` says.
