@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from jfrecon import commands, files, outputs
 from jfrecon.data import detection, images, listing, scan, videos
+from jfrecon.data.detection import overlay
 from jfrecon.data.detection.detector import Detection
 from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
 
 SUFFIXES = images.SUFFIXES + videos.SUFFIXES
+QUALITY = 88  # of the JPEG files with landmarks in them
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     and training read the file by --landmarks and --config.data.landmarks.
     """
     options = _parse(arguments)
-    outputs.require_free([options.out], options.overwrite)
+    outputs.require_free([path for path in (options.out, options.draw) if path is not None], options.overwrite)
     name = detection.choose(options.landmarker, need='landmarks')
     detector = detection.load(name)
     found = listing.find(options.inputs, SUFFIXES)
@@ -51,10 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
         before = len(rows)
         try:
             for picture, image, scale in _pictures(shown, path, options.every):
-                seen = [_scaled(face, 1 / scale) for face in detector.find(image, None)]
-                rows += [(picture, face) for face in seen]
+                seen = detector.find(image, None)
+                rows += [(picture, _scaled(face, 1 / scale)) for face in seen]
                 if options.draw is not None:
-                    _draw(options.draw / f'{picture}.jpg', image, seen, scale)
+                    files.write_bytes(
+                        options.draw / f'{picture}.jpg', images.encode(overlay.drawn(image, seen), QUALITY)
+                    )
         except Unreadable as error:
             failed.append(f'{shown}: {error}')
             continue
@@ -108,23 +111,6 @@ def _packed(rows: list[tuple[str, Detection]], dense: bool) -> bytes:
     return content.getvalue()
 
 
-def _draw(path: Path, image: np.ndarray, faces: list[Detection], scale: float) -> None:
-    """Write a photograph with its landmarks: green where they are seen, red where they are hidden."""
-    picture = Image.fromarray(image)
-    pen = ImageDraw.Draw(picture)
-    for face in faces:
-        points = face.landmarks * scale
-        radius = max(1.0, float(np.nanmax(np.ptp(points, axis=0))) / 120)
-        shares = np.ones(68) if face.confidence is None else face.confidence
-        for (x, y), share in zip(points, shares):
-            if np.isfinite(x):
-                colour = (int(255 * (1 - share)), int(255 * share), 64)
-                pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
-    content = io.BytesIO()
-    picture.save(content, 'JPEG', quality=88)
-    files.write_bytes(path, content.getvalue())
-
-
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = commands.Parser(
         prog='python -m jfrecon.landmarks',
@@ -137,7 +123,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--dense', action='store_true', help="the mesh's 478 points as well")
     parser.add_argument('--every', type=int, default=1, metavar='N', help='look at each N-th frame of a video')
     parser.add_argument('--landmarker', default=detection.AUTO, metavar='NAME', help=detection.HELP)
-    parser.add_argument('--overwrite', action='store_true', help='replace FILE where it is there')
+    parser.add_argument('--overwrite', action='store_true', help='replace FILE, and pictures in DIR')
     options = parser.parse_args(arguments)
     if options.every < 1:
         raise UserError('--every is at least 1')

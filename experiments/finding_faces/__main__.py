@@ -28,15 +28,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 from tqdm import tqdm
 
 from experiments import harness, photographs
 from jfrecon import commands, files
 from jfrecon.data import detection, images, videos
+from jfrecon.data.detection import overlay
 from jfrecon.data.detection.detector import Detection
 
 NAME = 'finding_faces'
+QUALITY = 85  # of overlays
 DETECTORS = ('mesh', 'cascade')
 TILTS = (0, 15, 30, 45, 60, 75, 90, 120, 150, 180)
 SIZES = (16, 24, 32, 48, 64, 96, 128, 256)  # pixels from the lowest to the highest landmark
@@ -176,7 +178,8 @@ def counted(
             others.append(f'{label}: {photo.path.name}: {len(rest)}')
         errors.append(error(face, photo.landmarks, photo.unit))
         if draw is not None:
-            overlay(draw / label / f'{photo.path.stem}.jpg', image, found)
+            picture = images.encode(overlay.drawn(image, found), QUALITY)
+            files.write_bytes(draw / label / f'{photo.path.stem}.jpg', picture)
     return _summary(hit, errors, len(photos)) | {
         'others': float(elsewhere), 'milliseconds': float(np.median(milliseconds)) if milliseconds else float('nan')
     }  # fmt: skip
@@ -267,21 +270,6 @@ def in_clips(find: Find, folder: Path, quick: bool) -> dict[str, float]:
             shown += 1
             hit += bool(find(image))
     return {'photographs': float(shown), 'found': hit / max(shown, 1)}
-
-
-def overlay(path: Path, image: np.ndarray, found: Sequence[Detection]) -> None:
-    """A photograph with its landmarks, coloured by their confidence."""
-    picture = Image.fromarray(image)
-    draw = ImageDraw.Draw(picture)
-    radius = max(1.0, max(image.shape) / 400)
-    for face in found:
-        shares = np.ones(68) if face.confidence is None else face.confidence
-        for (x, y), share in zip(face.landmarks, shares):
-            if np.isfinite(x):
-                colour = (int(255 * (1 - share)), int(255 * share), 64)
-                draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, quality=85)
 
 
 if __name__ == '__main__':

@@ -70,6 +70,7 @@ class Folder(Source):
         self._paths = [found[i][1] for i in rows]
         self._groups = [groups[i] for i in rows]
         self._landmarks = table.landmarks[rows]
+        self._confidence = None if table.confidence is None else table.confidence[rows]
         self._stems: dict[str, set[str]] = {}
         for name in names:
             self._stems.setdefault(Path(name).stem, set()).add(name)
@@ -89,7 +90,9 @@ class Folder(Source):
         path = self._mask(name)
         mask = None if path is None else images.read_mask(path)
         picture = images.read(self._paths[index])
-        return check(picture.sample(self._landmarks[index], mask=mask, name=name, group=self._groups[index]))
+        share = None if self._confidence is None else self._confidence[index]
+        known = {'mask': mask, 'name': name, 'group': self._groups[index], 'confidence': share}
+        return check(picture.sample(self._landmarks[index], **known))
 
     def _mask(self, name: str) -> Path | None:
         """In the same subfolder as the picture; or outside of all, where no other picture has its stem."""

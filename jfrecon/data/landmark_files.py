@@ -30,11 +30,13 @@ class LandmarkFile(NamedTuple):
       names: of the photographs' files; of a file with one photograph, its own name.
       landmarks: [N, 68, 2] pixels, NaN where unknown.
       groups: subjects, '' where unknown.
+      confidence: [N, 68] in 0..1, how much the landmarks count; None where the file does not say.
     """
 
     names: list[str]
     landmarks: np.ndarray
     groups: list[str]
+    confidence: np.ndarray | None = None
 
 
 def read(path: str | Path, key: str = 'landmarks') -> LandmarkFile:
@@ -45,7 +47,8 @@ def read(path: str | Path, key: str = 'landmarks') -> LandmarkFile:
     Args:
       path: one of
         an npz with ``filename`` [N] (or an ``index.csv`` of N rows beside it, with a column ``filename``), landmarks
-        [N, 68 or 51, 2 or more], of which x and y are used, and perhaps ``subject`` [N];
+        [N, 68 or 51, 2 or more], of which x and y are used, and perhaps ``subject`` [N] and ``confidence`` [N, 68 or
+        51] in 0..1, as `python -m jfrecon.landmarks` writes it;
         a csv with columns ``filename``, ``x0``, ``y0`` to ``x67``, ``y67`` and perhaps ``subject``; without
         ``filename`` all its rows belong to the photograph with the file's stem;
         a .pts file of iBUG for the photograph with its stem, whose pixels count from 1;
@@ -87,6 +90,7 @@ def _npz(path: Path, key: str) -> LandmarkFile:
                 found = [name for name in archive.files if archive[name].ndim == 3]
                 raise UserError(f'{path} has no {key!r}; arrays that could be landmarks: {", ".join(found) or "none"}')
             landmarks = np.asarray(archive[key], np.float32)
+            confidence = np.asarray(archive['confidence'], np.float32) if 'confidence' in archive else None
             columns = {
                 name: [str(text) for text in archive[name]] for name in ('filename', 'subject') if name in archive
             }
@@ -121,7 +125,12 @@ def _npz(path: Path, key: str) -> LandmarkFile:
     groups = columns.get('subject', [''] * count)
     if len(groups) != count:
         raise UserError(f'{path}: {len(groups)} subjects for {count} file names')
-    return LandmarkFile(columns['filename'], _known(landmarks[..., :2]), groups)
+    if confidence is not None:
+        if confidence.shape != landmarks.shape[:2] or not ((confidence >= 0) & (confidence <= 1)).all():
+            raise UserError(f'{path}: confidence is {confidence.shape}, expected {landmarks.shape[:2]} in 0..1')
+        jaw = np.ones((count, COUNT - confidence.shape[1]), np.float32)
+        confidence = np.concatenate([jaw, confidence], 1)
+    return LandmarkFile(columns['filename'], _known(landmarks[..., :2]), groups, confidence)
 
 
 def _csv(path: Path, name: str) -> LandmarkFile:

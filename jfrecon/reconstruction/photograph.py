@@ -104,7 +104,9 @@ def search(
     found: list[Face | Unreadable] = []
     for seen in detection.find(photo, given, landmarker):
         try:
-            found.append(locate(photo, seen.landmarks, seen.square(scale), network, scale))
+            share = None if seen.confidence is None else np.asarray(seen.confidence, np.float32)
+            known = photo.replace(confidence=share)
+            found.append(locate(known, seen.landmarks, seen.square(scale), network, scale))
         except Unreadable as error:
             found.append(error)
     if not found:

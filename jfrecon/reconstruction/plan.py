@@ -118,7 +118,7 @@ def make(
     jobs, failed, unmatched = [], [], 0
     for name, path in wanted:
         clip = path.suffix.lower() in videos.SUFFIXES
-        given = Given(boxes=box) if landmarks is None or clip else Given(landmarks=rows.get(name))
+        given = Given(boxes=box) if landmarks is None or clip else rows.get(name, Given())
         job = Job(name, path, folders[name], clip, given)
         reason = _unreadable(path) or _unwritable(out / job.folder)
         if not reason and landmarks is not None and not clip and name not in rows:
@@ -255,15 +255,19 @@ def _done(records: Sequence[dict]) -> bool:
     return len(counts) == 1 and {about.get('face', 0) for about in records} >= set(range(int(counts.pop())))
 
 
-def _rows(landmarks: LandmarkFile, files: Sequence[tuple[str, Path]]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """File -> its faces [K, 68, 2]; and the rows that fit none."""
+def _rows(landmarks: LandmarkFile, files: Sequence[tuple[str, Path]]) -> tuple[dict[str, Given], list[str]]:
+    """File -> what is known of its faces; and the rows that fit none."""
     owned = matching.owners(files, landmarks.names)
     rows: dict[str, list[int]] = {}
     for k, row in enumerate(landmarks.names):
         if row in owned:
             rows.setdefault(owned[row].file, []).append(k)
     unused = [row for row in dict.fromkeys(landmarks.names) if row not in owned]
-    return {name: landmarks.landmarks[at] for name, at in rows.items()}, unused
+    share = landmarks.confidence
+    return {
+        name: Given(landmarks=landmarks.landmarks[at], confidence=None if share is None else share[at])
+        for name, at in rows.items()
+    }, unused
 
 
 def _unreadable(path: Path) -> str:

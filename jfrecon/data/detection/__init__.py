@@ -26,11 +26,19 @@ _DETECTORS = f'{__name__}.detectors'
 
 
 class Given(NamedTuple):
-    """What is known of K faces beforehand: landmarks [K, 68, 2], boxes [K, 4] (x, y, w, h), subjects."""
+    """What is known of K faces beforehand.
+
+    Attributes:
+      landmarks: [K, 68, 2] pixels, NaN where unknown; None where none are given.
+      boxes: [K, 4] pixels, (x, y, width, height); None where none are given.
+      groups: K subjects, or none.
+      confidence: [K, 68] in 0..1 of the landmarks; None: 1.
+    """
 
     landmarks: np.ndarray | None = None
     boxes: np.ndarray | None = None
     groups: tuple[str, ...] = ()
+    confidence: np.ndarray | None = None
 
     def scaled(self, scale: float) -> Given:
         """Return landmarks and boxes multiplied by ``scale``: the pixels of a resized picture."""
@@ -105,7 +113,10 @@ def find(photo: Sample, given: Given, landmarker: str = '') -> list[Detection]:
     """
     image, given = photo.image, given.scaled(photo.scale)
     if given.landmarks is not None:
-        return [Detection(landmarks) for landmarks in given.landmarks]
+        shares = [None] * len(given.landmarks) if given.confidence is None else given.confidence
+        return [
+            Detection(landmarks, confidence=share) for landmarks, share in zip(given.landmarks, shares, strict=True)
+        ]
     if given.boxes is None:
         return load(landmarker).find(image, None) if landmarker else []
     known = np.isfinite(given.boxes).all(axis=1) & (given.boxes[:, 2:] > 0).all(axis=1)

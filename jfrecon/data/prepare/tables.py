@@ -71,6 +71,7 @@ def assign(
             landmarks=None if landmarks is None else landmarks.landmarks[point],
             boxes=None if boxes is None else boxes[1][square],
             groups=subjects if any(subjects) else (),
+            confidence=None if landmarks is None or landmarks.confidence is None else landmarks.confidence[point],
         )
     return given, [row for row in dict.fromkeys([*points, *squares]) if row not in owners]
 
