@@ -26,12 +26,14 @@ from experiments import drawing, harness, peers
 from experiments.synthetic_benchmark import files, people
 from experiments.synthetic_benchmark.score import panel, score
 from jfrecon.data import build, pipeline
+from jfrecon.errors import UserError
+from jfrecon.files import write_json
 from jfrecon.reconstruction import prediction
 from jfrecon.reconstruction.prediction import Predictor
 from jfrecon.training import loop, stages
 from jfrecon.training.parallel import share_cores
 
-FACES = 'faces.png'
+FACES, CONFIG = 'faces.png', 'config.json'  # of one run
 SHOWN = 4  # faces in a figure
 WIDE = 1000  # pixels
 SIGNIFICANT = 0.05  # level of the paired t-tests
@@ -145,7 +147,7 @@ class Ablation:
 
         options: those of `parser`.
         """
-        run = harness.start(self.name, options.out)
+        run = harness.start(self.name, options.out, options.overwrite, adds=True)
         size = 'quick' if options.quick else options.size
         plan = SIZES[size]
         share_cores(self.config(next(iter(self.variants)), size).batch_size // self.frames)
@@ -170,9 +172,13 @@ class Ablation:
 
     def _score(self, config: ConfigDict, out: Path, folder: Path, count: int) -> dict[str, float]:
         """Mean metrics of one run, whose record is in a folder; trains it first, unless that is done."""
+        settings = json.loads(config.to_json_best_effort())
+        if (folder / CONFIG).exists() and json.loads((folder / CONFIG).read_text(encoding='utf-8')) != settings:
+            raise UserError(f'{folder} is of other settings (another --size?): choose another --out')
         if (folder / harness.RESULTS).exists():
             return json.loads((folder / harness.RESULTS).read_text(encoding='utf-8'))
-        run = harness.start(self.name, folder)
+        run = harness.start(self.name, folder, adds=True)
+        write_json(folder / CONFIG, settings)
         same = config.copy_and_resolve_references()
         same.seed = 0  # the same faces for all
         with same.unlocked():

@@ -21,6 +21,7 @@ from jfrecon.errors import UserError
 
 SHARED = Path(__file__).resolve().parent.parent.parent / 'shared'
 RESULTS, RUN = 'results.json', 'run.json'
+UNFINISHED = 'unfinished.json'  # there from `start` to `Run.record`
 _VERSIONS = ('jax', 'jaxlib', 'flax', 'optax', 'numpy', 'grain', 'orbax-checkpoint', 'mitsuba', 'drjit', 'embreex')
 
 
@@ -30,6 +31,11 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     made = commands.Parser(prog=f'python -m experiments.{name}', description=description, epilog=f'example: {command}')
     made.add_argument('--out', type=Path, required=True, help='folder for results.json, run.json, tables and pictures')
     made.add_argument('--quick', action='store_true', help='everything, but small: to see that it runs')
+    made.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='replace the results that are in the folder; data and networks that are there are used again',
+    )
     return made
 
 
@@ -55,6 +61,7 @@ class Run:
       started: seconds since 1970.
       commit: of the code, '' outside of a checkout.
       changed: whether the code differs from the commit.
+      resumed: whether it goes on with what an earlier one left unfinished.
     """
 
     name: str
@@ -62,6 +69,7 @@ class Run:
     started: float
     commit: str
     changed: bool
+    resumed: bool = False
 
     def record(self, results: Mapping, table: str = '', parts: Sequence[Path] = ()) -> None:
         """Write `results.json`, `run.json` (commit, command, hardware, versions, seconds), `table.md`; print the table.
@@ -75,7 +83,7 @@ class Run:
         """
         runs = [json.loads((folder / RUN).read_text(encoding='utf-8')) for folder in parts]
         run = {
-            'command': ' '.join([f'python -m experiments.{self.name}', *sys.argv[1:]]),
+            'command': _command(self.name),
             'commit': self.commit,
             'uncommitted_changes': self.changed,
             'date': time.strftime('%Y-%m-%d', time.localtime(self.started)),
@@ -91,17 +99,57 @@ class Run:
         if runs:
             commits = sorted({one['commit'] + ' and changes' * one['uncommitted_changes'] for one in runs})
             run['parts'] = {'seconds': sum(one['seconds'] for one in runs), 'commits': commits}
+        if self.resumed:
+            run['resumed'] = True  # the seconds are those of the last part
         if table:
             files.write_text(self.out / 'table.md', table)
             print(table)
         files.write_json(self.out / RUN, run)
         files.write_json(self.out / RESULTS, results)
+        (self.out / UNFINISHED).unlink(missing_ok=True)
 
 
-def start(name: str, out: Path) -> Run:
-    """Begin a run, whose folder is made. The code that counts is the one that is there now."""
+def start(name: str, out: Path, overwrite: bool = False, adds: bool = False) -> Run:
+    """Begin a run, whose folder is made. The code that counts is the one that is there now.
+
+    A folder with anything in it is refused, but for what the same command left unfinished: it goes on.
+
+    Args:
+      name: of the experiment.
+      out: folder of its results.
+      overwrite: whether results that are there may be replaced.
+      adds: whether the experiment adds to what its earlier commands left in the folder, and loses nothing of it.
+
+    Raises:
+      UserError: the folder holds something else.
+    """
+    before = _before(out)
+    mine = f'python -m experiments.{name}'
+    again = before == _command(name) and (out / UNFINISHED).exists()
+    if not (overwrite or again or (adds and f'{before} '.startswith(f'{mine} '))):
+        if before:
+            raise UserError(f'{out} holds {before}: --overwrite replaces its results, or choose another --out')
+        if out.is_dir() and any(out.iterdir()):
+            raise UserError(f'{out} holds files of something else: choose another --out, or add --overwrite')
     out.mkdir(parents=True, exist_ok=True)
-    return Run(name, out, time.time(), _git('rev-parse', 'HEAD'), bool(_git('status', '--porcelain')))
+    files.write_json(out / UNFINISHED, {'command': _command(name)})
+    return Run(name, out, time.time(), _git('rev-parse', 'HEAD'), bool(_git('status', '--porcelain')), again)
+
+
+def _command(name: str) -> str:
+    """The command that runs now, but for --overwrite, which says nothing of what comes out."""
+    return ' '.join([f'python -m experiments.{name}', *(word for word in sys.argv[1:] if word != '--overwrite')])
+
+
+def _before(out: Path) -> str:
+    """The command whose results, whole or unfinished, are in a folder; '' where there are none."""
+    for name in (UNFINISHED, RUN):
+        if (out / name).exists():
+            try:
+                return str(json.loads((out / name).read_text(encoding='utf-8'))['command'])
+            except (ValueError, KeyError, TypeError):
+                return f'a {name} that cannot be read'
+    return 'the results of an experiment' if (out / RESULTS).exists() else ''
 
 
 def _git(*arguments: str) -> str:

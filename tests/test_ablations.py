@@ -6,6 +6,7 @@ from experiments import ablations
 from experiments.cest_ablations import __main__ as cest
 from experiments.dib21_ablations import __main__ as dib21
 from experiments.s2f2_ablations import __main__ as s2f2
+from jfrecon.errors import UserError
 from jfrecon.training import loop, stages
 
 
@@ -63,3 +64,16 @@ def test_table_has_means_spreads_and_the_papers_words():
     }
     table = ablations._table(results, {'a': 'better', 'b': 'worse'}, ('m',))
     assert '| a | 1.25 ± 0.5 | better |' in table and '| b | 2 | worse |' in table
+
+
+def test_runs_of_another_size_are_not_taken_for_this_ones(tmp_path, monkeypatch):
+    ablation = dib21.ABLATION
+    monkeypatch.setattr(ablations.build, 'source', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    quick, cpu = (ablation.config('reference', size) for size in ('quick', 'cpu'))
+    for _ in range(2):  # it may be stopped, and goes on
+        with pytest.raises(KeyboardInterrupt):
+            ablation._score(quick, tmp_path, tmp_path / 'run', 1)
+    (tmp_path / 'run' / 'results.json').write_text('{"error": 1}')
+    assert ablation._score(quick, tmp_path, tmp_path / 'run', 1) == {'error': 1}
+    with pytest.raises(UserError, match='run is of other settings'):
+        ablation._score(cpu, tmp_path, tmp_path / 'run', 1)

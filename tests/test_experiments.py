@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments import harness
+from jfrecon.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / 'experiments'
@@ -31,11 +32,13 @@ def test_help_shows_an_example(name, capsys, monkeypatch, tmp_path):
 @pytest.mark.parametrize('name', NAMES)
 def test_it_leaves_a_record(name):
     """By `harness.start` and `Run.record`, or as `ablations.Ablation.run` does it."""
-    nodes = ast.walk(ast.parse((FOLDER / name / '__main__.py').read_text()))
+    nodes = [*ast.walk(ast.parse((FOLDER / name / '__main__.py').read_text()))]
     calls = [ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)]
     recorded = 'harness.start' in calls and 'run.record' in calls
     compared = 'ablations.parser' in calls and any(call.endswith('.run') and call != 'commands.run' for call in calls)
     assert recorded or compared
+    started = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == 'harness.start']
+    assert all('overwrite' in ast.unparse(node) for node in started)
 
 
 def test_every_picture_is_shown_by_its_readme():
@@ -100,6 +103,54 @@ def test_a_run_is_recorded_as_it_was_when_it_began(tmp_path, monkeypatch, capsys
     parts = read(third, 'run.json')['parts']
     assert parts['seconds'] == sum(record['seconds'] for record in records)
     assert parts['commits'] == [commit, f'{commit} and changes']
+
+
+@pytest.fixture
+def begin(monkeypatch, tmp_path):
+    """Begins the experiment `some`, by a command with these flags."""
+
+    def begun(*flags, name='some', **settings):
+        monkeypatch.setattr('sys.argv', [name, *flags])
+        return harness.start(name, tmp_path / 'out', '--overwrite' in flags, **settings)
+
+    return begun
+
+
+def test_results_that_are_there_are_kept(begin, tmp_path):
+    begin('--quick').record({'error': 1.0}, 'a table')
+    before = {path.name: path.read_text() for path in (tmp_path / 'out').iterdir()}
+    assert before.keys() == {'results.json', 'run.json', 'table.md'}
+    for flags in ([], ['--quick']):
+        with pytest.raises(UserError, match=r'out holds python -m experiments\.some --quick: --overwrite replaces'):
+            begin(*flags)
+    with pytest.raises(UserError, match=r'holds python -m experiments\.some --quick'):
+        begin('--quick', name='so', adds=True)
+    assert {path.name: path.read_text() for path in (tmp_path / 'out').iterdir()} == before
+    begin('--overwrite').record({'error': 2.0})
+    assert json.loads((tmp_path / 'out' / 'results.json').read_text()) == {'error': 2.0}
+    record = json.loads((tmp_path / 'out' / 'run.json').read_text())
+    assert record['command'] == 'python -m experiments.some' and 'resumed' not in record
+    begin('--seed=2', adds=True)  # to the runs of other seeds
+
+
+def test_what_was_stopped_goes_on_by_the_same_command(begin, tmp_path):
+    begin('--quick')
+    (tmp_path / 'out' / 'checkpoint').write_text('half')
+    with pytest.raises(UserError, match=r'out holds python -m experiments\.some --quick: --overwrite replaces'):
+        begin()
+    begin('--quick').record({})
+    assert json.loads((tmp_path / 'out' / 'run.json').read_text())['resumed']
+    assert (tmp_path / 'out' / 'checkpoint').read_text() == 'half'
+
+
+@pytest.mark.parametrize('name', ['mine.png', 'results.json', 'run.json', 'unfinished.json'])
+def test_a_folder_of_something_else_is_refused(name, begin, tmp_path):
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / name).write_text('{')
+    with pytest.raises(UserError, match=r'out holds .*--overwrite'):
+        begin()
+    assert (tmp_path / 'out' / name).read_text() == '{'
+    begin('--overwrite').record({})
 
 
 def test_outside_of_a_checkout_there_is_no_commit(tmp_path, monkeypatch):

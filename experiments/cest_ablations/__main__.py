@@ -115,10 +115,10 @@ ABLATION = ablations.Ablation(
 )
 
 
-def time_steps(out: Path, quick: bool) -> None:
+def time_steps(out: Path, quick: bool, overwrite: bool) -> None:
     """Seconds for loss and gradient of two clips of so many frames, by stochastic and by full terms; medians."""
     repeats, counts = (2, (1, 2)) if quick else (15, (1, 2, 4, 8))
-    run = harness.start(NAME, out)
+    run = harness.start(NAME, out, overwrite)
     compiled = {}
     for kind, frames in itertools.product(('stochastic', 'full'), counts):
         config = cest.get_config('cpu+full' if kind == 'full' else 'cpu')
@@ -160,7 +160,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--time', action='store_true', help='measure what a step costs by the number of frames instead')
     options = parser.parse_args(arguments)
     if options.time:
-        time_steps(options.out, options.quick)
+        time_steps(options.out, options.quick, options.overwrite)
     else:
         ABLATION.run(options)
 

@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     train, validation = photographs.split(options.data)
     harness.need(options.ict, 'ICT-FaceKit')
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
 
     networks = {name: options.out / name for name in ('clips', 'portraits')}
     clips = clips_config(options.ict, options.quick)

@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     train, validation = photographs.split(options.data)
     harness.need(options.ict, 'ICT-FaceKit')
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
 
     networks = {'synthetic_only': options.out / 'synthetic', 'trained': options.out / 'photos'}
     synthetic = synthetic_config(options.ict, options.quick)

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--model', default='makehuman', help='name of a morphable model with a head')
     parser.add_argument('--path', type=Path, help='of a model that is not embedded')
     options = parser.parse_args(arguments)
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
     model = morphable.load(options.model, options.path)
     head = morphable.load_head(options.model, options.path)
     count = 60 if options.quick else FACES

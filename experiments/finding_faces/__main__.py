@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--detectors', type=lambda text: text.split(','), default=DETECTORS, help='names, with commas')
     parser.add_argument('--draw', type=Path, metavar='DIR', help='write overlays')
     options = parser.parse_args(arguments)
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
     known = sets(options)
     results: dict[str, dict[str, float]] = {}
     others: list[str] = []

@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
     photographs.add_arguments(parser)
     options = parser.parse_args(arguments)
     portraits = photographs.portraits(options.data)
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
     kind = KINDS[options.network]
     config = settings(options.quick, kind)
     parallel.share_cores(config.batch_size)

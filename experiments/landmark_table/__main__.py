@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = harness.parser(NAME, main.__doc__ or '')
     photographs.add_arguments(parser)
     options = parser.parse_args(arguments)
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
     folder = harness.need(options.data / 'faces_cc_by', 'the portraits')
     with np.load(folder / 'landmarks.npz') as found:
         labels = {name: found[name] for name in ('filename', 'subject', 'lm68_manual', 'lm68_auto3d')}

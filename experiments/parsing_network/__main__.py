@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--celebamask', type=Path, help='folder of CelebAMask-HQ, in place of synthetic faces')
     options = parser.parse_args(arguments)
     photos = harness.need(options.data / 'photos', 'the photographs')
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
     config = settings(options.quick)
     parallel.share_cores(config.batch_size)
 

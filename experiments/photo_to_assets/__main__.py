@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     photographs.add_arguments(parser)
     options = parser.parse_args(arguments)
     chosen = [*photographs.wild(options.data), *people(photographs.portraits(options.data))]
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
     if options.quick:
         chosen = [chosen[0], chosen[-1]]
     network = prediction.load(pretrained.NETWORK)[0]

@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
         ],
         'photos_cascade': [wild, '--crop=box', '--shard-size=4'],
     }
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
     rows, reasons = {}, {}
     for number, (name, command) in enumerate(cases.items()):
         kills = QUICK if options.quick else KILLS

@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     harness.add_ict(parser)
     options = parser.parse_args(arguments)
     harness.need(options.ict, 'ICT-FaceKit')
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
     quick = options.quick
     # Rays and angles at the size of training; pictures converge to a percent at a size that leaves time for it.
     size, side, samples = (64, 64, 256) if quick else (256, 128, 16384)

@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.memory:
         print(json.dumps(_peak(options.memory, options.ict)))
         return
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
     settings = [MAIN]
     for position, name in enumerate(('size', 'samples', 'triangles')):
         for value in SWEEPS[name]:

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     portraits, validation = photographs.split(options.data)
     wild = photographs.wild(options.data)
     harness.need(options.start, 'the network of experiments.coarse_on_photos')
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
 
     share_cores(dib21.get_config('cpu').batch_size)
     first = ConfigDict(checkpoints.load(options.start)[0])

@@ -37,7 +37,7 @@ REPEATS = {'cpu': 1, 'gpu': 20, 'tpu': 20}  # on two cores a step takes half a m
 def main(arguments: list[str] | None = None) -> None:
     """Measure every stage; write results.json and a table."""
     options = harness.parser(NAME, main.__doc__).parse_args(arguments)
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
     size = 'quicktest' if options.quick else 'paper'
     parts = [
         (f'{name} {folder.name[2:]}', part)

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     harness.need(options.ict, 'ICT-FaceKit')
     count = QUICK if options.quick else FACES
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
     mi = peers.mitsuba()
     mi.set_log_level(mi.LogLevel.Error)
     share_cores(16)

@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--photos', type=Path, help='folder with photographs and a landmarks.npz')
     options = parser.parse_args(arguments)
     harness.need(options.run, 'a run of configs/yang21.py')
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
     found, _, params, state = checkpoints.load(options.run)
     config = ConfigDict(found)
     method = methods.build(config)
