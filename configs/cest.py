@@ -93,7 +93,7 @@ def _paper() -> ConfigDict:
     config.seed = 0
 
     config.model = ConfigDict()
-    config.model.name = 'makehuman'  # ict, basel2009, basel2017, basel2019, flame: with a path
+    config.model.name = 'makehuman'  # gnm, ict, basel2009, basel2017, basel2019, flame: with a path
     config.model.path = placeholder(str)
     config.model.identity = 199  # at most; the Basel model has 199 and 29, MakeHuman 80 and 52
     config.model.expression = 75

@@ -61,7 +61,7 @@ def _paper() -> ConfigDict:
     config.seed = 0
 
     config.model = ConfigDict()
-    config.model.name = 'makehuman'  # ict, basel2009, basel2017, basel2019, flame: with a path
+    config.model.name = 'makehuman'  # gnm, ict, basel2009, basel2017, basel2019, flame: with a path
     config.model.path = placeholder(str)
     config.model.identity = 80
     config.model.expression = 75  # at most; MakeHuman has 52 face units

@@ -58,7 +58,7 @@ def load_head(name: str = 'makehuman', path: str | Path | None = None, subdivisi
     if not has_head(name):
         raise UserError(
             f'no whole head for {name!r}, which synthetic faces need; there is one for '
-            f'{" and ".join(names(with_head=True))}'
+            f'{", ".join(names(with_head=True))}'
         )
     return _called(module, module.load_head, name, path, subdivisions)
 

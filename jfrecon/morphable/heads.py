@@ -56,6 +56,7 @@ def assemble(
     subdivisions: int,
     name: str,
     licence: str,
+    expression_prior: str = 'box',
 ) -> tuple[Head, MorphableModel]:
     """A head and the face cut out of it, from the polygons of a larger mesh.
 
@@ -69,6 +70,7 @@ def assemble(
       landmark_ids: [68] on the face region.
       eyeballs: vertices of the subject's left and right eyeball.
       subdivisions: 0 or 1.
+      expression_prior: see `MorphableModel`.
     """
     polygons = np.flatnonzero(part >= 0)
     keep = np.unique(mesh.polygons[polygons][mesh.polygons[polygons] >= 0])
@@ -105,7 +107,7 @@ def assemble(
         expression_names=expression_names,
         name=name,
         licence=licence,
-        expression_prior='box',
+        expression_prior=expression_prior,
     )
     face, face_vertices = cut(model, inside)
     return Head(model, kept_part, face_vertices, left, right), face

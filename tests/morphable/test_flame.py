@@ -47,6 +47,12 @@ def file(tmp_path, request):
     return path
 
 
+def test_the_open_release_says_its_licence(tmp_path):
+    small_files.flame_pkl(tmp_path / 'flame2023_Open.pkl', ARRAYS, False)
+    embed(tmp_path)
+    assert flame.load(tmp_path).licence.startswith('CC BY 4.0')
+
+
 def in_file_space(identity, expression):
     """Metres: the template and the modes, added one by one."""
     v = ARRAYS['v_template'].copy()

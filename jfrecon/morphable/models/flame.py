@@ -1,4 +1,4 @@
-"""FLAME (Li et al. 2017), releases of 2019, 2020, 2023: a head with jaw, neck and eyeballs that turn.
+"""FLAME (Li et al. 2017), releases of 2019, 2020, 2023 and 2023 Open: a head with jaw, neck and eyeballs that turn.
 
 ``generic_model.pkl``, ``flame2023.pkl`` and the like hold v_template [V, 3] (metres), shapedirs [V, 3, 400]
 (300 identity, then 100 expression modes, for one standard deviation), posedirs [V, 3, 36], J_regressor [5,
@@ -25,10 +25,14 @@ from jfrecon.errors import UserError
 from jfrecon.morphable import loading, restricted_pickle
 from jfrecon.types import MorphableModel, Skeleton
 
-MISSING = 'ask for FLAME at flame.is.tue.mpg.de, or use makehuman meanwhile'
+MISSING = (
+    'get FLAME 2023 Open (CC BY 4.0), or ask for another release, at flame.is.tue.mpg.de; or use makehuman meanwhile'
+)
 LICENCE = 'FLAME, Max Planck Institute for Intelligent Systems: its licence depends on the release'
+OPEN = 'flame2023_Open.pkl'  # the one release without registration
+OPEN_LICENCE = 'CC BY 4.0 (FLAME 2023 Open, Max Planck Institute for Intelligent Systems)'
 FILES = (
-    'flame2023.pkl', 'flame2023_no_jaw.pkl', 'generic_model.pkl', 'FLAME_NEUTRAL.pkl', 'flame.npz',
+    OPEN, 'flame2023.pkl', 'flame2023_no_jaw.pkl', 'generic_model.pkl', 'FLAME_NEUTRAL.pkl', 'flame.npz',
     'generic_model.npz', 'female_model.pkl', 'male_model.pkl',
 )  # fmt: skip
 EMBEDDINGS = (
@@ -78,7 +82,7 @@ def load(path: str | Path, landmark_file: str | Path | None = None) -> Morphable
         skeleton=skeleton,
         eyeballs=[ids for ids in eyeballs if len(ids)],
         name='flame',
-        licence=LICENCE,
+        licence=OPEN_LICENCE if file.name.lower() == OPEN.lower() else LICENCE,
     )
 
 
