@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jfrecon import commands, files
 from jfrecon.data import detection, landmark_files, listing, shards
-from jfrecon.data.prepare import inputs, run, tables
+from jfrecon.data.prepare import inputs, run, share, tables
 from jfrecon.data.prepare.extract import CROPS, Rejected, Settings
 from jfrecon.errors import UserError
 from jfrecon.export import contact
@@ -23,7 +23,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     Train with --config.data.source=shards --config.data.path=DIR and --config.data.crop=landmarks or
     =prepared. rejected.csv lists what was left out and why; contact.html shows the faces. Stopped or killed,
-    the same command goes on.
+    the same command goes on. The jobs of an array share the work with --part=1/N to --part=N/N; training reads what
+    they leave with --config.data.path='DIR/*'.
     """
     options = _parse(arguments)
     settings = _settings(options)
@@ -37,25 +38,33 @@ def main(arguments: list[str] | None = None) -> None:
     for path in options.inputs:
         if path.is_dir() and options.out.resolve().is_relative_to(path.resolve()):
             raise UserError(f'--out={options.out} lies in {path}, whose files are prepared: choose another')
-    with run.lock(options.out):
+    out = share.place(options.out, options.part)
+    with run.lock(out):
         plan = inputs.plan(
-            options.inputs, landmarks, boxes, options.masks, options.mask_suffix, run.hashed(options.out)
-        )
+            options.inputs, landmarks, boxes, options.masks, options.mask_suffix, run.hashed(out), options.shard_size,
+            share.WHOLE if options.part is None else options.part,
+        )  # fmt: skip
         if plan.passed_over:
             print(plan.passed_over, file=sys.stderr)
+        if plan.blocks < plan.share.number:
+            print(
+                f'{plan.files} files are {plan.blocks} shards: part {options.part} is empty; a --shard-size smaller '
+                f'than {plan.shard_size}, for all parts, makes more',
+                file=sys.stderr,
+            )
         for line in _unmatched(plan, 'landmarks' if landmarks is not None else 'boxes'):
             print(line, file=sys.stderr)
         if settings.landmarker:
             detection.load(settings.landmarker).ready()
-        recorded = run.record(plan, settings, options.shard_size, hashes)
-        rejected = run.prepare(plan, options.out, settings, recorded, options.processes)
-        faces = shards.Shards(options.out)
+        recorded = run.record(plan, settings, hashes)
+        rejected = run.prepare(plan, out, settings, recorded, options.processes)
+        faces = shards.Shards(out)
         reasons = by_reason(rejected)
         line = f'{len(faces)} faces from {len(plan.inputs)} files, {len(rejected)} rejected'
-        if not (options.out / PAGE).exists():
-            contact.write(options.out, faces, f'Prepared faces: {line}', _notes(settings), reasons)
+        if not (out / PAGE).exists():
+            contact.write(out, faces, f'Prepared faces: {line}', _notes(settings), reasons)
     listed = ', '.join(f'{times} {reason}' for reason, times in reasons.items())
-    print(f'{line}{f" ({listed})" if listed else ""}: {files.shown(options.out)}')
+    print(f'{line}{f" ({listed})" if listed else ""}: {files.shown(out)}')
 
 
 def _unmatched(plan: inputs.Plan, what: str) -> list[str]:
@@ -112,11 +121,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--scale', type=float, default=1.6, help="of the crop to the landmarks' box")
     parser.add_argument('--size', type=int, default=512, help='pixels of the crop at most; larger ones are reduced')
     parser.add_argument('--every', type=int, default=5, help='frames of a video from one that is used to the next')
-    parser.add_argument('--shard-size', type=int, default=1024, help='photos whose faces share a file')
+    parser.add_argument('--shard-size', type=int, default=inputs.SHARD_SIZE, help='photos whose faces share a file')
+    parser.add_argument(
+        '--part',
+        metavar='I/N',
+        help='make part I (from 1 on) of N, in a folder of its own below --out: for the jobs of an array',
+    )
     parser.add_argument('--processes', type=int, default=commands.cores(), help='default: one for each core')
     options = parser.parse_args(arguments)
     if min(options.size, options.every, options.shard_size, options.processes) < 1 or not 0.5 <= options.scale <= 10:
         raise UserError('--size, --every, --shard-size and --processes must be positive, --scale from 0.5 to 10')
+    options.part = None if options.part is None else share.read(options.part)
     return options
 
 

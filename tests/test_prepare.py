@@ -137,6 +137,23 @@ def test_training_reads_it(alone, tmp_path):
     assert chosen.landmark_weight.all()
 
 
+def test_three_jobs_at_once_leave_the_bytes_of_one(photos, alone, tmp_path):
+    jobs = [command(*given(photos), f'--out={tmp_path}', '--processes=1', f'--part={k}/3') for k in (1, 2, 3)]
+    said = [job.communicate(timeout=120) for job in jobs]
+    assert all(job.returncode == 0 for job in jobs), said
+    assert said[0][0].startswith('6 faces from 6 files, 0 rejected: ')
+    shared = {path.name: path.read_bytes() for path in tmp_path.glob('part-*-of-00003/*.array_record')}
+    assert shared == {path.name: path.read_bytes() for path in alone.glob('*.array_record')} and len(shared) == 4
+
+
+def test_a_part_without_a_shard(photos, tmp_path, capsys):
+    prepare.main([*map(str, given(photos)), f'--out={tmp_path}', '--part=5/5'])
+    said, complained = capsys.readouterr()
+    assert said.startswith('0 faces from 0 files, 0 rejected: ') and (tmp_path / 'part-00005-of-00005').is_dir()
+    more = 'a --shard-size smaller than 3, for all parts, makes more'
+    assert complained.splitlines()[0] == f'12 files are 4 shards: part 5/5 is empty; {more}'
+
+
 def test_mistakes_are_one_line_and_code_2(photos, tmp_path):
     (tmp_path / 'file').write_text('in the way')
     for arguments, named in [
@@ -146,6 +163,7 @@ def test_mistakes_are_one_line_and_code_2(photos, tmp_path):
         ([photos, f'--out={tmp_path / "out"}', '--landmarks=none.npz'], 'no such landmark file'),
         ([*given(photos), f'--out={tmp_path / "out"}', '--crop=box'], '--crop=box goes by boxes alone'),
         ([photos, f'--out={tmp_path / "out"}', '--every=0'], 'must be positive'),
+        ([photos, f'--out={tmp_path / "out"}', '--part=0/3'], '--part=0/3 is not I/N'),
     ]:
         with pytest.raises((UserError, OSError), match=named):
             prepare.main(list(map(str, arguments)))

@@ -78,7 +78,7 @@ def _check_files(config: ConfigDict, source: str) -> None:
     if source == 'tfds' and path not in tfds_sources.LANDMARKS:
         known = ', '.join(tfds_sources.LANDMARKS)
         raise UserError(f'config.data.path is {path!r}; with config.data.source=tfds there are {known}')
-    if source != 'tfds' and not Path(path).is_dir():
+    if not (source == 'tfds' or Path(path).is_dir() or (source == 'shards' and shards.folders(path))):
         raise UserError(f'config.data.path: no such folder: {path}')
     if data.landmarks is not None:
         if source != 'folder':
@@ -105,7 +105,10 @@ def source(config: ConfigDict, cache: Path) -> Source:
     if data.source == 'folder':
         return folder.Folder(data.path, data.landmarks, data.landmarks_key)
     if data.source == 'shards':
-        return shards.Shards(data.path)
+        faces = shards.Shards(data.path)
+        if not len(faces):
+            raise UserError(f'config.data.path: there is no face in {data.path}')
+        return faces
     if data.source == 'tfds':
         return tfds_sources.Tfds(data.path)
     raise UserError(f'config.data.source is {data.source!r}; there are {", ".join(SOURCES)}')

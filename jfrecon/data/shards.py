@@ -2,19 +2,20 @@
 
 A record is a msgpack map; pictures are PNG or JPEG bytes, arrays are raw little-endian bytes with dtype and
 shape from a fixed list. A folder without its manifest is the remains of an interrupted run. The same samples
-give the same bytes.
+give the same bytes. Several folders are read as one, see `Shards`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
@@ -29,7 +30,20 @@ FORMAT, VERSION = 'jfrecon shards', 1
 MANIFEST = 'manifest.json'
 DTYPES = {'float16': '<f2', 'float32': '<f4', 'uint8': '|u1', 'int32': '<i4'}
 LEFT = re.compile(r'(\.\d+)?\.tmp$')  # what a kill leaves at the end of a name
-SHARD_NAME = re.compile(r'shard-\d{5}\.array_record')
+SHARD_NAME = re.compile(r'shard-\d{5,}\.array_record', re.ASCII)
+
+
+class Part(NamedTuple):
+    """Of a set in several folders, what one of them is.
+
+    Attributes:
+      number, of: part ``number`` of ``of``, from 1.
+      about: what all parts have in common, by name: settings, hashes.
+    """
+
+    number: int
+    of: int
+    about: Mapping[str, str]
 
 
 def write(
@@ -120,33 +134,49 @@ def _said_clearly(path: Path) -> Iterator[None]:
         raise UserError(f'{path} cannot be written: {str(error).split(";")[0]}') from error
 
 
-def write_manifest(folder: Path, shards: list[dict[str, Any]], names: list[str], groups: list[str]) -> None:
-    """What makes shards a complete set; to be called last."""
+def write_manifest(
+    folder: Path, shards: list[dict[str, Any]], names: list[str], groups: list[str], part: Part | None = None
+) -> None:
+    """What makes shards a complete set, or a complete part of one; to be called last."""
     manifest = {'format': FORMAT, 'version': VERSION, 'count': len(names), 'shards': shards}
     manifest |= {'names': names, 'groups': groups}
+    if part is not None:
+        manifest['part'] = part._asdict()
     files.write_text(folder / MANIFEST, json.dumps(manifest, indent=1))
 
 
 class Shards(Source):
-    """The samples in a folder that ``write`` filled.
+    """The samples in a folder that ``write`` filled, or in all folders that a pattern (``DIR/*``) fits.
 
-    Raises ``UserError`` where the folder is not complete. A damaged record is an unreadable sample.
+    Parts of one preparation come in the order of their shards, which is that of a preparation in one; other folders one
+    after the other. A part that is named as a folder is read alone, and may be empty.
+
+    Raises ``UserError`` where no folder fits, one is not complete, or a part of a set is missing or of another set. A
+    damaged record is an unreadable sample.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, path: str | Path):
         super().__init__()
-        folder = Path(folder)
-        require_utf8(folder)
-        manifest = _read_manifest(folder)
-        self._names, self._groups = manifest['names'], manifest['groups']
+        found = folders(path)
+        if not found:
+            raise UserError(f'no such folder: {files.shown(path)}')
+        for folder in found:
+            require_utf8(folder)
+        manifests = {folder: _read_manifest(folder) for folder in found}
+        if not Path(path).is_dir():
+            _require_whole(path, manifests)
         instructions = []
-        for shard in manifest['shards']:
-            path = folder / shard['file']
-            if not path.is_file() or path.stat().st_size != shard['bytes']:
-                raise UserError(f'{path} is missing or not complete: write the shards again')
+        self._names: list[str] = []
+        self._groups: list[str] = []
+        for folder, shard, start in _in_order(manifests):
+            place = folder / shard['file']
+            if not place.is_file() or place.stat().st_size != shard['bytes']:
+                raise UserError(f'{place} is missing or not complete: write the shards again')
             # Naming the range keeps ArrayRecord from opening every file just to count.
-            instructions.append(f'{path}[0:{shard["count"]}]')
-        self._records = array_record_data_source.ArrayRecordDataSource(instructions)
+            instructions.append(f'{place}[0:{shard["count"]}]')
+            self._names += manifests[folder]['names'][start : start + shard['count']]
+            self._groups += manifests[folder]['groups'][start : start + shard['count']]
+        self._records = array_record_data_source.ArrayRecordDataSource(instructions) if instructions else []
 
     def __len__(self) -> int:
         return len(self._names)
@@ -168,6 +198,57 @@ class Shards(Source):
     def groups(self) -> Sequence[str]:
         """The groups of all samples, from the manifest."""
         return self._groups
+
+
+def folders(path: str | Path) -> list[Path]:
+    """Return the folder of a name, or those that a pattern with ``*``, ``?`` or ``[...]`` fits, sorted."""
+    if Path(path).is_dir() or not glob.has_magic(str(path)):
+        return [Path(path)] if Path(path).is_dir() else []
+    return sorted(found for found in map(Path, glob.glob(str(path))) if found.is_dir())
+
+
+def _in_order(manifests: Mapping[Path, dict[str, Any]]) -> list[tuple[Path, dict[str, Any], int]]:
+    """(folder, shard, index of its first sample in its folder): folder by folder, parts as if they were one."""
+    order = []
+    for folder, manifest in manifests.items():
+        start = 0
+        for shard in manifest['shards']:
+            together = str(folder.parent if 'part' in manifest else folder)
+            order.append(((together, int(re.findall(r'\d+', shard['file'])[0])), (folder, shard, start)))
+            start += shard['count']
+    return [what for _, what in sorted(order, key=lambda row: row[0])]
+
+
+def _require_whole(path: str | Path, manifests: Mapping[Path, dict[str, Any]]) -> None:
+    """Raises ``UserError`` where parts are missing, or do not belong together, or all are empty."""
+    sets: dict[Path, dict[Path, Part]] = {}
+    for folder, manifest in manifests.items():
+        if 'part' in manifest:
+            sets.setdefault(folder.parent, {})[folder] = Part(**manifest['part'])
+    for parts in sets.values():
+        (first, one), *others = parts.items()
+        numbers = {one.number: first}
+        for folder, part in others:
+            if part.of != one.of:
+                raise UserError(f'{first} is one of {one.of} parts, {folder} of {part.of}: keep one set of parts there')
+            if part.number in numbers:
+                raise UserError(f'{numbers[part.number]} and {folder} are the same part: keep one of them')
+            numbers[part.number] = folder
+            for name in {**one.about, **part.about}:
+                here, there = one.about.get(name), part.about.get(name)
+                if here != there:
+                    raise UserError(
+                        f'{first} and {folder} are of different preparations ({name}: {here} and {there}): prepare all '
+                        'parts by one command, of the same files'
+                    )
+        if missing := [str(number) for number in range(1, one.of + 1) if number not in numbers]:
+            raise UserError(
+                f'{path}: {len(missing)} of {one.of} parts are not there: {", ".join(missing[:5])}'
+                f'{" and others" if len(missing) > 5 else ""}; prepare them (--part={missing[0]}/{one.of}), or write a '
+                'pattern that fits all'
+            )
+    if not any(manifest['count'] for manifest in manifests.values()):
+        raise UserError(f'{path}: there is no face in any of the parts; their rejected.csv has the reasons')
 
 
 def pack(sample: Sample, quality: int | None = None) -> bytes:
@@ -235,9 +316,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise UserError(f'no such folder: {folder}')
     if not path.exists():
+        if any(folder.glob(f'*/{MANIFEST}')):
+            raise UserError(f"{folder} has no {MANIFEST}, its folders have: read them together as '{folder}/*'")
         raise UserError(f'{folder} has no {MANIFEST}: not shards, or writing them was interrupted; write them again')
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding='utf-8'))
         if manifest['format'] != FORMAT or manifest['version'] != VERSION:
             raise UserError(f'{path} is not version {VERSION} of {FORMAT}: write the shards again')
         shards = manifest['shards']
@@ -247,10 +330,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             len(manifest[key]) == manifest['count'] and all(isinstance(text, str) for text in manifest[key])
             for key in ('names', 'groups')
         )
-    except (ValueError, KeyError, TypeError, OSError) as error:
+        if 'part' in manifest:
+            part = Part(**manifest['part'])
+            safe &= all(type(number) is int for number in part[:2]) and 1 <= part.number <= part.of < 10**5
+            safe &= all(isinstance(text, str) for row in part.about.items() for text in row)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f'{path} is damaged ({type(error).__name__}): write the shards again') from error
-    if not (shards and whole and safe and listed):
+    if not ((shards or 'part' in manifest) and whole and safe and listed):
         raise UserError(f'{path} is damaged (its counts or names disagree): write the shards again')
     return manifest

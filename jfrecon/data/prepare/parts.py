@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,15 +64,17 @@ def clear(folder: Path) -> None:
         folder.rmdir()
 
 
-def finished(folder: Path) -> set[int]:
-    """Numbers of the inputs whose parts are all there; removes what a kill or a power cut has damaged."""
-    for path in folder.glob('*'):
-        if path.suffix == '.tmp' and NAMES.fullmatch(path.name):
-            path.unlink()
+def finished(folder: Path, written: Collection[int]) -> set[int]:
+    """Numbers of the inputs whose parts are all there.
+
+    Removes the parts of those that are ``written`` already, and what a kill or a power cut has damaged.
+    """
     found = set()
-    for path in folder.glob('*.part'):
-        if NAMES.fullmatch(path.name):
-            if _read(path) is None:
+    for path in [path for path in folder.glob('*') if NAMES.fullmatch(path.name)]:
+        if path.suffix == '.tmp':
+            path.unlink()
+        elif path.suffix == '.part':
+            if int(path.stem.split('-')[0]) in written or _read(path) is None:
                 path.unlink()
             else:
                 found.add(path.stem)

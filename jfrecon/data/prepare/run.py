@@ -1,9 +1,9 @@
 """A preparation: inputs to parts, parts to shards. Where it was killed, the same preparation goes on.
 
-`DIR/prepare.json` is the record of the run, `DIR/parts` what is done but not yet in a complete set. Inputs
-are dealt out in blocks of `shard_size` photos, or one video; the faces of a block are a shard. A block whose
-inputs are all done is written, then noted, then its parts are removed: killed between any two of these, the
-same bytes are written again.
+`DIR/prepare.json` is the record of the run, `DIR/parts` what is done but not yet in a complete set. The faces of a
+block of the listing (`inputs.Plan`) are the shard of its number. A block whose inputs are all done is written, then
+noted, then its parts are removed: killed between any two of these, the same bytes are written again. A share
+(`share.Share`) is a preparation of some blocks: together the shares leave the shards that one preparation leaves.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from jfrecon import files
 from jfrecon.data import detection, shards, videos
 from jfrecon.data.prepare import parts, workers
 from jfrecon.data.prepare.extract import Rejected, Settings
-from jfrecon.data.prepare.inputs import Input, Plan, Seen
+from jfrecon.data.prepare.inputs import Plan, Seen
+from jfrecon.data.prepare.share import WHOLE, Share
 from jfrecon.errors import UserError
 
 RECORD, PARTS, HASHED, REJECTED = 'prepare.json', 'parts', 'hashed.json', 'rejected.csv'
@@ -37,7 +38,7 @@ LOCK = 'prepare.lock'  # there while a preparation is at work, or was killed
 NAMES = re.compile(
     rf'{PARTS}|{re.escape(REJECTED)}|{re.escape(shards.MANIFEST)}|{shards.SHARD_NAME.pattern}|contact(-\d+)?\.\w+'
 )
-FORMAT, VERSION = 'jfrecon preparation', 2
+FORMAT, VERSION = 'jfrecon preparation', 3
 LIBRARIES = ('numpy', 'pillow', 'scikit-image', 'array_record')
 
 UNFINISHED = re.compile(rf'({re.escape(RECORD)}|{NAMES.pattern})(\.\d+)?\.tmp')  # what a kill leaves of them
@@ -81,7 +82,7 @@ def hashed(out: Path) -> dict[str, Seen]:
         return {}
 
 
-def record(plan: Plan, settings: Settings, shard_size: int, tables: Mapping[str, str]) -> dict[str, Any]:
+def record(plan: Plan, settings: Settings, tables: Mapping[str, str]) -> dict[str, Any]:
     """What decides every byte of the shards: settings, hashes of tables and inputs, versions of libraries."""
     libraries = {}
     names = [*LIBRARIES, *(detection.load(settings.landmarker).libraries if settings.landmarker else ())]
@@ -91,8 +92,9 @@ def record(plan: Plan, settings: Settings, shard_size: int, tables: Mapping[str,
     return {
         'format': FORMAT,
         'version': VERSION,
-        'settings': {**dataclasses.asdict(settings), 'shard_size': shard_size, **tables},
+        'settings': {**dataclasses.asdict(settings), 'shard_size': plan.shard_size, **tables},
         'libraries': libraries,
+        'listing': {'files': plan.files, 'sha256': plan.listing},
         'inputs': [given.record() for given in plan.inputs],
         'rejected': [list(row) for row in plan.rejected],
     }
@@ -101,14 +103,15 @@ def record(plan: Plan, settings: Settings, shard_size: int, tables: Mapping[str,
 def prepare(plan: Plan, out: Path, settings: Settings, recorded: dict[str, Any], processes: int) -> list[Rejected]:
     """Leaves complete shards in a locked folder, and `rejected.csv`; returns what is in that.
 
-    Raises ``UserError``: the folder holds something else, no face is found at all, a video wants PyAV.
+    Raises ``UserError``: the folder holds something else, no face is found at all (one of several shares may be
+    without), a video wants PyAV.
     """
     if any(given.clip for given in plan.inputs):
         videos.require()
     _begin(out, recorded)
     if not (out / shards.MANIFEST).exists():
         files.write_json(out / PARTS / HASHED, plan.hashed)
-        _work(plan.inputs, out, settings, recorded, processes)
+        _work(plan, out, settings, recorded, processes)
     parts.clear(out / PARTS)
     return _rejected(out / REJECTED)
 
@@ -119,36 +122,27 @@ def _begin(out: Path, recorded: dict[str, Any]) -> None:
         files.write_json(path, recorded)
         return
     try:
-        before = json.loads(path.read_text(encoding='utf-8'))
-        difference = _difference(_named_detector(before), recorded)
+        difference = _difference(json.loads(path.read_text(encoding='utf-8')), recorded)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f'{path} is damaged: choose another --out') from error
     if difference:
         raise UserError(f'{out} holds another preparation: {difference}; choose another --out, or the old command')
 
 
-def _named_detector(record: dict[str, Any]) -> dict[str, Any]:
-    """A record as it is written now: version 1 says only whether face-alignment looked for landmarks."""
-    if record['version'] != 1:
-        return record
-    settings = dict(record['settings'])
-    boxes = settings['crop'] == 'box' and 'boxes_sha256' not in settings
-    settings['landmarker'] = 'face-alignment' if settings.pop('align') else 'cascade' if boxes else ''
-    return {**record, 'version': VERSION, 'settings': settings}
-
-
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     """The first thing in which a preparation differs from the one that began, in words; '' for none."""
     said = lambda value: 'none' if value == '' else value
+    if (before['format'], before['version']) != (now['format'], now['version']):
+        return f'version {before["version"]} is not {now["version"]}'
     for table in ('settings', 'libraries'):
         old, new = before[table], now[table]
         for name in old | new:
             if old.get(name) != new.get(name):
                 return f'{name} was {said(old.get(name))}, is {said(new.get(name))}'
-    if (before['format'], before['version']) != (now['format'], now['version']):
-        return f'version {before["version"]} is not {now["version"]}'
     if before['inputs'] == now['inputs']:
-        return ''
+        if before['listing'] == now['listing']:
+            return ''
+        return f'{before["listing"]["files"]} files were listed, {now["listing"]["files"]} are, or others'
     old = {row['name']: row for row in before['inputs']}
     new = {row['name']: row for row in now['inputs']}
     for name in old | new:
@@ -161,53 +155,58 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     return 'the inputs have another order'
 
 
-def _work(inputs: list[Input], out: Path, settings: Settings, recorded: dict[str, Any], processes: int) -> None:
+def _work(plan: Plan, out: Path, settings: Settings, recorded: dict[str, Any], processes: int) -> None:
     folder = out / PARTS
-    blocks = _blocks(inputs, recorded['settings']['shard_size'])
-    notes = [_note(out, k) for k in range(len(blocks))]
-    written = next((k for k, note in enumerate(notes) if note is None), len(blocks))
-    entries: list[dict[str, Any]] = [note for note in notes[:written] if note is not None]
-    for block in blocks[:written]:
-        for number in block:
-            parts.remove(folder, number)
-    done = parts.finished(folder) | {number for block in blocks[:written] for number in block}
-    tasks = [(number, given) for number, given in enumerate(inputs) if number not in done]
+    blocks: dict[int, list[int]] = {}
+    for number, given in enumerate(plan.inputs):
+        blocks.setdefault(given.block, []).append(number)
+    notes = {block: note for block in blocks if (note := _note(out, block)) is not None}
+    written = {number for block in notes for number in blocks[block]}
+    done = parts.finished(folder, written) | written
+    left = {block: sum(number not in done for number in numbers) for block, numbers in blocks.items()}
+    faces = sum(len(note['names']) for note in notes.values())
+    tasks = [(number, given) for number, given in enumerate(plan.inputs) if number not in done]
     make = functools.partial(parts.make, folder, settings)
-    with tqdm(total=len(inputs), initial=len(done), desc='preparing', unit='file', disable=None) as bar:
-        work = workers.each(make, tasks, processes)
-        while True:
-            while len(entries) < len(blocks) and done.issuperset(blocks[len(entries)]):
-                entries.append(_write(out, len(entries), blocks[len(entries)], entries))
-                bar.set_postfix(faces=sum(len(entry['names']) for entry in entries))
-            try:
-                task, answer = next(work)
-            except StopIteration:
-                break
+    with tqdm(total=len(plan.inputs), initial=len(done), desc='preparing', unit='file', disable=None) as bar:
+
+        def write(block: int) -> int:
+            notes[block] = _write(out, block, blocks[block])
+            bar.set_postfix(faces=faces + len(notes[block]['names']))
+            return len(notes[block]['names'])
+
+        for block in [block for block in blocks if not left[block] and block not in notes]:
+            faces += write(block)
+        for task, answer in workers.each(make, tasks, processes):
             if isinstance(answer, workers.Crashed):
                 reason = f'reading it crashes the process ({answer})'
                 parts.reject(folder, task[0], Rejected(task[1].name, reason))
-            done.add(task[0])
             bar.update()
+            left[task[1].block] -= 1
+            if not left[task[1].block]:
+                faces += write(task[1].block)
+    entries = [notes[block] for block in blocks]
     rejected = [*recorded['rejected'], *(row for entry in entries for row in entry['rejected'])]
     files.write_text(out / REJECTED, _csv([Rejected(*row) for row in rejected]))
-    names = [name for entry in entries for name in entry['names']]
-    if not names:
-        raise UserError(f'there is no face in {len(inputs)} files: {out / REJECTED} has the reasons')
-    groups = [group for entry in entries for group in entry['groups']]
-    shards.write_manifest(out, [entry['shard'] for entry in entries if entry['shard']], names, groups)
+    if not faces and plan.share == WHOLE:
+        raise UserError(f'there is no face in {len(plan.inputs)} files: {out / REJECTED} has the reasons')
+    shards.write_manifest(
+        out,
+        [entry['shard'] for entry in entries if entry['shard']],
+        [name for entry in entries for name in entry['names']],
+        [group for entry in entries for group in entry['groups']],
+        None if plan.share == WHOLE else _part(plan.share, recorded),
+    )
 
 
-def _blocks(inputs: list[Input], photos: int) -> list[list[int]]:
-    """Numbers of the inputs that share a shard, so many photos at most, or one video."""
-    blocks: list[list[int]] = []
-    for number, given in enumerate(inputs):
-        if given.clip or not blocks or len(blocks[-1]) == photos or inputs[blocks[-1][0]].clip:
-            blocks.append([])
-        blocks[-1].append(number)
-    return blocks
+def _part(share: Share, recorded: dict[str, Any]) -> shards.Part:
+    """What the parts of one preparation have in common, for those who read them together."""
+    about = recorded['settings'] | recorded['libraries']
+    listing = recorded['listing']
+    about |= {'files listed': listing['files'], 'names and sizes of the files listed': listing['sha256']}
+    return shards.Part(share.number, share.of, {name: str(value) for name, value in about.items()})
 
 
-def _write(out: Path, block: int, numbers: list[int], before: list[dict[str, Any]]) -> dict[str, Any]:
+def _write(out: Path, block: int, numbers: list[int]) -> dict[str, Any]:
     """Writes a block's shard and its note, then forgets its parts."""
     folder = out / PARTS
     note: dict[str, Any] = {'names': [], 'groups': [], 'rejected': []}
@@ -220,7 +219,7 @@ def _write(out: Path, block: int, numbers: list[int], before: list[dict[str, Any
                 note['rejected'] += part.rejected
                 yield from part.records
 
-    note['shard'] = shards.write_shard(out, sum(entry['shard'] is not None for entry in before), records())
+    note['shard'] = shards.write_shard(out, block, records())
     files.write_json(folder / f'block-{block:05d}.json', note)
     for number in numbers:
         parts.remove(folder, number)
