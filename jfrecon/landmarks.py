@@ -33,8 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parse(arguments)
     outputs.require_free([path for path in (options.out, options.draw) if path is not None], options.overwrite)
-    name = detection.choose(options.landmarker, need='landmarks')
-    detector = detection.load(name)
+    detector = detection.load(detection.choose(options.landmarker))
     found = listing.find(options.inputs, SUFFIXES)
     wanted = [(shown, path) for shown, path in found.files if path.suffix.lower() in SUFFIXES]
     if over := scan.passed_over([path for _, path in found.files if path.suffix.lower() not in SUFFIXES]):
@@ -52,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         before = len(rows)
         try:
             for picture, image, scale in _pictures(shown, path, options.every):
-                seen = detector.find(image, None)
+                seen = detector.find(image)
                 rows += [(picture, _scaled(face, 1 / scale)) for face in seen]
                 if options.draw is not None:
                     files.write_bytes(
@@ -122,7 +121,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--draw', type=Path, metavar='DIR', help='write the photographs with their landmarks')
     parser.add_argument('--dense', action='store_true', help="the mesh's 478 points as well")
     parser.add_argument('--every', type=int, default=1, metavar='N', help='look at each N-th frame of a video')
-    parser.add_argument('--landmarker', default=detection.AUTO, metavar='NAME', help=detection.HELP)
+    parser.add_argument('--landmarker', metavar='NAME', help=detection.HELP)
     parser.add_argument('--overwrite', action='store_true', help='replace FILE, and pictures in DIR')
     options = parser.parse_args(arguments)
     if options.every < 1:

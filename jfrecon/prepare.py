@@ -106,17 +106,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--boxes',
         type=Path,
-        help='csv with filename, x, y, w, h, or npz with filename and boxes: faces, not detected',
+        help='csv with filename, x, y, w, h, or npz with filename and boxes: the faces are looked for inside of them',
     )
-    parser.add_argument('--landmarker', default=detection.AUTO, metavar='NAME', help=detection.HELP)
+    parser.add_argument('--landmarker', metavar='NAME', help=detection.HELP)
     parser.add_argument('--masks', type=Path, help='folder of <stem><suffix>.png, bright on the face')
     parser.add_argument('--mask-suffix', default='')
     parser.add_argument('--parse', action='store_true', help='masks by the embedded network where none are given')
     parser.add_argument(
         '--crop',
         choices=CROPS,
-        help="around the landmarks, around given boxes or a detector's, or the picture as it is; default: landmarks if "
-        'there are any, else box',
+        default=CROPS[0],
+        help='around the landmarks, or each picture as it is, with its largest face; default: landmarks',
     )
     parser.add_argument('--scale', type=float, default=1.6, help="of the crop to the landmarks' box")
     parser.add_argument('--size', type=int, default=512, help='pixels of the crop at most; larger ones are reduced')
@@ -139,19 +139,11 @@ def _settings(options: argparse.Namespace) -> Settings:
     landmarks, boxes = options.landmarks is not None, options.boxes is not None
     if landmarks and boxes:
         raise UserError('--landmarks and --boxes both say where the faces are: leave one out')
-    if options.crop == 'box' and landmarks:
-        raise UserError('--crop=box goes by boxes alone: leave out --landmarks, or --crop')
-    asked = options.landmarker != detection.AUTO
-    need = {'landmarks': 'landmarks', 'box': 'boxes', 'whole': 'landmarks' if asked else '', None: ''}[options.crop]
-    landmarker = detection.choose(options.landmarker, landmarks, boxes, need)
-    known = landmarks or detection.finds_landmarks(landmarker)
-    if options.crop == 'whole' and not known:
-        landmarker = ''
-        if boxes:
-            raise UserError('--crop=whole takes each picture as one face: leave out --boxes, or --crop')
+    if options.crop == 'whole' and boxes:
+        raise UserError('--crop=whole takes each picture as one face: leave out --boxes, or --crop')
     return Settings(
-        crop=options.crop or ('landmarks' if known else 'box'),
-        landmarker=landmarker,
+        crop=options.crop,
+        landmarker=detection.choose(options.landmarker, landmarks),
         scale=options.scale,
         size=options.size,
         every=options.every,
@@ -160,10 +152,9 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _notes(settings: Settings) -> list[str]:
-    source = settings.landmarker if detection.finds_landmarks(settings.landmarker) else 'given or unknown'
     return [
         f'The square is the crop ({settings.crop}, {settings.scale:g}); the margin is for the jitter of '
-        f'training. Landmarks: {source}. What a mask leaves out is red.',
+        f'training. Landmarks: {settings.landmarker or "given"}. What a mask leaves out is red.',
         'These pages show people: keep them where the photographs may be kept.',
     ]
 

@@ -87,9 +87,9 @@ class Tally:
 def main(arguments: list[str] | None = None) -> int:
     """Reconstruct every face in photographs: for each a folder with meshes, textures, light and a page to look at.
 
-    Where landmarks are known, the mean face is fitted to each photograph; where only a box is, the fit begins with what
-    a small network predicts, which comes with jfrecon. With a checkpoint its network predicts the face, and --refine
-    fits from there. --start goes on from a face that was reconstructed before.
+    Faces and their landmarks are found, or given, and the mean face is fitted to each. With a checkpoint its network
+    predicts the face, and --refine fits from there. Of a video the largest face is followed; its fit begins with what a
+    small network predicts, which comes with jfrecon. --start goes on from a face that was reconstructed before.
 
     Folders mirror the inputs: PHOTOS/a/1.jpg becomes DIR/a/1, its faces DIR/a/1_0, DIR/a/1_1 where it shows several.
     Nothing that is there is lost: see --skip-existing and --overwrite.
@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _go_on(options)
     if options.landmarks is not None and options.box is not None:
         raise UserError('--landmarks and --box both say where the face is: leave one out')
-    landmarker = detection.choose(options.landmarker, options.landmarks is not None, options.box is not None)
+    landmarker = detection.choose(options.landmarker, options.landmarks is not None)
     known = None if options.landmarks is None else landmark_files.read(options.landmarks, options.landmarks_key)
     todo = plan.make(options.inputs, options.out, options.existing, known, options.box, options.same_person)
     tally = Tally(skipped=len(todo.skipped))
@@ -141,8 +141,6 @@ def _reconstruct(
     network = None
     if options.checkpoint is not None:
         network = prediction.load(options.checkpoint)[0]
-    elif options.landmarks is None and not detection.finds_landmarks(landmarker):
-        network, options.refine = prediction.load(pretrained.NETWORK)[0], True
     scale = photograph.SCALE if network is None else network.crop_scale  # a network knows crops as it was trained with
     if landmarker:
         detection.load(landmarker).ready()
@@ -268,15 +266,14 @@ def _video(job: Job, make: Reconstructor, landmarker: str, options: argparse.Nam
     """Write the face of a video; say what is wrong with one of which only some frames could be read, '' for nothing."""
     from jfrecon.export import asset
 
-    box = None if options.box is None else detection.square(options.box[0])
     with _bar(make, job.name) as bar:
         clip = video.reconstruct(
             lambda: videos.frames(job.path, options.every),
             make,
-            box,
+            None if options.box is None else options.box[0],
             options.focal or float('nan'),
             bar.update,
-            landmarker or detection.choose(),
+            landmarker or detection.DEFAULT,
         )
     moving = asset.Video(clip.motion, clip.numbers, clip.times, clip.pictures)
     _write(options, Found(job, clip.face, 0, 1, job.folder), make, clip.result, tally, [job.name], moving)
@@ -364,8 +361,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         'several faces',
     )
     parser.add_argument('--landmarks-key', default='landmarks', help='name of the landmarks in the npz')
-    parser.add_argument('--box', type=_box, metavar='X,Y,W,H', help='the face in every photograph, not detected')
-    parser.add_argument('--landmarker', default=detection.AUTO, metavar='NAME', help=detection.HELP)
+    parser.add_argument('--box', type=_box, metavar='X,Y,W,H', help='the face in every photograph lies in it')
+    parser.add_argument('--landmarker', metavar='NAME', help=detection.HELP)
     parser.add_argument('--focal', type=float, help='pixels; default: by EXIF, else 4.5 times the width of the face')
     parser.add_argument('--every', type=int, default=1, help='every so many frames of a video')
     parser.add_argument('--start', type=Path, metavar='FACE', help='a folder that this command left: fit on from there')
@@ -387,8 +384,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         raise UserError(f'--freeze={",".join(sorted(unknown))}: there are {", ".join(FREEZABLE)}')
     if options.start is None and (options.freeze or options.model_path):
         raise UserError('--freeze and --model-path go with --start=FACE')
-    given = {name: getattr(options, name) for name in ('checkpoint', 'landmarks', 'box', 'focal', 'same_person')}
-    given['landmarker'] = None if options.landmarker == detection.AUTO else options.landmarker
+    names = ('checkpoint', 'landmarks', 'box', 'focal', 'same_person', 'landmarker')
+    given = {name: getattr(options, name) for name in names}
     if options.start is not None and any(value is not None and value is not False for value in given.values()):
         flags = ', '.join(f'--{name.replace("_", "-")}' for name in given)
         raise UserError(f'--start knows where the face and the camera are: leave {flags} out')

@@ -36,8 +36,8 @@ def test_a_detected_face_counts_where_the_given_one_is(monkeypatch):
     boxes = [Box(280.0, 280.0, 100.0), Box(70.0, 60.0, 170.0)]
     make = Reconstructor(None, None, None)
     monkeypatch.setattr(photograph, 'find', lambda photo, *_: [Face(photo, box) for box in boxes])
-    face = experiment.found(make, experiment.WAYS['box_only'], photo)
+    face = experiment.found(make, experiment.WAYS['found'], photo)
     assert face.box == boxes[1] and not np.isfinite(face.sample.landmarks).any()
     del boxes[1]
-    with pytest.raises(Unreadable, match='cascade'):
-        experiment.found(make, experiment.WAYS['box_only'], photo)
+    with pytest.raises(Unreadable, match='not found'):
+        experiment.found(make, experiment.WAYS['found'], photo)

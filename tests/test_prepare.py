@@ -11,11 +11,10 @@ import sys
 import time
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import skimage.data
 from PIL import Image
 
 from jfrecon import prepare
@@ -23,6 +22,7 @@ from jfrecon.data import build, shards
 from jfrecon.data.pipeline import examples, prepared_box
 from jfrecon.data.prepare.extract import Rejected
 from jfrecon.errors import UserError
+from tests import detectors
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,18 +78,39 @@ def alone(photos):
     return out
 
 
+class Brightest(NamedTuple):
+    """The guide's detector, as a process finds and is told it."""
+
+    env: dict[str, str]
+    flags: tuple[str, ...] = (f'--landmarker={detectors.BRIGHTEST}',)
+
+
+@pytest.fixture
+def brightest(tmp_path):
+    path = os.pathsep.join([str(detectors.install(tmp_path / 'installed')), str(ROOT)])
+    return Brightest(os.environ | {'PYTHONPATH': path})
+
+
+def bright(side):
+    """A picture with a bright square on a dark ground."""
+    picture = np.full((side, side, 3), 40, np.uint8)
+    picture[60:160, 90:190] = np.random.default_rng(side).integers(200, 255, (100, 100, 3))
+    return Image.fromarray(picture)
+
+
 @pytest.fixture
 def hostile(tmp_path):
-    """The astronaut, upright and as a turned camera's file with its lens, among files that are none."""
+    """What the guide's detector takes for a face, upright and as a turned camera's file with its lens, among files
+    that are none."""
     folder = tmp_path / 'hostile'
     folder.mkdir()
-    picture = Image.fromarray(skimage.data.astronaut()[:240, 100:340])
-    picture.save(folder / 'astronaut.png')
+    picture = bright(240)
+    picture.save(folder / 'upright.png')
     turned, exif = picture.transpose(Image.Transpose.ROTATE_90), Image.Exif()
     exif[0x0112] = 6
     exif[0x8769] = {0xA405: 50}
     turned.save(folder / 'turned.jpg', quality=95, exif=exif)
-    (folder / 'copy.png').write_bytes((folder / 'astronaut.png').read_bytes())
+    (folder / 'zopy.png').write_bytes((folder / 'upright.png').read_bytes())
     (folder / 'cut.jpg').write_bytes((folder / 'turned.jpg').read_bytes()[:6000])
     (folder / 'text.jpg').write_text('hello')
     (folder / 'empty.png').write_bytes(b'')
@@ -98,15 +119,15 @@ def hostile(tmp_path):
     return folder
 
 
-def test_hostile_files_are_listed_and_the_others_prepared(hostile, tmp_path):
+def test_hostile_files_are_listed_and_the_others_prepared(hostile, brightest, tmp_path):
     out = tmp_path / 'out'
-    code, said, complained = run(hostile, f'--out={out}', '--crop=box', '--processes=2')
+    code, said, complained = run(hostile, f'--out={out}', '--processes=2', *brightest.flags, env=brightest.env)
     assert code == 0 and complained == 'passed over 1 file: 1 .txt\n', complained
     assert said.startswith('2 faces from 6 files, 6 rejected (')
     with (out / 'rejected.csv').open(newline='') as file:
         rejected = {row['name']: row['reason'] for row in csv.DictReader(file)}
     for name, reason in {
-        'copy.png': 'the same content as another (of astronaut.png)',
+        'zopy.png': 'the same content as another (of upright.png)',
         'cut.jpg': 'not a readable picture',
         'text.jpg': 'not a readable picture',
         'empty.png': 'the file is empty',
@@ -115,10 +136,10 @@ def test_hostile_files_are_listed_and_the_others_prepared(hostile, tmp_path):
     }.items():
         assert rejected.pop(name).startswith(reason)
     assert not rejected
-    upright, turned = shards.Shards(out)
-    assert (upright.name, turned.name) == ('astronaut.png', 'turned.jpg')
-    # JPEG moved the detector's windows by a step at most, a tenth of them; the lens belongs to the whole
-    # photo, of 240 by 240 pixels, whose centre is the principal point.
+    turned, upright = shards.Shards(out)
+    assert (turned.name, upright.name) == ('turned.jpg', 'upright.png')
+    # JPEG blurred the edges by a few pixels; the lens belongs to the whole photo, of 240 by 240 pixels, whose centre is
+    # the principal point.
     np.testing.assert_allclose(turned.box, upright.box, atol=0.1 * upright.box[2])
     assert np.isnan(upright.focal)
     assert turned.focal == pytest.approx(50 / np.hypot(36, 24) * np.hypot(240, 240))
@@ -161,7 +182,7 @@ def test_mistakes_are_one_line_and_code_2(photos, tmp_path):
         ([photos, f'--out={photos / "out"}'], 'lies in'),
         ([photos, f'--out={tmp_path / "file" / "out"}'], 'file'),
         ([photos, f'--out={tmp_path / "out"}', '--landmarks=none.npz'], 'no such landmark file'),
-        ([*given(photos), f'--out={tmp_path / "out"}', '--crop=box'], '--crop=box goes by boxes alone'),
+        ([photos, '--boxes=b.csv', f'--out={tmp_path / "out"}', '--crop=whole'], 'takes each picture as one face'),
         ([photos, f'--out={tmp_path / "out"}', '--every=0'], 'must be positive'),
         ([photos, f'--out={tmp_path / "out"}', '--part=0/3'], '--part=0/3 is not I/N'),
     ]:
@@ -222,15 +243,16 @@ def test_help_has_an_example(capsys):
     assert exited.value.code == 0 and 'example: python -m jfrecon.prepare' in capsys.readouterr().out
 
 
-def test_ctrl_c_and_on(tmp_path):
+def test_ctrl_c_and_on(brightest, tmp_path):
     """To the whole group of processes, as a terminal sends it, while they look for faces."""
     folder, out = tmp_path / 'photos', tmp_path / 'out'
     folder.mkdir()
     for k in range(4):
-        Image.fromarray(skimage.data.astronaut()[:240, 100:340] // (k + 2) * (k + 2)).save(folder / f'{k}.png')
+        bright(240 + k).save(folder / f'{k}.png')
     process = subprocess.Popen(
-        [sys.executable, '-m', 'jfrecon.prepare', str(folder), '--crop=box', f'--out={out}', '--processes=2'],
+        [sys.executable, '-m', 'jfrecon.prepare', str(folder), f'--out={out}', '--processes=2', *brightest.flags],
         cwd=ROOT,
+        env=brightest.env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -243,7 +265,7 @@ def test_ctrl_c_and_on(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, complained = process.communicate(timeout=60)  # which also waits until no process holds on to its end
     assert process.returncode == 130 and complained == 'interrupted\n'
-    code, said, _ = run(folder, '--crop=box', f'--out={out}')
+    code, said, _ = run(folder, f'--out={out}', *brightest.flags, env=brightest.env)
     assert code == 0 and said.startswith('4 faces from 4 files, 0 rejected')
 
 

@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from jfrecon import morphable, outputs, pretrained, reconstruct
 from jfrecon.data import cropping, images, videos
+from jfrecon.data.detection.detectors import mesh
 from jfrecon.errors import UserError
 from jfrecon.export import asset, film
 from jfrecon.fitting import start
@@ -27,6 +28,7 @@ from jfrecon.reconstruction import photograph, prediction, video
 from jfrecon.reconstruction.prediction import Predictor
 from jfrecon.render.portraits import Portrait
 from jfrecon.training import checkpoints
+from tests import detectors
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 FILES = {
@@ -50,6 +52,7 @@ def patched(network):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prediction, 'load', lambda _: (network, None, 0))
         patch.setattr(photograph, 'TEXTURE', 16)
+        patch.setattr(mesh, 'DETECTOR', detectors.ASTRONAUT)
         yield
 
 
@@ -94,7 +97,7 @@ def test_a_photograph_becomes_a_folder_that_other_programs_open(made, network):
         )
         face, about = asset.read(folder)
         np.testing.assert_array_equal(face.vertices, kept['vertices'])
-        # the eyes of the photograph are at 200 to 245, 105 to 125 (by hand); the box is the cascade's
+        # the eyes of the photograph are at 200 to 245, 105 to 125 (by hand)
         eyes = kept['landmarks2d'][36:48].mean(0)
         assert np.abs(eyes - [223, 113]).max() < 25
     layers = np.load(folder / 'layers.npz')
@@ -166,8 +169,7 @@ def test_what_cannot_be_reconstructed_is_named_and_stops_nothing(run, astronaut,
     }  # fmt: skip
     for name, reason in reasons.items():
         assert sum(f'{name}.' in line and reason in line for line in lines) == 1, said.err
-    # the cascade takes the emblem on the suit for a face in some of them
-    assert {path.name.split('_')[0] for path in (tmp_path / 'out').iterdir()} == {'turned', 'printed', 'alpha'}
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {'turned', 'printed', 'alpha'}
     code, said = run(bad / 'nobody.png')
     assert code == 2
 
@@ -533,23 +535,27 @@ def test_wrong_arguments(arguments, words, network, monkeypatch, capsys, tmp_pat
     assert words in str(caught.value) + capsys.readouterr().err
 
 
-def test_a_box_is_enough_without_checkpoint_and_landmarks(network, astronaut, tmp_path, monkeypatch):
-    """The network that comes with jfrecon finds the start of the fit."""
-    asked = {}
+def test_videos_start_from_the_network_that_comes_along_photographs_from_none(
+    network, astronaut, tmp_path, monkeypatch
+):
+    asked = []
 
     def load(path):
-        asked.update(path=path)
+        asked.append(path)
         return network, None, 0
 
-    def make(found, refine):
-        asked.update(network=found, refine=refine)
+    def make(found, refine, *_):
+        asked.append((found, refine))
         raise UserError('far enough')
 
+    monkeypatch.setattr(mesh, 'DETECTOR', detectors.ASTRONAUT)
     monkeypatch.setattr(prediction, 'load', load)
     monkeypatch.setattr(reconstruct.photograph, 'reconstructor', make)
-    with pytest.raises(UserError, match='far enough'):
-        reconstruct.main([str(astronaut), f'--out={tmp_path}'])
-    assert asked == {'path': pretrained.NETWORK, 'network': network, 'refine': True}
+    (tmp_path / 'clip.mp4').write_bytes(b'')
+    for path in (astronaut, tmp_path / 'clip.mp4'):
+        with pytest.raises(UserError, match='far enough'):
+            reconstruct.main([str(path), f'--out={tmp_path}'])
+    assert asked == [(None, False), pretrained.NETWORK, (network, True)]
     config, step, params, _ = checkpoints.load(pretrained.NETWORK)
     assert config['model']['name'] == 'makehuman' and step == config['steps'] and 'encoder' in params
     assert pretrained.NETWORK.stat().st_size < 10e6

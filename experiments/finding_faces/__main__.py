@@ -1,4 +1,4 @@
-"""How many faces the detectors find, how many that are none, and how far their landmarks are off.
+"""How many faces a detector finds, how many that are none, and how far its landmarks are off.
 
     python -m experiments.finding_faces --out=runs/finding_faces
 
@@ -39,7 +39,6 @@ from jfrecon.data.detection.detector import Detection
 
 NAME = 'finding_faces'
 QUALITY = 85  # of overlays
-DETECTORS = ('mesh', 'cascade')
 TILTS = (0, 15, 30, 45, 60, 75, 90, 120, 150, 180)
 SIZES = (16, 24, 32, 48, 64, 96, 128, 256)  # pixels from the lowest to the highest landmark
 CANVAS = 640
@@ -72,7 +71,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Count the faces that detectors find in photographs of several sets, and measure their landmarks."""
     parser = harness.parser(NAME, main.__doc__ or '')
     photographs.add_arguments(parser)
-    parser.add_argument('--detectors', type=lambda text: text.split(','), default=DETECTORS, help='names, with commas')
+    parser.add_argument(
+        '--detectors', type=lambda text: text.split(','), default=[detection.DEFAULT], help='names, with commas'
+    )
     parser.add_argument('--draw', type=Path, metavar='DIR', help='write overlays')
     options = parser.parse_args(arguments)
     run = harness.start(NAME, options.out, options.overwrite)
@@ -82,8 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in options.detectors:
         find = finder(name)
         for label, photos in known.items():
-            some = photos if name == DETECTORS[0] else photos[:BEFORE]
-            results[f'{name} {label}'] = counted(find, some, f'{name} {label}', others, options.draw)
+            results[f'{name} {label}'] = counted(find, photos, f'{name} {label}', others, options.draw)
         turnable = [p for label in ('portraits', 'photos') for p in known.get(label, ()) if p.landmarks is not None]
         turnable = turnable[:: 4 if options.quick else 1]
         for tilt in TILTS:
@@ -104,7 +104,7 @@ def finder(name: str) -> Find:
     """A detector by name, warmed up."""
     detector = detection.load(name)
     detector.ready()
-    return lambda image: detector.find(image, None)
+    return detector.find
 
 
 def sets(options: argparse.Namespace) -> dict[str, list[Photograph]]:

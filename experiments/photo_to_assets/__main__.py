@@ -4,7 +4,7 @@
 
 20 photographs in the wild and portraits of ten people, four times: as a network predicts them (`prediction`), fitted
 from the mean face (`optimised`), fitted from the prediction (`refined`), all with the landmarks that came with them,
-and once more fitted from the prediction with no more than a box that is looked for (`box_only`). The network is the one
+and once more fitted from the mean face with what is found in the photograph alone (`found`). The network is the one
 that comes with jfrecon. Pictures are compared at 256 x 256 pixels inside the hull of the given landmarks.
 
 Whether light is baked into the albedo is measured on pairs of synthetic photographs, one person in two poses under two
@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from experiments import drawing, harness, photographs, uv_maps
 from jfrecon import commands, morphable, pretrained
-from jfrecon.data import cropping
+from jfrecon.data import cropping, detection
 from jfrecon.data.detection import Given
 from jfrecon.data.folder import Folder
 from jfrecon.data.sample import Sample, Unreadable
@@ -61,7 +61,7 @@ WAYS = {
     'prediction': Way(True, False, True),
     'optimised': Way(False, True, True),
     'refined': Way(True, True, True),
-    'box_only': Way(True, True, False),
+    'found': Way(False, True, False),
 }
 
 
@@ -121,12 +121,12 @@ def found(make: Reconstructor, way: Way, photo: Sample) -> Face:
         return photograph.find(photo, Given(photo.landmarks[None]), '', make.network, scale)[0]
     nothing = photo.replace(landmarks=np.full((68, 2), np.nan, np.float32))
     near = [
-        face for face in photograph.find(nothing, Given(), 'cascade', make.network, scale)
+        face for face in photograph.find(nothing, Given(), detection.DEFAULT, make.network, scale)
         if np.hypot(face.box.x + face.box.side / 2 - given.x - given.side / 2,
                     face.box.y + face.box.side / 2 - given.y - given.side / 2) < given.side / 4
     ]  # fmt: skip
     if not near:
-        raise Unreadable('the cascade does not find the face')
+        raise Unreadable('the face is not found')
     return near[0]
 
 

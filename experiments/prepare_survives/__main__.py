@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
             '--mask-suffix=_skinmask',
             '--shard-size=4',
         ],
-        'photos_cascade': [wild, '--crop=box', '--shard-size=4'],
+        'photos_found': [wild, '--shard-size=4'],
     }
     run = harness.start(NAME, options.out, options.overwrite)
     rows, reasons = {}, {}

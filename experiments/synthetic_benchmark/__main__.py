@@ -21,9 +21,10 @@ from tqdm import tqdm
 from experiments import drawing, harness, peers
 from experiments.synthetic_benchmark import files, limits, people
 from experiments.synthetic_benchmark.score import panel, score
-from jfrecon import commands, morphable, pretrained
-from jfrecon.data import pipeline
-from jfrecon.data.sample import InMemory, Sample, Source
+from jfrecon import commands, morphable
+from jfrecon.data import detection, pipeline
+from jfrecon.data.detection import Given
+from jfrecon.data.sample import InMemory, Sample, Source, Unreadable
 from jfrecon.data.synthetic.generate import FILL, FOCAL
 from jfrecon.files import write_json
 from jfrecon.fitting import start
@@ -57,22 +58,21 @@ def main(arguments: list[str] | None = None) -> None:
     mi.set_log_level(mi.LogLevel.Error)
     share_cores(16)
     networks = {name: prediction.load(folder)[0] for name, folder in options.method}
-    if options.fit:
-        networks[FIT] = Fit()
-
     results, checks = {}, {}
     for name, path in (('makehuman', None), ('ict', options.ict)):
         version = people.prepare(name, path)
         folder = options.out / name
         files.make(mi, version, folder, count)
         checks[name] = files.regenerated(mi, version, folder, list(AGAIN))
-        methods = {MEAN_FACE: _mean_face(version, path), **networks}
+        typical = people.typical_landmarks(version)
+        told = {**networks, **({FIT: Fit(typical)} if options.fit else {})}
+        methods = {MEAN_FACE: _mean_face(version, path, typical), **told}
         results[name] = {}
         for method, predictor in methods.items():
             results[name][method], pictures = _evaluate(predictor, folder, count, f'{method} on {name}')
             drawing.save(options.out / f'panels_{name}_{method}.png', pictures)
         cases = limits.cases(mi, version)
-        for method, predictor in networks.items():
+        for method, predictor in told.items():
             drawing.save(options.out / f'limits_{name}_{method}.png', _limits(predictor, cases))
     tables = '\n'.join(f'## {name}\n\n{_table(rows)}' for name, rows in results.items())
     write_json(options.out / 'regenerated.json', checks)
@@ -82,19 +82,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 class Fit:
-    """What `jfrecon.reconstruct` makes of a photograph without landmarks: a fit from the prediction of its network."""
+    """What `jfrecon.reconstruct` makes of a photograph: a fit from the mean face to the landmarks that it finds.
 
-    def __init__(self):
-        self._network = prediction.load(pretrained.NETWORK)[0]
-        self._make = photograph.reconstructor(self._network, refine=True)
+    typical: [68, 2] pixels, taken for the landmarks where no face is found.
+    """
+
+    def __init__(self, typical: np.ndarray):
+        self._typical = typical
+        self._make = photograph.reconstructor(None, refine=True)
         self.model = self._make.model
 
     def faces(self, source: Source, rule: pipeline.BoxRule) -> Iterator[tuple[int, Reconstruction]]:
         """(index, face) of every photograph, see `jfrecon.reconstruction.prediction.Predictor.faces`."""
-        nowhere = np.full((68, 2), np.nan, np.float32)
+        del rule  # a fit has crops of its own
         for index in range(len(source)):
-            photo = source[index]
-            yield index, self._make([photograph.locate(photo, nowhere, rule(photo), self._network)])[0]
+            try:
+                found = photograph.find(source[index], Given(), detection.DEFAULT)
+            except Unreadable:
+                found = photograph.find(source[index], Given(self._typical[None]))
+            yield index, self._make(found[:1])[0]
 
     def layers(self, face: Reconstruction) -> dict[str, np.ndarray]:
         """See `jfrecon.reconstruction.result.layers`."""
@@ -108,9 +114,8 @@ def _named(text: str) -> tuple[str, Path]:
     return name, Path(folder)
 
 
-def _mean_face(version: people.Version, path: Path | None) -> Predictor:
+def _mean_face(version: people.Version, path: Path | None, typical: np.ndarray) -> Predictor:
     """The version's own mean face where faces of other seeds stand on average."""
-    typical = people.typical_landmarks(version)
     model = morphable.load(version.name, path)
     return Predictor(
         model=model,

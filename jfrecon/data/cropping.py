@@ -87,17 +87,6 @@ def box_from_landmarks(landmarks: np.ndarray, scale: float = 1.6) -> Box:
     return Box(float(x), float(y), side)
 
 
-def box_from_detection(found: Box, scale: float = 1.6) -> Box:
-    """The square that ``box_from_landmarks`` would give, estimated from a box of ``detect.faces``.
-
-    Medians over 43 photographs (one or two hundredths apart): the detector's box is 1.1 times as large as the
-    landmarks' and its centre 0.18 of the landmarks' box higher.
-    """
-    side = found.side / 1.1
-    x, y = found.x + found.side / 2, found.y + found.side / 2 + 0.18 * side
-    return Box(x - scale * side / 2, y - scale * side / 2, scale * side)
-
-
 def whole_image(image: np.ndarray) -> Box:
     """The smallest centred square that holds a photo which is cropped to the face already."""
     height, width = image.shape[:2]

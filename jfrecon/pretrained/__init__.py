@@ -5,6 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NETWORK = FOLDER / 'network.safetensors'  # where a fit starts that has no landmarks
+NETWORK = FOLDER / 'network.safetensors'  # where the fit of a video starts
 SKIN = FOLDER / 'parsing.safetensors'  # which pixels show the skin of a face
 IDENTITY = FOLDER / 'identity.safetensors'  # whose face a photograph shows

@@ -17,7 +17,7 @@ from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.fitting import black_and_white
 from jfrecon.fitting.fitter import TEXTURE, Fitter
 from jfrecon.geometry import uv
-from jfrecon.reconstruction import landmark_search, result
+from jfrecon.reconstruction import result
 from jfrecon.reconstruction.prediction import Predictor
 from jfrecon.reconstruction.result import Reconstruction
 from jfrecon.render.portraits import Portrait
@@ -85,8 +85,7 @@ def find(
       photo: its image, name and focal length are used.
       given: what is known of its faces.
       landmarker: the detector that looks for what is not given.
-      network: looks for the landmarks of faces of which only a box is known (`landmark_search`); a photograph that does
-        not know its focal length gets the network's, in sides of the crop.
+      network: a photograph that does not know its focal length gets the network's, in sides of the crop.
       scale: side of the crop over the longer side of the landmarks' box.
     """
     found = []
@@ -103,10 +102,12 @@ def search(
     """The same as `find`, with a reason in the place of each face that cannot be reconstructed; at least one."""
     found: list[Face | Unreadable] = []
     for seen in detection.find(photo, given, landmarker):
+        if isinstance(seen, Unreadable):
+            found.append(seen)
+            continue
         try:
             share = None if seen.confidence is None else np.asarray(seen.confidence, np.float32)
-            known = photo.replace(confidence=share)
-            found.append(locate(known, seen.landmarks, seen.square(scale), network, scale))
+            found.append(locate(photo.replace(confidence=share), seen.known, network, scale))
         except Unreadable as error:
             found.append(error)
     if not found:
@@ -132,19 +133,14 @@ def with_focal(photo: Sample, focal: float) -> Sample:
     return photo.replace(focal=focal * photo.scale)
 
 
-def locate(
-    photo: Sample, landmarks: np.ndarray, box: cropping.Box | None, network: Predictor | None, scale: float = SCALE
-) -> Face:
-    """A face of which landmarks [68, 2], NaN where unknown, or a square are known; the rest as `find` has it.
+def locate(photo: Sample, landmarks: np.ndarray, network: Predictor | None, scale: float = SCALE) -> Face:
+    """A face of which landmarks [68, 2] are known, NaN where not; the rest as `find` has it.
 
     scale: side of the crop over the longer side of the landmarks' box.
     """
     landmark_layout.require(landmarks, *photo.image.shape[:2])
     landmarks = cropping.shut_lips(landmarks)
-    if network is not None and box is not None and np.isnan(landmarks).all():
-        cropping.require_face(box, photo.image)
-        landmarks, box = landmark_search.landmarks(network, photo, box), None
-    box = cropping.box_from_landmarks(landmarks, scale) if box is None else box
+    box = cropping.box_from_landmarks(landmarks, scale)
     cropping.require_face(box, photo.image)
     sample = photo.replace(landmarks=landmarks.astype(np.float32))
     if not np.isfinite(sample.focal):

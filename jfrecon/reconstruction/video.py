@@ -11,7 +11,6 @@ import numpy as np
 
 from jfrecon.data import detection
 from jfrecon.data.cropping import Box
-from jfrecon.data.detection.detector import Detection
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.data.videos import BreaksOff, Frame
 from jfrecon.reconstruction import photograph
@@ -50,8 +49,8 @@ class Clip(NamedTuple):
 
 
 def reconstruct(
-    frames: Frames, make: Reconstructor, box: Box | None = None, focal: float = float('nan'),
-    progress: Callable[[], None] | None = None, landmarker: str = '',
+    frames: Frames, make: Reconstructor, box: np.ndarray | None = None, focal: float = float('nan'),
+    progress: Callable[[], None] | None = None, landmarker: str = detection.DEFAULT,
 ) -> Clip:  # fmt: skip
     """Reconstructs the largest face of a video, by a network and, where there is a fitter, by a fit to some frames.
 
@@ -61,10 +60,10 @@ def reconstruct(
     Args:
       frames: reads the video; called twice, as its frames are not kept.
       make: with a network.
-      box: the face in all frames, as a detector would have it; by default it is looked for and followed.
+      box: [4] x, y, w, h: the face lies in it in all frames; by default the largest one is followed.
       focal: pixels; by default the network's, in sides of the face's square.
       progress: called after every step of the fit.
-      landmarker: the detector that looks for the face, see `jfrecon.data.detection.choose`.
+      landmarker: the detector that looks for the face.
 
     Raises:
       Unreadable: half of the frames or more show no face.
@@ -139,7 +138,7 @@ def _readable(frames: Frames, missing: list[str]) -> Iterator[Frame]:
 
 
 def _follow(
-    frames: Iterator[Frame], box: Box | None, landmarker: str, scale: float
+    frames: Iterator[Frame], box: np.ndarray | None, landmarker: str, scale: float
 ) -> tuple[np.ndarray, np.ndarray, list[Box]]:
     """Numbers and times of the frames, and a steady square around the face in each."""
     numbers: list[int] = []
@@ -152,7 +151,11 @@ def _follow(
             times.append(frame.time)
             yield frame.image
 
-    found = ([Detection(box=box)] for _ in images()) if box is not None else detection.load(landmarker).each(images())
+    detector = detection.load(landmarker)
+    if box is None:
+        found = detector.each(images())
+    else:
+        found = ([face for face in detector.find_in(image, box[None]) if face is not None] for image in images())
     last: Box | None = None
     for there in found:
         squares = sorted((seen.square(scale) for seen in there), key=lambda square: -square.side)

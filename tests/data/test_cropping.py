@@ -135,12 +135,6 @@ def test_boxes_that_fit_no_photo(box):
         cropping.crop(Sample(np.zeros((100, 100, 3), np.uint8)), cropping.Box(*box), 32, 4.0)
 
 
-def test_a_detection_gives_about_the_box_of_the_landmarks():
-    """A detector's box of side 110 whose centre lies 18 above that of landmarks of extent 100."""
-    box = cropping.box_from_detection(cropping.Box(145, 127, 110), scale=1.6)
-    np.testing.assert_allclose(box, (200 - 80, 200 - 80, 160))
-
-
 def symmetric_face() -> np.ndarray:
     """68 landmarks of a face symmetric about x = 0, written from the iBUG figure: image left is x < 0."""
     points = np.zeros((68, 2))

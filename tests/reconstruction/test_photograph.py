@@ -6,8 +6,10 @@ import pytest
 from jfrecon.data import landmark_layout
 from jfrecon.data.cropping import AJAR, Box
 from jfrecon.data.detection import Given
+from jfrecon.data.detection.detector import Detection, Detector
+from jfrecon.data.detection.detectors import mesh
 from jfrecon.data.sample import Sample, Unreadable
-from jfrecon.reconstruction import landmark_search, photograph
+from jfrecon.reconstruction import photograph
 from jfrecon.reconstruction.prediction import Predictor
 
 PHOTO = Sample(np.zeros((200, 200, 3), np.uint8))
@@ -22,23 +24,26 @@ def face() -> np.ndarray:
     return points
 
 
-def test_detected_landmarks_are_taken_with_the_lips_shut(monkeypatch):
-    monkeypatch.setattr(landmark_search, 'landmarks', None)  # they are known: nobody looks for them
-    found = photograph.locate(PHOTO, face(), None, NETWORK)
+def test_detected_landmarks_are_taken_with_the_lips_shut():
+    found = photograph.locate(PHOTO, face(), NETWORK)
     assert np.linalg.norm(found.sample.landmarks[[61, 62, 63]] - found.sample.landmarks[[67, 66, 65]]) < 1e-4
     np.testing.assert_array_equal(found.sample.landmarks[36:48], face()[36:48].astype(np.float32))
 
 
-def test_where_only_a_box_is_known_the_network_looks_for_the_face(monkeypatch):
-    """The square is then the landmarks', and a photograph that does not know its focal length gets the network's."""
-    points = face().astype(np.float32)
-    monkeypatch.setattr(landmark_search, 'landmarks', lambda network, photo, box: points)
-    nowhere = np.full((68, 2), np.nan)
-    found = photograph.locate(PHOTO, nowhere, Box(20, 20, 150), NETWORK, scale=2.0)
-    side = 2.0 * np.ptp(points, 0).max()
-    assert np.isclose(found.box.side, side) and np.isclose(found.sample.focal, 3.0 * side)
-    np.testing.assert_array_equal(found.sample.landmarks, points)
-    assert photograph.locate(PHOTO, nowhere, Box(20, 20, 150), None).box == Box(20, 20, 150)
+def test_an_unknown_focal_length_is_the_networks():
+    side = 2.0 * np.ptp(face(), 0).max()
+    for network, focal in ((NETWORK, 3.0), (None, photograph.FOCAL)):
+        found = photograph.locate(PHOTO, face(), network, scale=2.0)
+        assert np.isclose(found.box.side, side) and np.isclose(found.sample.focal, focal * side)
+
+
+def test_boxes_without_a_face_are_one_reason_each(monkeypatch):
+    seen = Detector(lambda image: [], lambda image, boxes: [None, Detection(face())])
+    monkeypatch.setattr(mesh, 'DETECTOR', seen)
+    boxes = np.array([[0, 0, 20, 20], [5, 5, 0, np.nan], [20, 20, 150, 150]])
+    nobody, nothing, here = photograph.search(PHOTO, Given(boxes=boxes), 'mesh')
+    assert str(nobody) == 'no face is seen in the given box' and str(nothing) == 'the given box is not a box'
+    np.testing.assert_array_equal(here.sample.landmarks[36:48], face()[36:48].astype(np.float32))
 
 
 def test_one_face_that_cannot_be_does_not_take_the_others_along():

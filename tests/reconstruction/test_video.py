@@ -5,8 +5,8 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from jfrecon import morphable
-from jfrecon.data.cropping import Box
-from jfrecon.data.detection.detectors import cascade
+from jfrecon.data.detection.detector import Detection, Detector
+from jfrecon.data.detection.detectors import mesh
 from jfrecon.data.sample import Unreadable
 from jfrecon.data.videos import BreaksOff, Frame
 from jfrecon.fitting import start
@@ -16,6 +16,7 @@ from jfrecon.reconstruction import video
 from jfrecon.reconstruction.photograph import Reconstructor
 from jfrecon.reconstruction.prediction import Predictor
 from jfrecon.render.portraits import Portrait
+from tests import detectors
 
 FRAMES, SIDE = 24, 96
 
@@ -62,16 +63,16 @@ def detector(monkeypatch):
         if blank:
             return []
         shake = draws.normal(scale=1.5, size=2)
-        there = Box(20.0 + 3 * k + shake[0], 30.0 + shake[1], 36.0)
-        other = Box(140.0 - 2 * k, 5.0, 20.0)  # somebody smaller
-        return [there, other]
+        there = detectors.points(np.array([38.0 + 3 * k, 48.0]) + shake, eyes=24)
+        other = detectors.points(np.array([150.0 - 2 * k, 15.0]), eyes=12)  # somebody smaller
+        return [Detection(there), Detection(other)]
 
-    monkeypatch.setattr(cascade, 'faces', faces)
+    monkeypatch.setattr(mesh, 'DETECTOR', Detector(faces, None))
 
 
 def test_a_face_is_followed_and_moves_steadily(make, detector, monkeypatch):
     monkeypatch.setattr(video, 'PICTURE', 32)
-    clip = video.reconstruct(lambda: walking(blank=(7, 8, 15)), make, landmarker='cascade')
+    clip = video.reconstruct(lambda: walking(blank=(7, 8, 15)), make)
     assert clip.numbers.tolist() == [5 * k for k in range(FRAMES)]
     assert clip.pictures.shape == (FRAMES, 32, 64, 3)
 
@@ -124,7 +125,7 @@ def test_of_a_video_that_breaks_off_what_there_is(make, detector, monkeypatch):
                 raise BreaksOff('the video breaks off: 8 of 24 frames can be read')
             yield frame
 
-    clip = video.reconstruct(cut, make, landmarker='cascade')
+    clip = video.reconstruct(cut, make)
     assert clip.numbers.tolist() == [0, 5, 10, 15, 20, 25, 30, 35]
     np.testing.assert_allclose(clip.times, np.arange(8) / 25)
     assert clip.missing == 'the video breaks off: 8 of 24 frames can be read'
@@ -133,7 +134,7 @@ def test_of_a_video_that_breaks_off_what_there_is(make, detector, monkeypatch):
 
 def test_a_video_without_a_face_is_unreadable(make, detector):
     with pytest.raises(Unreadable, match='4 of 24 frames'):
-        video.reconstruct(lambda: walking(blank=range(4, 24)), make, landmarker='cascade')
+        video.reconstruct(lambda: walking(blank=range(4, 24)), make)
 
 
 def test_what_a_fit_changed_is_spread_over_the_frames_between():

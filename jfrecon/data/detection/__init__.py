@@ -11,16 +11,14 @@ from typing import NamedTuple
 import numpy as np
 
 from jfrecon import registry
-from jfrecon.data.cropping import Box
 from jfrecon.data.detection.detector import Detection, Detector
-from jfrecon.data.sample import Sample
+from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.errors import UserError
 
-AUTO = 'auto'
-PREFERENCE = ('face-alignment', 'cascade')  # `AUTO` is the first that is installed
+DEFAULT = 'mesh'
 HELP = (
-    'who finds the faces and their landmarks where none are given; auto: face-alignment where it is installed (pip '
-    "install 'jfrecon[landmarks]'), else cascade, which finds boxes only; mesh: MediaPipe's face mesh, offline"
+    "who finds the faces and their landmarks where none are given: mesh (MediaPipe's face mesh, offline, the default), "
+    "face-alignment (pip install 'jfrecon[landmarks]') or one that you add"
 )
 _DETECTORS = f'{__name__}.detectors'
 
@@ -47,7 +45,7 @@ class Given(NamedTuple):
 
 
 def names() -> tuple[str, ...]:
-    """What ``--landmarker`` may be, beside `AUTO`."""
+    """What ``--landmarker`` may be."""
     return tuple(_modules())
 
 
@@ -64,52 +62,34 @@ def load(name: str) -> Detector:
     return detector
 
 
-def finds_landmarks(landmarker: str) -> bool:
-    """Whether what `choose` returned finds landmarks."""
-    return landmarker != '' and load(landmarker).landmarks
-
-
-def choose(name: str = AUTO, landmarks: bool = False, boxes: bool = False, need: str = '') -> str:
-    """Return the name of the detector to run, or '' if the given landmarks or boxes are enough.
+def choose(name: str | None = None, landmarks: bool = False) -> str:
+    """Return the name of the detector that looks for what is not given, '' where landmarks are given.
 
     Args:
-      name: what ``--landmarker`` says.
+      name: what ``--landmarker`` says, None where it says nothing.
       landmarks: whether they are given.
-      boxes: whether they are given, which are enough where no detector is there that finds landmarks in them.
-      need: 'landmarks' where boxes are not enough; 'boxes' where they are, unless a detector is asked for by name.
 
     Raises:
       UserError: there is none of that name, it has to be installed first, or nothing is left for it to do.
     """
+    if landmarks and name is not None:
+        raise UserError(f'--landmarks says where the faces are: leave it or --landmarker={name} out')
     if landmarks:
-        if name != AUTO:
-            raise UserError(f'--landmarks says where the faces are: leave it or --landmarker={name} out')
         return ''
-    if name != AUTO:
-        detector = load(name)
-        if need == 'landmarks' and not detector.landmarks:
-            raise UserError(f'--landmarker={name} finds boxes and no landmarks: choose another, or --crop=box')
-        if boxes and not detector.landmarks:
-            raise UserError(f'--landmarker={name} finds boxes, which are given: leave one of them out')
-        return name
-    if boxes and need == 'boxes':
-        return ''
-    there = {other: _detector(other) for other in PREFERENCE}
-    for other, detector in there.items():
-        if not detector.missing() and need != ('boxes' if detector.landmarks else 'landmarks'):
-            return '' if boxes and not detector.landmarks else other
-    missing = ' or '.join(f'{other} ({detector.missing()})' for other, detector in there.items() if detector.landmarks)
-    raise UserError(f'nobody finds landmarks here: give --landmarks=FILE.npz, or install {missing}')
+    load(name or DEFAULT)
+    return name or DEFAULT
 
 
-def find(photo: Sample, given: Given, landmarker: str = '') -> list[Detection]:
-    """The faces in a photograph: where landmarks or boxes are given those, else what a detector finds.
+def find(photo: Sample, given: Given, landmarker: str = '') -> list[Detection | Unreadable]:
+    """The faces in a photograph: the given landmarks, else the faces in given boxes, else those that a detector finds.
 
     Args:
       photo: its image is looked at.
-      given: in pixels of the photo's file, while what is found is in those of its image (`Sample.scale`); a box with a
-        side that is no length becomes a detection whose `square` says so.
-      landmarker: as `choose` returned it, for those boxes and landmarks.
+      given: in pixels of the photo's file, while what is found is in those of its image (`Sample.scale`).
+      landmarker: as `choose` returned it.
+
+    Returns:
+      The faces; in the place of one that is not in its box, the reason.
     """
     image, given = photo.image, given.scaled(photo.scale)
     if given.landmarks is not None:
@@ -117,22 +97,18 @@ def find(photo: Sample, given: Given, landmarker: str = '') -> list[Detection]:
         return [
             Detection(landmarks, confidence=share) for landmarks, share in zip(given.landmarks, shares, strict=True)
         ]
+    detector = load(landmarker)
     if given.boxes is None:
-        return load(landmarker).find(image, None) if landmarker else []
-    known = np.isfinite(given.boxes).all(axis=1) & (given.boxes[:, 2:] > 0).all(axis=1)
-    found = [Detection(box=square(box)) for box in given.boxes]
-    if landmarker and known.any():
-        seen = load(landmarker).find(image, given.boxes[known])
-        for k, detection in zip(np.flatnonzero(known), seen, strict=True):
-            found[k] = detection
+        return [*detector.find(image)]
+    are_boxes = np.isfinite(given.boxes).all(axis=1) & (given.boxes[:, 2:] > 0).all(axis=1)
+    seen = iter(detector.find_in(image, given.boxes[are_boxes]) if are_boxes.any() else [])
+    found: list[Detection | Unreadable] = []
+    for is_box in are_boxes:
+        if is_box:
+            found.append(next(seen) or Unreadable('no face is seen in the given box'))
+        else:
+            found.append(Unreadable('the given box is not a box'))
     return found
-
-
-def square(box: np.ndarray) -> Box:
-    """The square about the centre of (x, y, w, h) whose side is the longer one; NaN where it is not a box."""
-    x, y, width, height = (float(value) for value in box)
-    side = max(width, height) if min(width, height) > 0 else float('nan')
-    return Box(x + (width - side) / 2, y + (height - side) / 2, side)
 
 
 def _modules() -> dict[str, str]:
@@ -143,5 +119,5 @@ def _modules() -> dict[str, str]:
 def _detector(name: str) -> Detector:
     modules = _modules()
     if name not in modules:
-        raise UserError(f'--landmarker={name}: there are {", ".join([AUTO, *modules])}')
+        raise UserError(f'--landmarker={name}: there are {", ".join(modules)}')
     return registry.find(_DETECTORS, modules[name], f'--landmarker={name}').DETECTOR

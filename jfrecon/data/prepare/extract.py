@@ -12,10 +12,9 @@ from PIL import Image
 from jfrecon.data import detection, images
 from jfrecon.data.cropping import Box, require_face, whole_image
 from jfrecon.data.detection import Given, skin
-from jfrecon.data.detection.detector import Detection
 from jfrecon.data.sample import Sample, Unreadable, check
 
-CROPS = ('landmarks', 'box', 'whole')
+CROPS = ('landmarks', 'whole')
 
 # What is kept is so many times as wide as the crop. The default jitter asks for exp(0.1) + 2 x 0.05 = 1.21
 # crops, and a training that crops 1.8 times the landmarks' box (configs/dib21.py) instead of 1.6 for 1.21 x
@@ -28,7 +27,7 @@ class Settings:
     """What a face depends on, beside its picture and what was given with it.
 
     Attributes:
-      crop: one of `CROPS`: around the landmarks, around a box where they are unknown, or the picture as it is.
+      crop: one of `CROPS`: around the landmarks, or the picture as it is, which is then one face.
       landmarker: the detector that looks for what is not given, as `jfrecon.data.detection.choose` has it.
       scale: side of the crop over the longer side of the landmarks' bounding box, measured or estimated.
       size: pixels; crops that are larger are reduced to it.
@@ -57,36 +56,29 @@ def faces(photo: Sample, given: Given, settings: Settings) -> tuple[list[Sample]
     Raises ``Unreadable`` where there is none.
     """
     check(photo)
-    if settings.crop == 'whole' and not settings.landmarker and given.landmarks is None:
-        found = [Detection()]
-    else:
-        found = detection.find(photo, given, settings.landmarker)
+    found = detection.find(photo, given, settings.landmarker)
+    if settings.crop == 'whole' and given.landmarks is None:
+        found = found[:1]
     if not found:
         nothing = given.landmarks is not None or given.boxes is not None
         raise Unreadable('nothing is given for it' if nothing else 'no face found')
     kept, rejected = [], []
     for k, seen in enumerate(found):
         name = photo.name if len(found) == 1 else f'{photo.name}_{k}'
+        if isinstance(seen, Unreadable):
+            rejected.append(Rejected(name, str(seen)))
+            continue
         group = given.groups[k] if k < len(given.groups) else photo.group
-        face = photo.replace(name=name, group=group, landmarks=seen.landmarks.astype(np.float32))
+        face = photo.replace(name=name, group=group, landmarks=seen.known.astype(np.float32))
         if seen.confidence is not None:
             face = face.replace(confidence=np.asarray(seen.confidence, np.float32))
         try:
-            part = cut(face, place(photo.image, seen, settings), settings.size)
+            box = whole_image(photo.image) if settings.crop == 'whole' else seen.square(settings.scale)
+            part = cut(face, box, settings.size)
             kept.append(skin.with_mask(part) if settings.parse and part.mask is None else part)
         except Unreadable as error:
             rejected.append(Rejected(name, str(error)))
     return kept, rejected
-
-
-def place(image: np.ndarray, seen: Detection, settings: Settings) -> Box:
-    """The square that a face is cropped to; raises ``Unreadable`` where that is not known."""
-    if settings.crop == 'whole':
-        return whole_image(image)
-    square = seen.square(settings.scale)
-    if settings.crop == 'landmarks' and not np.isfinite(seen.landmarks).all(axis=1).any():
-        raise Unreadable('no landmark is known')
-    return square
 
 
 def cut(photo: Sample, box: Box, size: int) -> Sample:

@@ -16,7 +16,7 @@ took. So one layout of our own serves all three; ``--data`` is a folder with
   of the right eye, inner and outer corner of the left eye, bottom of the nose, right and left corner of the mouth, the
   subject's right), or all 68 of iBUG;
 * optionally ``landmarks.npz`` with ``filename`` (as in ``image``) and ``landmarks`` (N, 68, 2) of the photographs;
-  without it the face is where scikit-image's detector finds it.
+  without it the face is the largest that is found.
 """
 
 from __future__ import annotations

@@ -20,7 +20,6 @@ from jfrecon.reconstruction.result import Reconstruction
 
 Row = dict[str, Any]  # a number by its name, or an array [M] of numbers that are pooled over the images
 LANDMARKS = 'landmarks.npz'
-DETECTOR = 'cascade'  # whatever is installed, so that all measure the same
 
 
 class Pictures(Source):
@@ -74,7 +73,7 @@ class Photo:
 
 
 class Photos(Pictures):
-    """Photographs by their paths; the face is where landmarks or a box say, else where the detector finds one."""
+    """Photographs by their paths; the face is where landmarks or a box say, else the largest that is found."""
 
     def __init__(self, photos: Sequence[Photo]):
         super().__init__()
@@ -97,7 +96,7 @@ class Photos(Pictures):
         if photo.box is not None:
             self._boxes[photo.name] = Box(*(sample.scale * value for value in photo.box))
         elif photo.name not in self._boxes:
-            if not (found := detection.load(DETECTOR).find(sample.image, None)):
+            if not (found := detection.load(detection.DEFAULT).find(sample.image)):
                 raise Unreadable(f'no face was found; {LANDMARKS} can say where its landmarks are')
             self._boxes[photo.name] = found[0].square(1.0)
         return sample

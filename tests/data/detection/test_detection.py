@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,30 +11,22 @@ from PIL import Image
 
 from jfrecon import prepare, reconstruct
 from jfrecon.data import cropping, detection, landmark_layout, shards
-from jfrecon.data.cropping import Box
 from jfrecon.data.detection import Given
 from jfrecon.data.detection.detector import BATCH, Detection, Detector
-from jfrecon.data.detection.detectors import cascade, face_alignment
+from jfrecon.data.detection.detectors import face_alignment
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.errors import UserError
 from jfrecon.reconstruction import photograph
+from tests import detectors
 
-GUIDE = Path(__file__).parents[3] / 'docs' / 'adding.md'
 POINTS = np.random.default_rng(0).uniform([20, 30], [60, 90], (68, 2))
 
 
 @pytest.fixture
 def added(tmp_path, monkeypatch):
     """The detector of the guide, in a package installed beside jfrecon: the processes of `prepare` see it too."""
-    file = r'# jfrecon/data/detection/detectors/brightest\.py'
-    (code,) = re.findall(rf'```python\n{file}\n(.*?)```', GUIDE.read_text(encoding='utf-8'), re.S)
-    (tmp_path / 'my_detector.py').write_text(code)
-    installed = tmp_path / 'my_project-1.dist-info'
-    installed.mkdir()
-    (installed / 'METADATA').write_text('Metadata-Version: 2.1\nName: my-project\nVersion: 1\n')
-    (installed / 'entry_points.txt').write_text('[jfrecon.data.detection.detectors]\nbrightest = my_detector\n')
-    monkeypatch.syspath_prepend(tmp_path)
-    return 'brightest'
+    monkeypatch.syspath_prepend(detectors.install(tmp_path / 'installed'))
+    return detectors.BRIGHTEST
 
 
 @pytest.fixture
@@ -60,7 +51,7 @@ class Nobody:
 
 
 def test_a_detector_is_added(added, photos, tmp_path, monkeypatch):
-    assert detection.names() == ('brightest', 'cascade', 'face-alignment', 'mesh')
+    assert detection.names() == ('brightest', 'face-alignment', 'mesh')
     out = tmp_path / 'out'
     prepare.main([str(photos), f'--out={out}', f'--landmarker={added}', '--processes=1'])
     first, second = shards.Shards(out)
@@ -87,22 +78,15 @@ def test_the_guides_detector_looks_into_boxes(added):
     np.testing.assert_allclose(found.landmarks.mean(0), [65, 65], atol=1)
 
 
-def test_landmarks_before_the_box():
-    box = Box(100.0, 100.0, 40.0)
-    assert Detection(POINTS, box).square(1.8) == cropping.box_from_landmarks(POINTS, 1.8)
-    assert Detection(box=box).square(1.8) == cropping.box_from_detection(box, 1.8)
-    for wrong in (Box(float('nan'), 0.0, 5.0), Box(0.0, 0.0, 0.0)):
-        with pytest.raises(Unreadable, match='not a box'):
-            Detection(box=wrong).square(1.8)
-    with pytest.raises(Unreadable, match='no landmark'):
-        Detection().square(1.8)
-
-
 def test_a_landmark_without_confidence_is_unknown():
     confidence = np.linspace(0, 1, 68)
     found = Detection(POINTS, confidence=confidence)
-    assert np.isnan(found.landmarks[0]).all()
-    np.testing.assert_array_equal(found.landmarks[1:], POINTS[1:])
+    np.testing.assert_array_equal(found.landmarks, POINTS)
+    assert np.isnan(found.known[0]).all()
+    np.testing.assert_array_equal(found.known[1:], POINTS[1:])
+    assert found.square(1.8) == cropping.box_from_landmarks(POINTS[1:], 1.8)
+    with pytest.raises(Unreadable, match='no landmark'):
+        Detection(POINTS, confidence=np.zeros(68)).square(1.8)
 
 
 def test_many_images_in_batches_where_a_detector_can():
@@ -110,9 +94,9 @@ def test_many_images_in_batches_where_a_detector_can():
 
     def many(images):
         asked.append(len(images))
-        return [[Detection(presence=float(image[0, 0, 0]) / 255)] for image in images]
+        return [[Detection(POINTS, presence=float(image[0, 0, 0]) / 255)] for image in images]
 
-    one = Detector(lambda image, boxes: many([image])[0], landmarks=True)
+    one = Detector(lambda image: many([image])[0], lambda image, boxes: [])
     images = [np.full((2, 2, 3), k, np.uint8) for k in range(BATCH + 3)]
     presence = lambda detector: [found[0].presence for found in detector.each(iter(images))]
     expected = [k / 255 for k in range(BATCH + 3)]
@@ -121,65 +105,40 @@ def test_many_images_in_batches_where_a_detector_can():
     assert presence(dataclasses.replace(one, find_many=many)) == expected and asked == [BATCH, 3]
 
 
-class Here:
-    """Which detectors are installed."""
-
-    def __init__(self, patch):
-        self.patch = patch
-
-    def has(self, module, there):
-        patched = dataclasses.replace(module.DETECTOR, missing=lambda: '' if there else 'pip install it')
-        self.patch.setattr(module, 'DETECTOR', patched)
-
-
 @pytest.fixture
-def here(monkeypatch):
-    return Here(monkeypatch)
+def installed(monkeypatch):
+    """Says whether face-alignment is."""
+    return lambda there: monkeypatch.setattr(
+        face_alignment, 'DETECTOR',
+        dataclasses.replace(face_alignment.DETECTOR, missing=lambda: '' if there else 'pip install it'),
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize('installed', [False, True])
-def test_who_looks(here, installed):
-    here.has(face_alignment, installed)
-    best = 'face-alignment' if installed else 'cascade'
-    assert detection.choose() == best
-    assert detection.choose(landmarks=True) == ''
-    assert detection.choose(boxes=True) == ('face-alignment' if installed else '')
-    assert detection.choose(need='boxes') == 'cascade' and detection.choose(boxes=True, need='boxes') == ''
-    assert detection.choose('cascade') == 'cascade'
-    if installed:
-        assert detection.choose(need='landmarks') == detection.choose('face-alignment', boxes=True) == best
+@pytest.mark.parametrize('there', [False, True])
+def test_who_looks(installed, there):
+    installed(there)
+    assert detection.choose() == 'mesh' and detection.choose(landmarks=True) == ''
+    if there:
+        assert detection.choose('face-alignment') == 'face-alignment'
 
 
 @pytest.mark.parametrize(
     'asked, said',
     [
-        ({'name': 'dlib'}, '--landmarker=dlib: there are auto, cascade, face-alignment'),
-        ({'name': 'face_alignment'}, '--landmarker=face_alignment: there are auto, cascade, face-alignment'),
-        ({'name': 'face-alignment'}, 'face-alignment is not installed (pip install it); there are cascade'),
-        ({'need': 'landmarks'}, 'give --landmarks=FILE.npz, or install face-alignment (pip install it)'),
-        ({'name': 'cascade', 'need': 'landmarks'}, 'cascade finds boxes and no landmarks'),
-        ({'name': 'cascade', 'boxes': True}, 'cascade finds boxes, which are given'),
-        ({'name': 'cascade', 'landmarks': True}, 'leave it or --landmarker=cascade out'),
+        ({'name': 'dlib'}, '--landmarker=dlib: there are face-alignment, mesh'),
+        ({'name': 'face_alignment'}, '--landmarker=face_alignment: there are face-alignment'),
+        ({'name': 'face-alignment'}, 'face-alignment is not installed (pip install it); there are mesh'),
+        ({'name': 'mesh', 'landmarks': True}, 'leave it or --landmarker=mesh out'),
     ],
 )
-def test_who_cannot_look(here, asked, said):
-    here.has(face_alignment, False)
+def test_who_cannot_look(installed, asked, said):
+    installed(False)
     with pytest.raises(UserError, match=re.escape(said)):
         detection.choose(**asked)
 
 
-def test_given_landmarks_and_boxes_are_no_detectors(monkeypatch):
+def test_given_landmarks_need_no_detector(monkeypatch):
     monkeypatch.setattr(detection, 'load', None)
     image = Sample(np.zeros((100, 100, 3), np.uint8))
     (found,) = detection.find(image, Given(landmarks=POINTS[None], boxes=np.ones((1, 4))))
-    assert found.landmarks is not None and found.box is None
-    (found,) = detection.find(image, Given(boxes=np.array([[10.0, 20.0, 30.0, 50.0]])))
-    assert found.box == Box(0.0, 20.0, 50.0) and np.isnan(found.landmarks).all()
-    assert detection.find(image, Given()) == []
-
-
-def test_the_cascade_by_its_name(monkeypatch):
-    boxes = [Box(30.0, 30.0, 50.0), Box(1.0, 2.0, 20.0)]
-    monkeypatch.setattr(cascade, 'faces', lambda image: boxes)
-    found = photograph.find(Sample(np.zeros((100, 100, 3), np.uint8)), Given(), 'cascade')
-    assert [face.box for face in found] == [cropping.box_from_detection(box, photograph.SCALE) for box in boxes]
+    np.testing.assert_array_equal(found.landmarks, POINTS)

@@ -31,7 +31,7 @@ def astronaut():
 
 @pytest.fixture(scope='module')
 def face(astronaut):
-    found = detection.load('mesh').find(astronaut, None)
+    found = detection.load('mesh').find(astronaut)
     assert len(found) == 1
     return found[0]
 
@@ -52,7 +52,7 @@ def test_landmarks_lie_where_they_are_by_hand(face):
 
 @pytest.mark.parametrize('turns', [1, 2, 3])
 def test_a_photograph_on_its_side_has_the_same_landmarks(astronaut, face, turns):
-    found = detection.load('mesh').find(np.ascontiguousarray(np.rot90(astronaut, turns)), None)
+    found = detection.load('mesh').find(np.ascontiguousarray(np.rot90(astronaut, turns)))
     points = face.landmarks
     height, width = astronaut.shape[:2]
     for _ in range(turns):  # as np.rot90 moves pixels
@@ -63,7 +63,7 @@ def test_a_photograph_on_its_side_has_the_same_landmarks(astronaut, face, turns)
 
 
 def test_a_mirrored_photograph_has_mirrored_landmarks(astronaut, face):
-    found = detection.load('mesh').find(np.ascontiguousarray(astronaut[:, ::-1]), None)[0]
+    found = detection.load('mesh').find(np.ascontiguousarray(astronaut[:, ::-1]))[0]
     mirrored = face.landmarks[MIRROR] * [-1, 1] + [astronaut.shape[1], 0]
     assert off(found.landmarks, dict(enumerate(mirrored))) < 0.1
 
@@ -72,7 +72,7 @@ def test_a_small_face_in_a_large_photograph_is_found_by_tiles(astronaut, face):
     """29 pixels from eye to eye of 1,024: the whole photograph, in 192 pixels, shows 5 of them."""
     large = Image.new('RGB', (1024, 1024), (90, 110, 130))
     large.paste(Image.fromarray(astronaut).resize((280, 280)), (700, 50))
-    found = detection.load('mesh').find(np.asarray(large), None)
+    found = detection.load('mesh').find(np.asarray(large))
     assert len(found) == 1
     expected = face.landmarks * 280 / 512 + [700, 50]
     assert off(found[0].landmarks, dict(enumerate(expected))) < 0.15
@@ -81,8 +81,8 @@ def test_a_small_face_in_a_large_photograph_is_found_by_tiles(astronaut, face):
 def test_boxes_are_answered_in_their_order(astronaut, face):
     low, high = face.landmarks.min(0), face.landmarks.max(0)
     boxes = np.array([[400, 400, 80, 80], [*low, *(high - low)]], np.float64)
-    nowhere, here = detection.load('mesh').find(astronaut, boxes)
-    assert np.isnan(nowhere.landmarks).all() and nowhere.box is not None and nowhere.presence == 0
+    nowhere, here = detection.load('mesh').find_in(astronaut, boxes)
+    assert nowhere is None
     assert off(here.landmarks, dict(enumerate(face.landmarks))) < 0.05
 
 
@@ -93,7 +93,7 @@ def test_no_face_is_found_where_none_is():
         rng.integers(0, 256, (200, 300, 3), dtype=np.uint8),
         np.zeros((16, 400, 3), np.uint8),
     ):
-        assert detection.load('mesh').find(picture, None) == []
+        assert detection.load('mesh').find(picture) == []
 
 
 def test_points_behind_a_turned_head_do_not_count(face):

@@ -57,11 +57,12 @@ def test_a_mask_lies_where_the_face_is_in_the_photograph(bright):
 def test_prepare_parses_where_it_is_asked_and_nothing_is_given(bright, monkeypatch):
     monkeypatch.setattr(skin.with_mask, '__defaults__', (None, bright))
     sample, disc = photo()
-    given = Given(boxes=np.array([[66.0, 37.0, 48.0, 48.0]]))
-    ((plain,), _), ((parsed,), _) = (faces(sample, given, Settings('box', parse=parse)) for parse in (False, True))
+    given = Given(np.random.default_rng(0).uniform([66, 37], [114, 85], (1, 68, 2)))
+    ((plain,), _) = faces(sample, given, Settings('landmarks'))
+    ((parsed,), _) = faces(sample, given, Settings('landmarks', parse=True))
     assert plain.mask is None and (np.asarray(parsed.mask) > 127).sum() == pytest.approx(disc.sum(), rel=0.1)
     own = sample.replace(mask=np.full(disc.shape, 255, np.uint8))
-    ((kept,), _) = faces(own, given, Settings('box', parse=True))
+    ((kept,), _) = faces(own, given, Settings('landmarks', parse=True))
     assert (np.asarray(kept.mask) == 255).all()
 
 

@@ -2,15 +2,27 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import skimage.data
 
 from jfrecon.data import cropping, detection, shards
 from jfrecon.data.cropping import Box
 from jfrecon.data.detection import Given
-from jfrecon.data.detection.detector import Detection
-from jfrecon.data.detection.detectors import cascade
+from jfrecon.data.detection.detector import Detection, Detector
+from jfrecon.data.detection.detectors import mesh
 from jfrecon.data.prepare.extract import MARGIN, Settings, cut, faces
 from jfrecon.data.sample import Sample, Unreadable
+
+
+@pytest.fixture
+def detector(monkeypatch):
+    """Puts a detector that finds some faces in place of the mesh; returns the boxes that it is asked for."""
+
+    def found(*faces):
+        asked = []
+        stub = Detector(lambda image: list(faces), lambda image, boxes: asked.append(boxes) or list(faces))
+        monkeypatch.setattr(mesh, 'DETECTOR', stub)
+        return asked
+
+    return found
 
 
 def photo(height: int = 120, width: int = 150) -> Sample:
@@ -78,37 +90,28 @@ def test_several_faces_of_a_photo_are_numbered():
     np.testing.assert_allclose(alone[0].box[2], box.side, rtol=1e-6)
 
 
-def test_boxes_are_the_detectors_or_given():
-    image = skimage.data.astronaut()[:240, 100:340]
-    found = cascade.faces(image)
-    detected, _ = faces(Sample(image, name='a'), Given(), Settings(crop='box', landmarker='cascade'))
-    x, y, side = found[0]
-    given = Given(boxes=np.array([[x, y + side * 0.1, side, side * 0.8]]))  # whose square is the detector's
-    told, _ = faces(Sample(image, name='a'), given, Settings(crop='box'))
-    assert np.isnan(detected[0].landmarks).all()
-    np.testing.assert_allclose(told[0].box, detected[0].box, atol=1e-9 * 512)
-    np.testing.assert_array_equal(told[0].image, detected[0].image)
-    expected = cropping.box_from_detection(found[0], 1.6)
-    assert detected[0].box[2] == pytest.approx(expected.side)
-
-
 @pytest.mark.parametrize(
     'given, crop, reason',
     [
-        (Given(), 'box', 'no face found'),
-        (Given(boxes=np.zeros((0, 4))), 'box', 'nothing is given for it'),
+        (Given(), 'landmarks', 'no face found'),
+        (Given(), 'whole', 'no face found'),
+        (Given(boxes=np.zeros((0, 4))), 'landmarks', 'nothing is given for it'),
         (Given(landmarks=np.zeros((0, 68, 2))), 'landmarks', 'nothing is given for it'),
     ],
 )
-def test_photos_without_a_face(given, crop, reason):
+def test_photos_without_a_face(given, crop, reason, detector):
+    detector()
     with pytest.raises(Unreadable, match=reason):
-        faces(photo(), given, Settings(crop=crop))
+        faces(photo(), given, Settings(crop=crop, landmarker='mesh'))
 
 
-def test_pictures_that_are_crops_already():
-    kept, _ = faces(photo(), Given(), Settings(crop='whole'))
-    np.testing.assert_array_equal(kept[0].image, photo().image)
-    assert kept[0].box == (0.0, -15.0, 150.0)
+def test_pictures_that_are_crops_already(detector):
+    """Each is one face, whoever else is seen in it."""
+    detector(Detection(photo().landmarks), Detection(photo().landmarks - [0, 20]))
+    (kept,), _ = faces(photo(), Given(), Settings(crop='whole', landmarker='mesh'))
+    np.testing.assert_array_equal(kept.image, photo().image)
+    assert kept.box == (0.0, -15.0, 150.0)
+    np.testing.assert_array_equal(kept.landmarks, photo().landmarks)
 
 
 def test_faces_survive_the_shards():
@@ -118,28 +121,29 @@ def test_faces_survive_the_shards():
     np.testing.assert_array_equal(again.image, kept[0].image)
 
 
-def test_a_box_that_is_none_costs_no_other_face():
-    boxes = np.array([[0, 0, np.nan, 5], [30, 20, 60, 60], [0, 0, -5, 5]])
-    kept, rejected = faces(photo(), Given(boxes=boxes), Settings(crop='box'))
+def test_a_box_without_a_face_costs_no_other_face(detector):
+    detector(Detection(photo().landmarks), None)
+    boxes = np.array([[0, 0, np.nan, 5], [30, 20, 60, 60], [0, 0, -5, 5], [5, 5, 20, 20]])
+    kept, rejected = faces(photo(), Given(boxes=boxes), Settings(crop='landmarks', landmarker='mesh'))
     assert [face.name for face in kept] == ['a.jpg_1']
-    assert rejected == [(f'a.jpg_{k}', 'the given box is not a box') for k in (0, 2)]
+    none, nobody = 'the given box is not a box', 'no face is seen in the given box'
+    assert rejected == [('a.jpg_0', none), ('a.jpg_2', none), ('a.jpg_3', nobody)]
 
 
-def test_who_shows_no_landmarks_is_not_cropped_by_them(monkeypatch):
+def test_who_shows_no_landmarks_is_not_cropped_by_them(detector):
     points = photo().landmarks
-    seen = [Detection(points), Detection(box=Box(40.0, 30.0, 50.0)), Detection(points, confidence=np.zeros(68))]
-    monkeypatch.setattr(detection, 'find', lambda *_: seen)
-    kept, rejected = faces(photo(), Given(), Settings(crop='landmarks', landmarker='some'))
+    detector(Detection(points), Detection(points, confidence=np.zeros(68)))
+    kept, rejected = faces(photo(), Given(), Settings(crop='landmarks', landmarker='mesh'))
     assert [face.name for face in kept] == ['a.jpg_0']
-    assert rejected == [(f'a.jpg_{k}', 'no landmark is known') for k in (1, 2)]
+    assert rejected == [('a.jpg_1', 'no landmark is known')]
 
 
-def test_what_is_given_is_in_pixels_of_the_file():
+def test_what_is_given_is_in_pixels_of_the_file(detector):
     """A photo that was read at half its size has half of them."""
     whole = photo()
     small = whole.replace(image=whole.image[::2, ::2], mask=None, scale=0.5)
-    (found,) = detection.find(small, Given(boxes=np.array([[40.0, 30.0, 60.0, 60.0]])))
-    (same,) = detection.find(whole, Given(boxes=np.array([[20.0, 15.0, 30.0, 30.0]])))
-    assert found.box == same.box
+    asked = detector(None)
+    detection.find(small, Given(boxes=np.array([[40.0, 30.0, 60.0, 60.0]])), 'mesh')
+    np.testing.assert_array_equal(asked[0], [[20.0, 15.0, 30.0, 30.0]])
     (found,) = detection.find(small, Given(landmarks=whole.landmarks[None]))
     np.testing.assert_array_equal(found.landmarks, whole.landmarks / 2)

@@ -14,12 +14,20 @@ from jfrecon.errors import UserError
 PACKAGE = 'face_alignment'
 
 
-def find(image: np.ndarray, boxes: np.ndarray | None = None) -> list[Detection]:
-    """The faces in an image [H, W, 3] uint8: in boxes [K, 4] (x, y, w, h), or those that its own detector finds.
+def find(image: np.ndarray) -> list[Detection]:
+    """The faces in an image [H, W, 3] uint8 that its own detector finds.
 
     A landmark's confidence is the peak of its heat map; the presence is that of its detector.
     """
-    told = None if boxes is None else [np.array([x, y, x + w, y + h, 1.0]) for x, y, w, h in boxes]
+    return _landmarks(image, None)
+
+
+def find_in(image: np.ndarray, boxes: np.ndarray) -> list[Detection | None]:
+    """The face in each box [K, 4] (x, y, w, h): it takes every box for one."""
+    return [*_landmarks(image, [np.array([x, y, x + w, y + h, 1.0]) for x, y, w, h in boxes])]
+
+
+def _landmarks(image: np.ndarray, told: list[np.ndarray] | None) -> list[Detection]:
     landmarks, scores, corners = network().get_landmarks_from_image(
         image, detected_faces=told, return_bboxes=True, return_landmark_score=True
     )
@@ -50,7 +58,7 @@ def network() -> Any:
         return face_alignment.FaceAlignment(face_alignment.LandmarksType.TWO_D, device='cpu', flip_input=False)
     except OSError as error:  # urllib's URLError is one
         raise UserError(
-            f'face-alignment cannot fetch its weights ({error}): give --landmarks=FILE.npz or --landmarker=cascade'
+            f'face-alignment cannot fetch its weights ({error}): give --landmarks=FILE.npz or leave --landmarker out'
         ) from error
 
 
@@ -58,6 +66,4 @@ def _missing() -> str:
     return '' if importlib.util.find_spec(PACKAGE) is not None else "pip install 'jfrecon[landmarks]'"
 
 
-DETECTOR = Detector(
-    find, landmarks=True, missing=_missing, ready=lambda: network(), libraries=('face-alignment', 'torch')
-)
+DETECTOR = Detector(find, find_in, missing=_missing, ready=lambda: network(), libraries=('face-alignment', 'torch'))

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from jfrecon.data.detection import face_mesh, square
+from jfrecon.data.detection import face_mesh
 from jfrecon.data.detection.detector import Detection, Detector
 from jfrecon.data.detection.face_mesh import Mesh
 
 
-def find(image: np.ndarray, boxes: np.ndarray | None = None) -> list[Detection]:
-    """Return the faces in an image [H, W, 3] uint8, the largest first, or the face in each box [K, 4] (x, y, w, h).
+def find(image: np.ndarray) -> list[Detection]:
+    """Return the faces in an image [H, W, 3] uint8, the largest first; ``dense`` are the mesh's 478 points."""
+    return [detection(mesh) for mesh in face_mesh.find(image)]
 
-    ``dense`` are the mesh's 478 points. A box in which no face is seen has unknown landmarks.
-    """
-    if boxes is None:
-        return [detection(mesh) for mesh in face_mesh.find(image)]
-    found = zip(face_mesh.find_in(image, boxes), boxes)
-    return [Detection(box=square(box), presence=0.0) if mesh is None else detection(mesh) for mesh, box in found]
+
+def find_in(image: np.ndarray, boxes: np.ndarray) -> list[Detection | None]:
+    """Return the face in each box [K, 4] (x, y, w, h), None where none is seen."""
+    return [None if mesh is None else detection(mesh) for mesh in face_mesh.find_in(image, boxes)]
 
 
 def detection(mesh: Mesh) -> Detection:
@@ -37,4 +36,4 @@ def ready() -> None:
     find(np.zeros((256, 256, 3), np.uint8))
 
 
-DETECTOR = Detector(find, landmarks=True, ready=ready, libraries=('jax', 'jaxlib'))
+DETECTOR = Detector(find, find_in, ready=ready, libraries=('jax', 'jaxlib'))
