@@ -25,6 +25,7 @@ from tqdm import tqdm
 from experiments import drawing, harness, peers
 from experiments.synthetic_benchmark import files, people
 from experiments.synthetic_benchmark.score import panel, score
+from jfrecon import commands
 from jfrecon.data import build, pipeline
 from jfrecon.errors import UserError
 from jfrecon.files import write_json
@@ -147,8 +148,10 @@ class Ablation:
 
         options: those of `parser`.
         """
+        if options.quick and options.size is not None:
+            raise commands.no_effect('--size', 'with --quick')
         run = harness.start(self.name, options.out, options.overwrite, adds=True)
-        size = 'quick' if options.quick else options.size
+        size = 'quick' if options.quick else options.size or 'cpu'
         plan = SIZES[size]
         share_cores(self.config(next(iter(self.variants)), size).batch_size // self.frames)
         self.judge.prepare(options.out, plan.tested)
@@ -196,7 +199,7 @@ class Ablation:
 def parser(name: str, description: str) -> argparse.ArgumentParser:
     """The arguments of an experiment that compares variants."""
     made = harness.parser(name, description)
-    made.add_argument('--size', choices=[size for size in SIZES if size != 'quick'], default='cpu')
+    made.add_argument('--size', choices=[size for size in SIZES if size != 'quick'], help='default: cpu')
     made.add_argument('--seed', type=int, help='this one alone; several processes may do one each')
     return made
 

@@ -105,6 +105,8 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := [name for name in names if name not in ASSETS]:
         raise UserError(f'there is no asset {unknown[0]!r}, only {", ".join(ASSETS)}')
     if options.wheel is not None:
+        if len(options.names) > 1:
+            raise UserError(f'--from={options.wheel} is one wheel: name one of {", ".join(options.names)}, or none')
         names = [name for name in names if _names_file(ASSETS[name], options.wheel)]
         if len(names) != 1:
             wanted = ' or '.join(f'{asset.name}-{asset.version}' for asset in ASSETS.values())

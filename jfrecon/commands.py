@@ -59,6 +59,14 @@ def run(main: Callable[[], int | None]) -> None:
     sys.exit(code or 0)
 
 
+def no_effect(flag: str, where: str) -> UserError:
+    """The error of a flag that changes nothing beside the others: what was asked for is never silently left out.
+
+    where: 'without --masks', 'of photographs'.
+    """
+    return UserError(f'{flag} has no effect {where}: leave it out')
+
+
 def cores() -> int:
     """How many cores this process may use; macOS and Windows say only how many there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -24,12 +24,14 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument('--checkpoint', type=Path, required=True, help='working directory of a training')
     parser.add_argument('--benchmark', choices=benchmarks.NAMES, required=True)
-    parser.add_argument('--data', type=Path, help='folder of the benchmark (default: data/NAME); none for synthetic')
+    parser.add_argument('--data', type=Path, help='folder of the benchmark (default: data/NAME); not of synthetic')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE.json', help='the others go beside it')
     parser.add_argument('--overwrite', action='store_true', help='replace FILE and those beside it')
     options = parser.parse_args(arguments)
     if options.out.suffix != '.json':  # beside it lie others with its stem
         raise UserError(f'--out={options.out} is to end in .json')
+    if options.benchmark == benchmarks.SYNTHETIC and options.data is not None:
+        raise commands.no_effect('--data', 'with --benchmark=synthetic, whose faces are made')
     written = synthetic.written if options.benchmark == benchmarks.SYNTHETIC else run.written
     outputs.require_free(written(options.out), options.overwrite)
 

@@ -41,11 +41,13 @@ def main(arguments: list[str] | None = None) -> None:
     out = share.place(options.out, options.part)
     with run.lock(out):
         plan = inputs.plan(
-            options.inputs, landmarks, boxes, options.masks, options.mask_suffix, run.hashed(out), options.shard_size,
-            share.WHOLE if options.part is None else options.part,
+            options.inputs, landmarks, boxes, options.masks, options.mask_suffix or '', run.hashed(out),
+            options.shard_size, share.WHOLE if options.part is None else options.part,
         )  # fmt: skip
         if plan.passed_over:
             print(plan.passed_over, file=sys.stderr)
+        if options.every is not None and not plan.clips:
+            raise commands.no_effect('--every', 'without a video')
         if plan.blocks < plan.share.number:
             print(
                 f'{plan.files} files are {plan.blocks} shards: part {options.part} is empty; a --shard-size smaller '
@@ -102,7 +104,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         type=Path,
         help='npz with filename and landmarks (N, 68, 2); a file may come several times',
     )
-    parser.add_argument('--landmarks-key', default='landmarks', help='name of the landmarks in the npz')
+    parser.add_argument('--landmarks-key', help='name of the landmarks in the npz; default: landmarks')
     parser.add_argument(
         '--boxes',
         type=Path,
@@ -110,7 +112,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--landmarker', metavar='NAME', help=detection.HELP)
     parser.add_argument('--masks', type=Path, help='folder of <stem><suffix>.png, bright on the face')
-    parser.add_argument('--mask-suffix', default='')
+    parser.add_argument('--mask-suffix', help='of the files in --masks; default: none')
     parser.add_argument('--parse', action='store_true', help='masks by the embedded network where none are given')
     parser.add_argument(
         '--crop',
@@ -118,9 +120,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default=CROPS[0],
         help='around the landmarks, or each picture as it is, with its largest face; default: landmarks',
     )
-    parser.add_argument('--scale', type=float, default=1.6, help="of the crop to the landmarks' box")
+    parser.add_argument('--scale', type=float, help=f"of the crop to the landmarks' box; default: {Settings.scale}")
     parser.add_argument('--size', type=int, default=512, help='pixels of the crop at most; larger ones are reduced')
-    parser.add_argument('--every', type=int, default=5, help='frames of a video from one that is used to the next')
+    parser.add_argument(
+        '--every', type=int, help=f'frames of a video from one that is used to the next; default: {Settings.every}'
+    )
     parser.add_argument('--shard-size', type=int, default=inputs.SHARD_SIZE, help='photos whose faces share a file')
     parser.add_argument(
         '--part',
@@ -129,7 +133,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--processes', type=int, default=commands.cores(), help='default: one for each core')
     options = parser.parse_args(arguments)
-    if min(options.size, options.every, options.shard_size, options.processes) < 1 or not 0.5 <= options.scale <= 10:
+    for flag, value, other in (
+        ('--landmarks-key', options.landmarks_key, 'landmarks'), ('--mask-suffix', options.mask_suffix, 'masks')
+    ):  # fmt: skip
+        if value is not None and getattr(options, other) is None:
+            raise commands.no_effect(flag, f'without --{other}')
+    options.landmarks_key = options.landmarks_key or landmark_files.KEY
+    if options.scale is not None and options.crop == 'whole':
+        raise commands.no_effect('--scale', 'with --crop=whole')
+    options.scale = Settings.scale if options.scale is None else options.scale
+    every = Settings.every if options.every is None else options.every
+    if min(options.size, every, options.shard_size, options.processes) < 1 or not 0.5 <= options.scale <= 10:
         raise UserError('--size, --every, --shard-size and --processes must be positive, --scale from 0.5 to 10')
     options.part = None if options.part is None else share.read(options.part)
     return options
@@ -146,7 +160,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         landmarker=detection.choose(options.landmarker, landmarks),
         scale=options.scale,
         size=options.size,
-        every=options.every,
+        every=options.every or Settings.every,
         parse=options.parse,
     )
 

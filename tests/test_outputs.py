@@ -181,3 +181,54 @@ def test_a_hostile_record_reaches_nothing_outside(face, tmp_path):
     (face / outputs.RECORD).unlink()
     os.mkfifo(face / outputs.RECORD)
     assert outputs.record(face) == {}
+
+
+def test_what_a_folder_is(face, tmp_path, monkeypatch):
+    assert outputs.kind(face) == 'face' and outputs.complete(face)
+    earlier = tmp_path / 'earlier'
+    earlier.mkdir()
+    for name in ('face.glb', outputs.RECORD):
+        assert outputs.kind(earlier) is None and not outputs.complete(earlier)
+        (earlier / name).write_text('{"photograph": "me.jpg"}')
+    assert outputs.kind(earlier) == 'face', 'earlier versions wrote no kind'
+    (earlier / 'face.glb').unlink()
+    assert outputs.kind(earlier) is None
+    monkeypatch.setattr(outputs, 'LARGEST', 20)
+    assert outputs.record(earlier) == {}, 'too large to be one of ours'
+
+
+def test_only_what_is_there_is_in_the_way(face, tmp_path):
+    outputs.require_free([face / 'new.png', tmp_path / 'nobody' / 'a.png'], overwrite=False)
+    outputs.require_free([face / 'a.png'], overwrite=True)
+    with pytest.raises(UserError, match=r'a\.png is there already'):
+        outputs.require_free([face / 'new.png', face / 'a.png'], overwrite=False)
+    (face / 'lost').symlink_to(tmp_path / 'nowhere')
+    with pytest.raises(UserError, match='lost is there already'):
+        outputs.require_free([face / 'lost'], overwrite=False)
+    assert write(face, {'a.png': 'A', 'new/f.png': 'F'}, overwrite=True) == []
+    assert write(tmp_path / 'far' / 'away' / 'me', {'a.png': 'A'}) == []
+
+
+def test_links_and_pipes_are_not_ours_whatever_is_behind_them(face, tmp_path):
+    (tmp_path / 'a.png').write_text('a')
+    for name in ('a.png', 'b.png'):
+        (face / name).unlink()
+    (face / 'a.png').symlink_to(tmp_path / 'a.png')
+    os.mkfifo(face / 'b.png')
+    kept = write(face, {'a.png': 'A', 'b.png': 'B', 'in/c.png': 'c'}, overwrite=True)
+    assert sorted(kept) == ['a.yours.png', 'b.yours.png']
+    assert (face / 'a.yours.png').is_symlink() and (face / 'b.yours.png').is_fifo()
+
+
+@pytest.mark.skipif(not Path('/proc/self/fd').is_dir(), reason='counts open files as Linux shows them')
+def test_no_lock_stays_open_and_nothing_young_is_swept(tmp_path, monkeypatch):
+    young = tmp_path / f'{outputs.UNFINISHED}{outputs._host()}-1'
+    young.mkdir()
+    opened = lambda: len(os.listdir('/proc/self/fd'))
+    before = opened()
+    with outputs.unfinished(tmp_path / 'me'):
+        assert young.exists(), 'it may not have its lock yet'
+        monkeypatch.setattr(outputs, 'SETTLED', -1)
+        with outputs.unfinished(tmp_path / 'you'):
+            assert not young.exists()
+    assert opened() == before

@@ -160,6 +160,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument('--time', action='store_true', help='measure what a step costs by the number of frames instead')
     options = parser.parse_args(arguments)
     if options.time:
+        for flag, value in {'--size': options.size, '--seed': options.seed}.items():
+            if value is not None:
+                raise commands.no_effect(flag, 'with --time')
         time_steps(options.out, options.quick, options.overwrite)
     else:
         ABLATION.run(options)

@@ -15,6 +15,7 @@ import numpy as np
 from jfrecon.errors import UserError
 
 INDEX = 'index.csv'  # of the pictures beside it
+KEY = 'landmarks'  # in an npz
 OF_ONE = ('.pts', '.csv')  # suffixes of files that hold the landmarks of the photograph with the same stem
 COUNT, INNER = 68, 51  # iBUG's points, and those without the jaw
 JAW = COUNT - INNER
@@ -39,7 +40,7 @@ class LandmarkFile(NamedTuple):
     confidence: np.ndarray | None = None
 
 
-def read(path: str | Path, key: str = 'landmarks') -> LandmarkFile:
+def read(path: str | Path, key: str = KEY) -> LandmarkFile:
     """Read 68 iBUG points of each photograph, or 51, which are those without the jaw.
 
     Points that are not finite, (0, 0) or (-1, -1) are unknown.
@@ -54,16 +55,18 @@ def read(path: str | Path, key: str = 'landmarks') -> LandmarkFile:
         a .pts file of iBUG for the photograph with its stem, whose pixels count from 1;
         a folder of .pts and such .csv files.
         Pixels of npz and csv: x right, y down, the centre of the first at 0.5.
-      key: name of the landmarks in the npz.
+      key: name of the landmarks in the npz; of a folder, .pts or .csv `KEY`, which says nothing.
 
     Raises:
       UserError: naming what is wrong with it.
     """
     path = Path(path)
-    if path.is_dir():
-        return _folder(path)
     if not path.exists():
         raise UserError(f'no such landmark file: {path}')
+    if key != KEY and (path.is_dir() or path.suffix.lower() in OF_ONE):
+        raise UserError(f'{path} is no npz, which alone holds landmarks by name ({key}): leave the name out')
+    if path.is_dir():
+        return _folder(path)
     if path.suffix.lower() == '.pts':
         return LandmarkFile([path.name], _known(_pts(path)[None]), [''])
     if path.suffix.lower() == '.csv':

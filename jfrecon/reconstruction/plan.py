@@ -110,6 +110,11 @@ def make(
         said = f'; {"; ".join(notes)}' if notes else ''
         raise UserError(f'there are no photographs and no videos in {", ".join(map(shown, paths[:3]))}{said}')
     photos = [(name, path) for name, path in wanted if path.suffix.lower() not in videos.SUFFIXES]
+    if landmarks is not None and len(photos) < len(wanted):
+        if not photos:
+            raise UserError('--landmarks has no effect on videos, whose faces are looked for: leave it out')
+        count = counted('video', len(wanted) - len(photos))
+        notes.append(f'--landmarks is for photographs: in {count} the face is looked for')
     rows, unused = ({}, []) if landmarks is None else _rows(landmarks, photos)
     if unused:
         notes.append(f'{counted("row", len(unused))} of landmarks for no photograph: {listed(unused)}')

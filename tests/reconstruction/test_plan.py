@@ -213,3 +213,11 @@ def test_nothing_to_do_is_said_with_what_is_there(tmp_path):
     fill(tmp_path, 'notes.txt')
     with pytest.raises(UserError, match=r'no photographs and no videos in .*; passed over 1 file: 1 \.txt'):
         plan.make([tmp_path], tmp_path / 'out')
+
+
+def test_landmarks_beside_videos_are_said_to_be_of_the_photographs(tmp_path):
+    fill(tmp_path, 'in/a.jpg', 'in/b.mp4', 'in/c.mp4')
+    todo = plan.make([tmp_path / 'in'], tmp_path / 'out', landmarks=points('a.jpg'))
+    assert todo.notes == ['--landmarks is for photographs: in 2 videos the face is looked for']
+    assert [job.given.landmarks is None for job in todo.jobs] == [False, True, True]
+    assert plan.make([tmp_path / 'in' / 'a.jpg'], tmp_path / 'out', landmarks=points('a.jpg')).notes == []

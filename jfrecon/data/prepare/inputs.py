@@ -83,7 +83,7 @@ class Plan(NamedTuple):
       rejected: what is left out already.
       share: whose plan it is.
       shard_size: photos in a block.
-      files, blocks: of the whole listing, all shares together.
+      files, clips, blocks: of the whole listing, all shares together; ``clips``: videos.
       listing: SHA-256 of the names and sizes of the whole listing.
       hashed: by path.
       unused: given names that fit no file.
@@ -96,6 +96,7 @@ class Plan(NamedTuple):
     share: Share
     shard_size: int
     files: int
+    clips: int
     blocks: int
     listing: str
     hashed: dict[str, Seen]
@@ -156,6 +157,10 @@ def plan(
         why = '; '.join(f'{row.name}: {row.reason}' for row in rejected[: listing.NAMED])
         where = ', '.join(shown(path) for path in paths[:3])
         raise UserError(f'there are no photos and no videos in {where}{f" ({why})" if why else ""}')
+    if masks is not None and not any(path in belongs for _, path in found):
+        raise UserError(
+            f'no photo has a mask in {shown(masks)}: they are called <stem of the photo>{mask_suffix}.png there'
+        )
     if share.number > 1:
         rejected = []
     sizes = _each(_size, [path for _, path in found])
@@ -203,6 +208,7 @@ def plan(
         share=share,
         shard_size=shard_size,
         files=len(found),
+        clips=sum(_is_clip(path) for _, path in found),
         blocks=blocks[-1] + 1,
         listing=hashlib.sha256(names_and_sizes.encode()).hexdigest(),
         hashed={str(path): row for path, row in seen.items()},
