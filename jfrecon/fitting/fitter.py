@@ -44,7 +44,7 @@ ROW, ROWS = 128, 32  # pixels that count come in multiples of so many
 # relief is so smooth that a low sun does not break up on it; looked at on scikit-image's astronaut.
 WEIGHTS: Mapping[str, float] = {
     'photo': 1.0, 'vertex': 1.0, 'landmarks': 5.0,
-    'identity': 5e-4, 'albedo': 1e-4, 'expression': 2e-4, 'box': 1.0, 'light': 1e-5, 'exposure': 0.05,
+    'identity': 5e-4, 'albedo': 1e-4, 'expression': 1e-2, 'box': 1.0, 'light': 1e-5, 'exposure': 0.05,
     'symmetry': 2.0, 'consistency_diffuse': 0.5, 'consistency_specular': 0.5, 'smoothness': 0.1, 'albedo_box': 1.0,
     'smoothness_normal': 1.0, 'symmetry_normal': 0.0, 'consistency_normal': 0.05, 'behind': 0.01,
 }  # fmt: skip

@@ -71,16 +71,16 @@ def test_shapes_and_names(model):
     assert model.expression_basis.shape == (52, vertices, 3) == (len(model.expression_names), vertices, 3)
     assert model.diffuse_basis.shape == (80, vertices, 3) and model.specular_basis.shape == (80, vertices, 1)
     assert model.topology.uv_triangles.shape == (triangles, 3)
-    assert model.expression_prior == 'box' and 'CC0' in model.licence
+    assert model.expression_prior == 'box' and 'CC0' in model.licence and 'MIT' in model.licence
 
 
 def test_it_has_the_size_of_a_person(model, head):
     at = model.mean[model.landmark_ids]
-    # adults: outer eye corners 75 to 105 mm apart, pupils 54 to 74, bizygomatic width 115 to 160 (Farkas
-    # 1994)
+    # adults: outer eye corners 75 to 105 mm apart, pupils 62 to 65 on average, bizygomatic width 115 to 160, the tip of
+    # the nose 18 to 23 in front of its base (Farkas 1994; Dodgson 2004, 63.36 mm)
     assert 75 < at[45, 0] - at[36, 0] < 105
     pupils = head.model.mean[head.left_eyeball].mean(0) - head.model.mean[head.right_eyeball].mean(0)
-    assert 54 < pupils[0] < 74 and abs(pupils[1]) < 0.01
+    assert 62 < pupils[0] < 65 and abs(pupils[1]) < 0.01
     assert 115 < np.ptp(model.mean[:, 0]) < 160
     assert at[8, 1] < at[57, 1] < at[33, 1] < at[27, 1] < at[19, 1]
     assert at[30, 2] == model.mean[model.landmark_ids, 2].max()
@@ -129,9 +129,8 @@ def test_people_vary_like_people(model):
     random = np.random.default_rng(0)
     faces = np.asarray(linear.shape(model, jnp.asarray(random.normal(size=(64, 80)), jnp.float32), jnp.zeros((64, 52))))
     spread = np.sqrt(((faces - model.mean) ** 2).sum(-1).mean())
-    # scans aligned without scaling spread by 3 to 5 mm a vertex (ICT-FaceKit: 4.4); here half of the size is
-    # taken out
-    assert 2 < spread < 5
+    # scans aligned without scaling spread by 3 to 5 mm a vertex (ICT-FaceKit: 4.4)
+    assert 3 < spread < 5
     corners = faces[:, model.landmark_ids[45], 0] - faces[:, model.landmark_ids[36], 0]
     assert 70 < corners.min() and corners.max() < 110
 
@@ -141,8 +140,9 @@ def test_principal_modes_against_a_dense_decomposition():
     half = random.normal(size=(6, 3))
     mean = np.concatenate([half, half * FLIP]) * 50
     mirror = np.array([6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5])
-    deltas, weights = random.normal(size=(5, 12, 3)), random.normal(size=(40, 5)) + 1
-    modes, share = people.principal_modes(weights, deltas, mirror, mean, np.arange(12), 4)
+    deltas, weights = random.normal(size=(5, 12, 3)), random.normal(size=(40, 5))
+    weights -= weights.mean(0)
+    modes, share = people.principal_modes(weights / 40**0.5, deltas, mirror, mean, np.arange(12), 4)
     population = np.einsum('nk,kvc->nvc', weights, deltas)
     both = np.concatenate([population, population[:, mirror] * FLIP]).reshape(80, -1)
     values = np.linalg.svd(both - both.mean(0), compute_uv=False) ** 2 / 80
@@ -156,11 +156,12 @@ def test_rigid_free_removes_what_a_small_motion_adds():
     region = np.arange(20)
     bump = random.normal(size=(30, 3))
     axis, shift = np.array([0.01, -0.02, 0.015]), np.array([5.0, -3.0, 1.0])
-    moved = bump + np.cross(axis, mean) + shift + 0.03 * mean
-    for keep in (0.0, 0.4):
-        found = people.rigid_free(np.stack([bump, moved]), mean, region, keep)
-        grown = keep * 0.03 * (mean - mean[region].mean(0))
-        np.testing.assert_allclose(found[1] - found[0], grown, atol=1e-9)  # linear, so exact in float64
+    moved = bump + np.cross(axis, mean) + shift
+    found = people.rigid_free(np.stack([bump, moved]), mean, region)
+    np.testing.assert_allclose(found[1], found[0], atol=1e-9)  # linear, so exact in float64
+    left = found[0][region]
+    np.testing.assert_allclose(left.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(np.cross(mean[region] - mean[region].mean(0), left).sum(0), 0, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -293,22 +294,23 @@ def test_targets_are_read(tmp_path):
 
 
 def test_single_targets_move_what_their_files_say(head, mirror):
-    """Against the files, read here, up to a similarity; left against right; and by what moves."""
+    """Against the files, read here, up to a rigid motion; left against right; and by what moves."""
     targets, mean = makehuman.targets(), np.asarray(head.model.mean, float)
     assert len(targets) > 200 and {moved.shape for moved in targets.values()} == {mean.shape}
     data = makehuman.folder() / 'mpfb2'
     base = obj.read(data / '3dobjs/base.obj')
     ids = np.unique(base.polygons[makehuman._regions(base)[0] >= 0])
+    scale = people.read().scale
 
     def raw(name):
         text = gzip.decompress(next((data / 'targets').rglob(f'{name}.target.gz')).read_bytes()).decode()
         rows = np.array([line.split() for line in text.splitlines() if line and line[0] != '#'], float)
         moved = np.zeros((len(base.vertices), 3))
-        moved[rows[:, 0].astype(int)] = 100 * rows[:, 1:]  # decimetres
+        moved[rows[:, 0].astype(int)] = 100 * scale * rows[:, 1:]  # decimetres
         return moved[ids]
 
-    p = mean - mean.mean(0)
-    motions = [np.tile(axis, (len(p), 1)) for axis in np.eye(3)] + [np.cross(axis, p) for axis in np.eye(3)] + [p]
+    p = base.vertices[ids] * 100 * scale
+    motions = [np.tile(axis, (len(p), 1)) for axis in np.eye(3)] + [np.cross(axis, p) for axis in np.eye(3)]
     design = np.stack([motion.ravel() for motion in motions], 1)
     for name, expected in (
         ('asian-female-child', raw('asian-female-child') - raw('asian-female-young')),

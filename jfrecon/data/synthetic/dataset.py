@@ -22,7 +22,7 @@ from jfrecon.data.synthetic import generate, skins
 from jfrecon.morphable.heads import Head
 
 RECIPE = 'recipe.json'
-VERSION = 3  # of what a seed and an index stand for: to be raised with every change to a face
+VERSION = 4  # of what a seed and an index stand for: to be raised with every change to a face
 SKINS = 512  # at most
 CHUNK = 16  # faces between two reports of progress
 THREADS = 2  # one program leaves half of a CPU idle

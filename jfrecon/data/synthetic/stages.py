@@ -21,9 +21,6 @@ LOWEST = np.radians(140.0)
 DIRECTIONS = 96
 TORSO_COLUMNS = 37
 TORSO_ANGLES = np.linspace(0.0, 2 * np.pi, TORSO_COLUMNS)  # from the front, to the subject's left
-#: Middle and half the side, mm, of a head's depth maps for self-occlusion, by the name of its model; by default they
-#: fit the head. MakeHuman's are wide: they were when all that is reported was measured, and 170 mm darken its creases.
-DEPTH_MAPS = {'makehuman': ((1.8091135, 5.6428995, -29.676012), 600.38934)}
 
 
 @struct.dataclass
@@ -107,7 +104,7 @@ def build(head: Head) -> Stage:
         hairline=jnp.float32(_hairline(landmarks, mean, origin)),
         neck_ids=jnp.asarray(neck_ids, jnp.int32),
         neck_weights=jnp.asarray(neck_weights, jnp.float32),
-        unoccluded=_unoccluded(mean, opaque, directions, model.name),
+        unoccluded=_unoccluded(mean, opaque, directions),
         mouth=jnp.asarray(_mouth(mean, opaque, opaque_part, landmarks), jnp.float32),
         directions=jnp.asarray(directions, jnp.float32),
     )
@@ -187,12 +184,11 @@ def _scalp(mean: np.ndarray, triangles: np.ndarray, origin: np.ndarray):
     return ids, weights, (smooth - grid).ravel(), np.stack([polar.ravel(), azimuth.ravel()], -1)
 
 
-def _unoccluded(mean: np.ndarray, triangles: np.ndarray, directions: np.ndarray, name: str) -> jax.Array:
+def _unoccluded(mean: np.ndarray, triangles: np.ndarray, directions: np.ndarray) -> jax.Array:
     """[V, D] by depth maps of the mean head, one per direction; a bias of 4 mm lets a surface see past itself."""
     used = mean[np.unique(triangles)]
     centre = used.mean(0)
-    fitting = centre, float(np.max(np.linalg.norm(used - centre, axis=-1))) + 2.0
-    centre, reach = DEPTH_MAPS.get(name, fitting)
+    reach = float(np.max(np.linalg.norm(used - centre, axis=-1))) + 2.0
     size, vertices = 160, jnp.asarray(mean)
     normals = mesh.vertex_normals(vertices, triangles)
 

