@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save
 from scipy.spatial import cKDTree
@@ -43,7 +44,7 @@ class Registered(NamedTuple):
 
     Attributes:
       triangle, weights: [V], [V, 3] the place of each vertex of the skin on ICT's surface.
-      count: [V] how much a vertex counts, 0 where it has no place there.
+      counted: [V] how much a vertex counts, 0 where it has no place there.
       placed: [V, 3] mm, where the registration leaves the vertices.
       residual: mm, mean distance of the face's vertices from ICT's surface.
       growth: by which share the body had to grow.
@@ -51,7 +52,7 @@ class Registered(NamedTuple):
 
     triangle: np.ndarray
     weights: np.ndarray
-    count: np.ndarray
+    counted: np.ndarray
     placed: np.ndarray
     residual: float
     growth: float
@@ -101,12 +102,12 @@ def calibrate(source: ict.Source) -> tuple[people.Statistics, list[str]]:
     modes = on_surface(source.identity.astype(np.float64) * ict.MILLIMETRES @ turn)
     wanted = np.concatenate([(on_surface(surface.vertices) - rest)[None], modes])
     rows, goals = _inside(body, moved, source, lambda points: (points - shift) @ turn, turn)
-    design = np.concatenate([(skin_moved * np.sqrt(found.count)[:, None]).reshape(len(moved), -1), rows], axis=1)
-    goal = np.concatenate([(wanted * np.sqrt(found.count)[:, None]).reshape(len(wanted), -1), goals], axis=1)
+    design = np.concatenate([(skin_moved * np.sqrt(found.counted)[:, None]).reshape(len(moved), -1), rows], axis=1)
+    goal = np.concatenate([(wanted * np.sqrt(found.counted)[:, None]).reshape(len(wanted), -1), goals], axis=1)
     ridge = np.r_[np.full(len(targets), RIDGE), np.full(len(moved) - len(targets), 1e-6)]
     amounts = np.linalg.solve(design @ design.T + np.diag(ridge), design @ goal.T).T
 
-    face = np.isin(plain.skin, plain.region) & (found.count > 0)
+    face = np.isin(plain.skin, plain.region) & (found.counted > 0)
     left = wanted[:, face] - np.tensordot(amounts, skin_moved[:, face], 1)
     somebody = np.random.default_rng(0).normal(size=(200, len(modes)))
     distance = lambda offsets: np.linalg.norm(offsets, axis=-1).mean()
@@ -143,13 +144,12 @@ def _inside(
     modes = source.identity * ict.MILLIMETRES @ turn
     for ours, theirs in zip(makehuman.EYEBALLS, ict.EYEBALLS):
         a, b = np.arange(*ours), np.arange(*theirs)
-        front = [ids[points[ids, 2].argmax()] for ids, points in ((a, body.vertices), (b, neutral))]
-        there = np.concatenate([neutral[b, :2].mean(0), neutral[front[1], 2:]])
-        here = np.concatenate([body.vertices[a, :2].mean(0), body.vertices[front[0], 2:]])
-        change = np.concatenate([modes[:, b, :2].mean(1), modes[:, front[1], 2:]], -1)
-        rows.append(np.concatenate([moved[:, body.at(a), :2].mean(1), moved[:, body.at(front[:1]), 2]], -1))
-        goals.append(np.concatenate([(there - here)[None], change]))
-    rows, goals = [EYES**0.5 * row for row in rows], [EYES**0.5 * goal for goal in goals]
+        place_of = lambda points, ids, tip: np.concatenate([points[..., ids, :2].mean(-2), points[..., tip, 2:]], -1)
+        tip, their_tip = a[body.vertices[a, 2].argmax()], b[neutral[b, 2].argmax()]
+        change = place_of(modes, b, their_tip)
+        away = place_of(neutral, b, their_tip) - place_of(body.vertices, a, tip)
+        rows.append(EYES**0.5 * place_of(moved, body.at(a), int(body.at(tip))))
+        goals.append(EYES**0.5 * np.concatenate([away[None], change]))
     for weight, pairs in ((LIPS, _lips(body)), (TEETH, _teeth(body))):
         a, b = body.at(pairs[0]), body.at(pairs[1])
         rows.append(weight**0.5 * (moved[:, a] - moved[:, b]).reshape(len(moved), -1))
@@ -163,7 +163,7 @@ def _inside(
 def _lips(body: makehuman.Body) -> tuple[np.ndarray, np.ndarray]:
     """Vertices of the upper and of the lower lip that touch."""
     triangles = obj.triangulate(body.base.polygons[body.part >= 0], body.vertices)[0]
-    normals = np.asarray(mesh.vertex_normals(body.vertices.astype(np.float32), triangles))
+    normals = _normals(body.vertices, triangles)
     marks = body.vertices[list(makehuman.LANDMARKS)]
     corners, inner = marks[[60, 64]], marks[61:68]
     near = np.linalg.norm(body.vertices[:, None] - inner, axis=-1).min(-1) < 9.0
@@ -209,8 +209,7 @@ def _register(
     landmarks, anchors = where[list(makehuman.LANDMARKS)], list(ANCHORS)
     in_face = np.isin(body.skin, body.region)
     counted = np.where(in_face, 1.0, WEIGHT_SKIN) * ~makehuman.in_ears(body)[body.skin]
-    normals = lambda points, triangles: np.asarray(mesh.vertex_normals(points.astype(np.float32), triangles))
-    smooth = normals(surface.vertices, surface.triangles.astype(np.int32))
+    smooth = _normals(surface.vertices, surface.triangles.astype(np.int32))
     flat, pulled = moved.reshape(len(moved), -1), moved[:, landmarks[anchors]].reshape(len(moved), -1)
     pull = (marks[anchors] - rest[landmarks[anchors]]).ravel()
     placed = rest
@@ -218,7 +217,7 @@ def _register(
         distance, triangle, foot = surface.closest(placed)
         weights = closest.on_triangles(foot, surface.vertices[surface.triangles[triangle]])
         normal = np.einsum('vk,vkc->vc', weights, smooth[surface.triangles[triangle]])
-        facing = (normals(placed, triangles) * normal).sum(-1) > 0.5 * np.linalg.norm(normal, axis=-1)
+        facing = (_normals(placed, triangles) * normal).sum(-1) > 0.5 * np.linalg.norm(normal, axis=-1)
         matched = facing & (distance < max(NEAR[0] - k, NEAR[1]))
         count = counted * matched
         design, goal = np.einsum('kvc,vc->vk', moved, normal), ((foot - rest) * normal).sum(-1)
@@ -233,6 +232,10 @@ def _register(
     weights = closest.on_triangles(foot, surface.vertices[surface.triangles[triangle]])
     residual = float(distance[in_face & matched].mean())
     return Registered(triangle, weights, count * (distance < MATCHED), placed, residual, float(amount[-1]))
+
+
+def _normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    return np.asarray(mesh.vertex_normals(jnp.asarray(vertices, jnp.float32), triangles))
 
 
 if __name__ == '__main__':
