@@ -22,8 +22,7 @@ from scipy.spatial import cKDTree
 from jfrecon import commands, files
 from jfrecon.geometry import alignment, closest, mesh
 from jfrecon.morphable import obj, people
-from jfrecon.morphable.coat import SKIN
-from jfrecon.morphable.coat import TEETH as TEETH_PART
+from jfrecon.morphable.coat import SKIN, TEETH
 from jfrecon.morphable.models import ict, makehuman
 
 ANCHORS = (8, *range(17, 68))  # landmarks: all but the jaw's, which are somewhere along an outline
@@ -33,7 +32,7 @@ ROUNDS = 30
 NEAR = 20.0, 6.0  # mm, how far a point may lie in the first and in the last rounds
 STIFF = (10.0,) * 5 + (3.0,) * 7 + (1.0,)  # times `RIDGE`, round by round
 RIDGE = 3.0  # mm² that a target's weight of 1 costs; ten times less or more hardly changes who comes out
-EYES, LIPS, TEETH = 30.0, 3.0, 0.5  # of `_inside`'s rows, over those of a vertex
+EYES_STAND, LIPS_SHUT, TEETH_HIDE = 30.0, 3.0, 0.5  # of `_inside`'s rows, over those of a vertex
 LIPS_APART, OVERLAP, TEETH_BEHIND = 4.0, 0.2, 12.0  # mm
 MATCHED = 4.0  # mm, between surfaces, of a vertex that counts in the regression
 SOURCE = 'ICT Face Model Light, github.com/ICT-VGL/ICT-FaceKit: the mean and 100 modes of its identities'
@@ -148,13 +147,13 @@ def _inside(
         tip, their_tip = a[body.vertices[a, 2].argmax()], b[neutral[b, 2].argmax()]
         change = place_of(modes, b, their_tip)
         away = place_of(neutral, b, their_tip) - place_of(body.vertices, a, tip)
-        rows.append(EYES**0.5 * place_of(moved, body.at(a), int(body.at(tip))))
-        goals.append(EYES**0.5 * np.concatenate([away[None], change]))
-    for weight, pairs in ((LIPS, _lips(body)), (TEETH, _teeth(body))):
+        rows.append(EYES_STAND**0.5 * place_of(moved, body.at(a), int(body.at(tip))))
+        goals.append(EYES_STAND**0.5 * np.concatenate([away[None], change]))
+    for weight, pairs in ((LIPS_SHUT, _lips(body)), (TEETH_HIDE, _teeth(body))):
         a, b = body.at(pairs[0]), body.at(pairs[1])
         rows.append(weight**0.5 * (moved[:, a] - moved[:, b]).reshape(len(moved), -1))
         goal = np.zeros((1 + len(modes), len(a), 3))
-        if weight == LIPS:  # shut, in the mean
+        if weight == LIPS_SHUT:  # shut, in the mean
             goal[0, :, 1] = -(body.vertices[pairs[0]] - body.vertices[pairs[1]])[:, 1] - OVERLAP
         goals.append(weight**0.5 * goal.reshape(len(goal), -1))
     return np.concatenate(rows, 1), np.concatenate(goals, 1)
@@ -177,7 +176,7 @@ def _lips(body: makehuman.Body) -> tuple[np.ndarray, np.ndarray]:
 
 def _teeth(body: makehuman.Body) -> tuple[np.ndarray, np.ndarray]:
     """Vertices of the front teeth, and those of the skin before them."""
-    teeth = np.unique(body.base.polygons[body.part == TEETH_PART])
+    teeth = np.unique(body.base.polygons[body.part == TEETH])
     distance, partner = cKDTree(body.vertices[body.region]).query(body.vertices[teeth])
     close = distance < TEETH_BEHIND
     return teeth[close], body.region[partner[close]]
