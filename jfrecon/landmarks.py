@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import collections
+import dataclasses
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -27,13 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
 
     FILE.npz holds, a row for each face: `filename`, the path below the folder that holds all inputs (of a frame of a
     video, `CLIP.mp4_000120`); `landmarks` [N, 68, 2] pixels of the file, x right, y down; `confidence` [N, 68] in 0..1,
-    near 0 for points behind a turned head; `boxes` [N, 4] x, y, w, h around the landmarks; `presence` [N]; with --dense
-    `dense` [N, 478, 2], the points of the mesh. Files without a face have no row and are listed. reconstruct, prepare
-    and training read the file by --landmarks and --config.data.landmarks.
+    near 0 for points behind a turned head, 0 for those that are not known; `boxes` [N, 4] x, y, w, h around the
+    landmarks; `presence` [N]; with --dense `dense` [N, 478, 2], the points of the mesh. Files without a face have no
+    row and are listed. reconstruct, prepare and training read the file by --landmarks and --config.data.landmarks.
     """
     options = _parse(arguments)
     outputs.require_free([path for path in (options.out, options.draw) if path is not None], options.overwrite)
-    detector = detection.load(detection.choose(options.landmarker))
+    name = detection.choose(options.landmarker)
+    detector = detection.load(name)
     found = listing.find(options.inputs, SUFFIXES)
     wanted = [(shown, path) for shown, path in found.files if path.suffix.lower() in SUFFIXES]
     if over := scan.passed_over([path for _, path in found.files if path.suffix.lower() not in SUFFIXES]):
@@ -45,65 +49,86 @@ def main(arguments: list[str] | None = None) -> int:
     detector.ready()
 
     rows: list[tuple[str, Detection]] = []
-    empty: list[str] = []
-    failed: list[str] = []
-    for shown, path in tqdm(wanted, desc='files', unit='file', disable=None):
-        before = len(rows)
-        try:
-            for picture, image, scale in _pictures(shown, path, options.every):
-                seen = detector.find(image)
-                rows += [(picture, _scaled(face, 1 / scale)) for face in seen]
-                if options.draw is not None:
-                    files.write_bytes(
-                        options.draw / f'{picture}.jpg', images.encode(overlay.drawn(image, seen), QUALITY)
-                    )
-        except Unreadable as error:
-            failed.append(f'{shown}: {error}')
-            continue
-        if len(rows) == before:
-            empty.append(shown)
+    failed: dict[str, str] = {}
+    pending: collections.deque[Picture] = collections.deque()
+
+    def read() -> Iterator[np.ndarray]:
+        for picture in _pictures(wanted, options.every, failed):
+            pending.append(picture)
+            yield picture.image
+
+    with_face = set()
+    for seen in detector.each(read()):
+        picture, seen = pending.popleft(), [face for face in seen if np.isfinite(face.known).any()]
+        rows += [(picture.name, _scaled(face, 1 / picture.scale)) for face in seen]
+        if seen:
+            with_face.add(picture.file)
+        if options.dense and any(face.dense is None for face in seen):
+            raise UserError(f'--dense: {name} has no further points; leave --dense or --landmarker out')
+        if options.draw is not None:
+            drawn = images.encode(overlay.drawn(picture.image, seen), QUALITY)
+            files.write_bytes(options.draw / f'{picture.name}.jpg', drawn)
+    empty = [shown for shown, _ in wanted if shown not in with_face and shown not in failed]
     if not rows:
-        raise UserError(f'no face in any of {len(wanted)} files{f" ({failed[0]})" if failed else ""}')
+        first = ''.join(f' ({shown}: {reason})' for shown, reason in [*failed.items()][:1])
+        raise UserError(f'no face in any of {len(wanted)} files{first}')
     files.write_bytes(options.out, _packed(rows, options.dense))
     for line in (f'no face: {shown}' for shown in empty):
         print(line, file=sys.stderr)
-    for line in failed:
-        print(f'failed: {line}', file=sys.stderr)
+    for shown, reason in failed.items():
+        print(f'failed: {shown}: {reason}', file=sys.stderr)
     print(f'{len(rows)} faces of {len(wanted)} files, {len(empty)} without a face, {len(failed)} failed: {options.out}')
     return 1 if failed else 0
 
 
-def _pictures(shown: str, path: Path, every: int) -> Iterator[tuple[str, np.ndarray, float]]:
-    """(name, image [H, W, 3], its pixels for one of the file) of a photograph, or of frames of a video."""
-    if path.suffix.lower() in videos.SUFFIXES:
-        for frame in videos.frames(path, every):
-            yield f'{shown}_{frame.number:06d}', frame.image, 1.0
-    else:
-        picture = images.read(path)
-        yield shown, picture.image, picture.scale
+class Picture(NamedTuple):
+    """A photograph, or a frame of a video.
+
+    Attributes:
+      file: that it comes from, as it is shown; ``name``: of its rows.
+      image: [H, W, 3] uint8, ``scale`` of its pixels for one of the file.
+    """
+
+    file: str
+    name: str
+    image: np.ndarray
+    scale: float
+
+
+def _pictures(wanted: Sequence[tuple[str, Path]], every: int, failed: dict[str, str]) -> Iterator[Picture]:
+    """What can be read; ``failed`` gets the reasons for the rest."""
+    for shown, path in tqdm(wanted, desc='files', unit='file', disable=None):
+        try:
+            if path.suffix.lower() in videos.SUFFIXES:
+                for frame in videos.frames(path, every):
+                    yield Picture(shown, f'{shown}_{frame.number:06d}', frame.image, 1.0)
+            else:
+                photo = images.read(path)
+                yield Picture(shown, shown, photo.image, photo.scale)
+        except Unreadable as error:
+            failed[shown] = str(error)
 
 
 def _scaled(face: Detection, scale: float) -> Detection:
     dense = None if face.dense is None else face.dense * scale
-    return Detection(face.landmarks * scale, confidence=face.confidence, presence=face.presence, dense=dense)
+    return dataclasses.replace(face, landmarks=face.landmarks * scale, dense=dense)
 
 
 def _packed(rows: list[tuple[str, Detection]], dense: bool) -> bytes:
     faces = [face for _, face in rows]
-    landmarks = np.stack([face.landmarks for face in faces]).astype(np.float32)
-    low, high = np.nanmin(landmarks, 1), np.nanmax(landmarks, 1)
+    known = np.stack([face.known for face in faces])
+    low, high = np.nanmin(known, 1), np.nanmax(known, 1)
+    landmarks = np.stack([face.landmarks for face in faces])
+    placed = np.isfinite(landmarks).all(-1)
+    confidence = np.stack([np.ones(68) if face.confidence is None else face.confidence for face in faces])
     arrays = {
         'filename': np.array([name for name, _ in rows]),
-        'landmarks': landmarks,
-        'confidence': np.stack([np.ones(68) if f.confidence is None else f.confidence for f in faces]).astype(
-            np.float32
-        ),
-        'boxes': np.concatenate([low, high - low], 1),
+        'landmarks': np.where(placed[..., None], landmarks, 0).astype(np.float32),
+        'confidence': np.where(placed, confidence, 0).astype(np.float32),
+        'boxes': np.concatenate([low, high - low], 1).astype(np.float32),
         'presence': np.array([face.presence for face in faces], np.float32),
     }
     if dense:
-        if any(face.dense is None for face in faces):
-            raise UserError('--dense: this detector has no further points; leave --landmarker out')
         arrays['dense'] = np.stack([face.dense for face in faces if face.dense is not None]).astype(np.float32)
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)

@@ -3,27 +3,31 @@
     python -m experiments.finding_faces --out=runs/finding_faces
 
 Photographs of several sets, those that are there: 188 studio portraits (`faces_cc_by`), 20 photographs in the wild
-(`photos`), `aflw2000`, renderings and photographs of scanned heads (`real_heads`), 6,745 photographs of 4,000 people
-(`wild`, each with the box of its main face) and 40 clips (`clips`, every tenth frame). All of them show a face. What is
-counted:
+(`photos`), `aflw2000`, renderings and photographs of scanned heads (`real_heads`), every third of 6,745 photographs
+(`wild`, each with the box of its main face) and 40 clips (`clips`). All of them show a face. What is counted:
 
 * found: photographs in which a face lies where the labels say; others: faces elsewhere, which are people in the
   background or false alarms (`others.txt` names the photographs, to be looked at);
 * NME of the found ones' landmarks: over the outer eyes' distance to the manual points of the 20 people of `faces_cc_by`
-  that no table was fitted to, and to the reference points of `photos`; over the square root of the landmarks' box in
+  that no table was fitted to, and to the points that came with `photos`; over the square root of the landmarks' box in
   `aflw2000`, and of the inner points' box in `real_heads`. Photographs without an answer count as 1;
-* the same for photographs that are turned (tilt), seen from the side (yaw), and made small (size).
+* the same for photographs that are turned (tilt), seen from the side (yaw: heads of `real_heads`, for the rest `wild`'s
+  labels, which a face mesh made, too), and made small (size);
+* of the clips the share of frames with a face, every tenth frame searched, and all frames followed;
+* milliseconds a photograph, the median, all of its faces found; a frame that is followed, reading it included.
 
-`--draw` writes overlays, which show people: for looking, not for committing.
+The trivial answer is the mean face, upright, in the box of the labels. `--draw` writes overlays, which show people: for
+looking, not for committing.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,20 +37,22 @@ from tqdm import tqdm
 
 from experiments import harness, photographs
 from jfrecon import commands, files
-from jfrecon.data import detection, images, videos
-from jfrecon.data.detection import overlay
-from jfrecon.data.detection.detector import Detection
+from jfrecon.data import detection, images, landmark_layout, videos
+from jfrecon.data.detection import overlay, tracking
+from jfrecon.data.detection.detector import Detection, Detector
 
 NAME = 'finding_faces'
+MEAN_FACE = 'mean face'
 QUALITY = 85  # of overlays
 TILTS = (0, 15, 30, 45, 60, 75, 90, 120, 150, 180)
 SIZES = (16, 24, 32, 48, 64, 96, 128, 256)  # pixels from the lowest to the highest landmark
 CANVAS = 640
 YAWS = (0, 15, 30, 45, 90)
 INNER = slice(17, 68)
-BEFORE = 681  # photographs of `wild` that slower detectors see
+POSES = {'frontal': 0.0, 'front': 0.0, 'yaw-30': 30.0, 'yaw45': 45.0, 'side_left': 60.0, 'side_right': 60.0}
+THINNED = 3  # of `wild`
 
-Find = Callable[[np.ndarray], list[Detection]]
+Find = Callable[[np.ndarray, np.ndarray], list[Detection]]  # image, and the labels' box, which only the mean face uses
 
 
 class Photograph(NamedTuple):
@@ -67,6 +73,15 @@ class Photograph(NamedTuple):
     yaw: float = float('nan')
 
 
+class View(NamedTuple):
+    """What a detector is shown of a photograph, and what it should find there, as in `Photograph`."""
+
+    image: np.ndarray
+    landmarks: np.ndarray | None
+    box: np.ndarray
+    unit: float
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Count the faces that detectors find in photographs of several sets, and measure their landmarks."""
     parser = harness.parser(NAME, main.__doc__ or '')
@@ -78,33 +93,48 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     run = harness.start(NAME, options.out, options.overwrite)
     known = sets(options)
+    turnable = [p for label in ('portraits', 'photos') for p in known.get(label, ())][:: 4 if options.quick else 1]
+    heads, wild = known.get('real heads', []), known.get('wild', [])
     results: dict[str, dict[str, float]] = {}
     others: list[str] = []
-    for name in options.detectors:
+    for name in [*options.detectors, MEAN_FACE]:
         find = finder(name)
         for label, photos in known.items():
-            results[f'{name} {label}'] = counted(find, photos, f'{name} {label}', others, options.draw)
-        turnable = [p for label in ('portraits', 'photos') for p in known.get(label, ()) if p.landmarks is not None]
-        turnable = turnable[:: 4 if options.quick else 1]
+            if name != MEAN_FACE or photos[0].landmarks is not None:
+                results[f'{name}, {label}'] = measured(find, photos, seen, f'{name}, {label}', others, options.draw)
         for tilt in TILTS:
-            results[f'{name} tilt {tilt}'] = tilted(find, turnable, tilt)
+            turned = functools.partial(tilted, degrees=tilt)
+            results[f'{name}, tilt {tilt}'] = measured(find, turnable, turned, f'{name}, tilt {tilt}')
         for size in SIZES:
-            results[f'{name} size {size}'] = shrunk(find, turnable, size)
-        if 'wild' in known:
-            for low, high in itertools.pairwise(YAWS):
-                some = [p for p in known['wild'] if low <= abs(p.yaw) < high][:BEFORE]
-                results[f'{name} yaw {low} to {high}'] = counted(find, some, f'{name} yaw {low}', [], None)
-    if (options.data / 'clips').is_dir():
-        results['mesh clips'] = in_clips(finder('mesh'), options.data / 'clips', options.quick)
+            small = functools.partial(shrunk, size=size)
+            results[f'{name}, size {size}'] = measured(find, turnable, small, f'{name}, size {size}')
+        for yaw in sorted(set(POSES.values())) if heads else ():
+            some = [photo for photo in heads if photo.yaw == yaw]
+            results[f'{name}, heads, yaw {yaw:g}'] = measured(find, some, seen, f'{name}, yaw {yaw:g}')
+        for low, high in itertools.pairwise(YAWS) if wild and name != MEAN_FACE else ():
+            some = [photo for photo in wild if low <= abs(photo.yaw) < high]
+            results[f'{name}, wild, yaw {low} to {high}'] = measured(find, some, seen, f'{name}, yaw {low} to {high}')
+        if (options.data / 'clips').is_dir() and name != MEAN_FACE:
+            clips = sorted((options.data / 'clips').glob('*.mp4'))[:: 8 if options.quick else 1]
+            results |= {f'{name}, {label}': row for label, row in in_clips(detection.load(name), clips).items()}
     files.write_text(options.out / 'others.txt', '\n'.join(others) + '\n')
     run.record(results, harness.table(results))
 
 
 def finder(name: str) -> Find:
-    """A detector by name, warmed up."""
+    """A detector by name, warmed up, or the mean face."""
+    if name == MEAN_FACE:
+        return lambda image, box: [Detection(in_box(box))]
     detector = detection.load(name)
     detector.ready()
-    return detector.find
+    return lambda image, box: detector.find(image)
+
+
+def in_box(box: np.ndarray) -> np.ndarray:
+    """[68, 2] pixels: the mean face, upright, in a box [4] x0, y0, x1, y1."""
+    points = landmark_layout.MEAN[:, :2] * [1, -1]
+    low, high = points.min(0), points.max(0)
+    return box[:2] + (points - low) / (high - low) * (box[2:] - box[:2])
 
 
 def sets(options: argparse.Namespace) -> dict[str, list[Photograph]]:
@@ -130,7 +160,9 @@ def sets(options: argparse.Namespace) -> dict[str, list[Photograph]]:
     if (data / 'real_heads').is_dir():
         with np.load(data / 'real_heads' / 'landmarks.npz') as labels:
             rows = zip(labels['filename'], labels['landmarks'])
-            found['real heads'] = [_by_box(data / 'real_heads' / 'photos' / Path(n).name, p, INNER) for n, p in rows]
+            folder = data / 'real_heads' / 'photos'
+            heads = [(_by_box(folder / Path(n).name, p, INNER), str(n).split('__')[1]) for n, p in rows]
+            found['real heads'] = [photo._replace(yaw=POSES[pose]) for photo, pose in heads][::thin]
     if (data / 'wild').is_dir():
         with (data / 'wild' / 'split.csv').open(newline='') as file:
             split = {row['filename']: row['split'] for row in csv.DictReader(file)}
@@ -140,7 +172,7 @@ def sets(options: argparse.Namespace) -> dict[str, list[Photograph]]:
         found['wild'] = [
             Photograph(data / 'wild' / 'images' / row['filename'], None, box, 1.0, float(row['yaw_deg']))
             for row, box in zip(rows, boxes)
-        ][:: 64 if options.quick else 1]
+        ][:: 64 if options.quick else THINNED]
     if not found:
         harness.need(data / 'photos', 'photographs')
     return found
@@ -161,87 +193,82 @@ def _box(points: np.ndarray) -> np.ndarray:
     return np.concatenate([np.nanmin(points, 0), np.nanmax(points, 0)])
 
 
-def counted(
-    find: Find, photos: Sequence[Photograph], label: str, others: list[str], draw: Path | None
-) -> dict[str, float]:
-    """Shares and errors over photographs as they are."""
-    errors, milliseconds, elsewhere, hit = [], [], 0, 0
-    for photo in tqdm(photos, desc=label, unit='photo', disable=None):
-        image = images.read(photo.path).image
-        begun = time.perf_counter()
-        found = find(image)
-        milliseconds.append(1000 * (time.perf_counter() - begun))
-        face, rest = chosen(found, photo.box)
-        hit += face is not None
-        elsewhere += len(rest)
-        if rest:
-            others.append(f'{label}: {photo.path.name}: {len(rest)}')
-        errors.append(error(face, photo.landmarks, photo.unit))
-        if draw is not None:
-            picture = images.encode(overlay.drawn(image, found), QUALITY)
-            files.write_bytes(draw / label / f'{photo.path.stem}.jpg', picture)
-    return _summary(hit, errors, len(photos)) | {
-        'others': float(elsewhere), 'milliseconds': float(np.median(milliseconds)) if milliseconds else float('nan')
-    }  # fmt: skip
+def seen(photo: Photograph) -> View:
+    """A photograph as it is."""
+    return View(images.read(photo.path).image, photo.landmarks, photo.box, photo.unit)
 
 
-def tilted(find: Find, photos: Sequence[Photograph], degrees: float) -> dict[str, float]:
-    """The same with photographs turned about the face, on a grey ground."""
-    errors, hit = [], 0
+def tilted(photo: Photograph, degrees: float) -> View:
+    """A photograph turned about the face, on a grey ground."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turn = np.array([[cosine, -sine], [sine, cosine]])
-    for photo in photos:
-        image = images.read(photo.path).image
-        centre = (photo.box[:2] + photo.box[2:]) / 2
-        side = 2.2 * float((photo.box[2:] - photo.box[:2]).max())
-        back = turn.T * side / CANVAS
-        origin = centre - back @ np.full(2, CANVAS / 2)
-        data = (*back[0], origin[0], *back[1], origin[1])
-        picture = Image.fromarray(image).transform(
-            (CANVAS, CANVAS), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC, fillcolor=(128, 128, 128)
-        )
-        assert photo.landmarks is not None
-        scale = CANVAS / side
-        landmarks = (photo.landmarks - centre) @ turn.T * scale + CANVAS / 2
-        face, _ = chosen(find(np.asarray(picture)), _box(landmarks))
-        hit += face is not None
-        errors.append(error(face, landmarks, photo.unit * scale))
-    return _summary(hit, errors, len(photos))
+    image = images.read(photo.path).image
+    centre = (photo.box[:2] + photo.box[2:]) / 2
+    side = 2.2 * float((photo.box[2:] - photo.box[:2]).max())
+    back = turn.T * side / CANVAS
+    origin = centre - back @ np.full(2, CANVAS / 2)
+    data = (*back[0], origin[0], *back[1], origin[1])
+    picture = Image.fromarray(image).transform(
+        (CANVAS, CANVAS), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC, fillcolor=(128, 128, 128)
+    )
+    assert photo.landmarks is not None
+    scale = CANVAS / side
+    landmarks = (photo.landmarks - centre) @ turn.T * scale + CANVAS / 2
+    return View(np.asarray(picture), landmarks, _box(landmarks), photo.unit * scale)
 
 
-def shrunk(find: Find, photos: Sequence[Photograph], size: int) -> dict[str, float]:
-    """The same with photographs made small, in the corner of a large grey picture."""
-    errors, hit = [], 0
-    for photo in photos:
-        image = images.read(photo.path).image
-        assert photo.landmarks is not None
-        scale = size / float((photo.box[2:] - photo.box[:2]).max())
-        shape = [max(1, round(n * scale)) for n in image.shape[1::-1]]
-        small = Image.fromarray(image).resize(shape, Image.Resampling.LANCZOS)
-        picture = Image.new('RGB', (CANVAS, CANVAS), (128, 128, 128))
-        picture.paste(small, (40, 60))
-        landmarks = photo.landmarks * scale + [40, 60]
-        face, _ = chosen(find(np.asarray(picture)), _box(landmarks))
+def shrunk(photo: Photograph, size: int) -> View:
+    """A photograph made small, in the corner of a large grey picture."""
+    image = images.read(photo.path).image
+    assert photo.landmarks is not None
+    scale = size / float((photo.box[2:] - photo.box[:2]).max())
+    shape = [max(1, round(n * scale)) for n in image.shape[1::-1]]
+    small = Image.fromarray(image).resize(shape, Image.Resampling.LANCZOS)
+    picture = Image.new('RGB', (CANVAS, CANVAS), (128, 128, 128))
+    picture.paste(small, (40, 60))
+    landmarks = photo.landmarks * scale + [40, 60]
+    return View(np.asarray(picture), landmarks, _box(landmarks), photo.unit * scale)
+
+
+def measured(
+    find: Find, photos: Sequence[Photograph], shown: Callable[[Photograph], View], label: str,
+    others: list[str] | None = None, draw: Path | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """Shares and errors over photographs, shown in some way; ``others`` gets those with further faces."""
+    errors, milliseconds, elsewhere, hit = [], [], 0, 0
+    for photo in tqdm(photos, desc=label, unit='photo', disable=None):
+        view = shown(photo)
+        begun = time.perf_counter()
+        found = find(view.image, view.box)
+        milliseconds.append(1000 * (time.perf_counter() - begun))
+        face, rest = chosen(found, view.box)
         hit += face is not None
-        errors.append(error(face, landmarks, photo.unit * scale))
-    return _summary(hit, errors, len(photos))
+        elsewhere += len(rest)
+        errors.append(error(face, view.landmarks, view.unit))
+        if others is not None and (rest or face is None):
+            others.append(f'{label}: {photo.path.name}: {len(rest)}{"" if face else ", not found"}')
+        if draw is not None:
+            picture = images.encode(overlay.drawn(view.image, found), QUALITY)
+            files.write_bytes(draw / label / f'{photo.path.stem}.jpg', picture)
+    values = np.array(errors)
+    known = np.isfinite(values).any()
+    return {
+        'photographs': float(len(photos)),
+        'found': hit / max(len(photos), 1),
+        'others': float(elsewhere),
+        **({'nme': float(values.mean()), 'nme_median': float(np.median(values))} if known else {}),
+        **({'milliseconds': float(np.median(milliseconds))} if milliseconds else {}),
+    }
 
 
 def chosen(found: Sequence[Detection], box: np.ndarray) -> tuple[Detection | None, list[Detection]]:
     """The face that lies in a box, the nearest to its centre, and the others."""
     centre, size = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]).max()
-    away = [float(np.linalg.norm(_centre(face) - centre)) / size for face in found]
+    away = [float(np.linalg.norm(tracking.centre(face) - centre)) / size for face in found]
     if not away or min(away) > 0.5:
         return None, list(found)
     nearest = int(np.argmin(away))
     return found[nearest], [face for k, face in enumerate(found) if k != nearest]
-
-
-def _centre(face: Detection) -> np.ndarray:
-    if np.isfinite(face.landmarks).any():
-        return (np.nanmin(face.landmarks, 0) + np.nanmax(face.landmarks, 0)) / 2
-    square = face.square(1.0)
-    return np.array([square.x + square.side / 2, square.y + square.side / 2])
 
 
 def error(face: Detection | None, landmarks: np.ndarray | None, unit: float) -> float:
@@ -253,23 +280,36 @@ def error(face: Detection | None, landmarks: np.ndarray | None, unit: float) -> 
     return float(np.nanmean(np.linalg.norm(face.landmarks - landmarks, axis=-1)) / unit)
 
 
-def _summary(hit: int, errors: Sequence[float], count: int) -> dict[str, float]:
-    scores = {'photographs': float(count), 'found': hit / max(count, 1)}
-    values = np.array(errors)
-    if np.isfinite(values).any() and (values[np.isfinite(values)] < 1).any():
-        scores |= {'nme': float(np.nanmean(values)), 'nme median': float(np.nanmedian(values))}
-    return scores
+def _counted(path: Path, times: list[float]) -> Iterator[np.ndarray]:
+    for _, _, image in videos.frames(path, 1):
+        times.append(0.0)
+        yield image
 
 
-def in_clips(find: Find, folder: Path, quick: bool) -> dict[str, float]:
-    """Share of frames of clips with a face."""
-    shown = hit = 0
-    paths = sorted(folder.glob('*.mp4'))[:: 8 if quick else 1]
+def in_clips(detector: Detector, paths: Sequence[Path]) -> dict[str, dict[str, float]]:
+    """Shares of frames with a face, found and followed."""
+    searched: list[float] = []
+    followed: list[float] = []
+    hit = kept = 0
     for path in tqdm(paths, desc='clips', unit='clip', disable=None):
         for _, _, image in videos.frames(path, 10):
-            shown += 1
-            hit += bool(find(image))
-    return {'photographs': float(shown), 'found': hit / max(shown, 1)}
+            begun = time.perf_counter()
+            hit += bool(detector.find(image))
+            searched.append(1000 * (time.perf_counter() - begun))
+        begun, count = time.perf_counter(), len(followed)
+        tracks = tracking.tracks(detector, _counted(path, followed))
+        followed[count:] = [1000 * (time.perf_counter() - begun) / (len(followed) - count)] * (len(followed) - count)
+        kept += len(tracks[0].faces) if tracks else 0
+    return {
+        'clips, every tenth frame searched': {
+            'photographs': float(len(searched)), 'found': hit / max(len(searched), 1),
+            'milliseconds': float(np.median(searched)),
+        },
+        'clips, all frames followed': {
+            'photographs': float(len(followed)), 'found': kept / max(len(followed), 1),
+            'milliseconds': float(np.median(followed)),
+        },
+    }  # fmt: skip
 
 
 if __name__ == '__main__':

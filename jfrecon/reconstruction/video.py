@@ -11,6 +11,8 @@ import numpy as np
 
 from jfrecon.data import detection
 from jfrecon.data.cropping import Box
+from jfrecon.data.detection import tracking
+from jfrecon.data.detection.detector import Detection
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.data.videos import BreaksOff, Frame
 from jfrecon.reconstruction import photograph
@@ -22,7 +24,6 @@ from jfrecon.types import FaceParameters
 Frames = Callable[[], Iterator[Frame]]  # from the first on
 
 STEADY = 0.08  # seconds: standard deviation of the Gaussian that smooths boxes and faces in time
-REACH = 1.1  # by how many widths of its landmarks a face moves from one frame to the next, at most
 KEYS = 6  # frames that a fit looks at
 PICTURE = 256  # pixels of the side of the pictures
 MOVING = ('expression', 'rotation', 'translation', 'light')
@@ -60,7 +61,7 @@ def reconstruct(
     Args:
       frames: reads the video; called twice, as its frames are not kept.
       make: with a network.
-      box: [4] x, y, w, h: the face lies in it in all frames; by default the largest one is followed.
+      box: [4] x, y, w, h: the face lies in it in all frames; by default whoever fills most of it is followed.
       focal: pixels; by default the network's, in sides of the face's square.
       progress: called after every step of the fit.
       landmarker: the detector that looks for the face.
@@ -143,7 +144,6 @@ def _follow(
     """Numbers and times of the frames, and a steady square around the face in each."""
     numbers: list[int] = []
     times: list[float] = []
-    centres = []
 
     def images() -> Iterator[np.ndarray]:
         for frame in frames:
@@ -151,32 +151,28 @@ def _follow(
             times.append(frame.time)
             yield frame.image
 
-    detector = detection.load(landmarker)
-    if box is None:
-        found = detector.each(images())
-    else:
-        found = ([face for face in detector.find_in(image, box[None]) if face is not None] for image in images())
-    last: Box | None = None
-    for there in found:
-        squares = sorted((seen.square(scale) for seen in there), key=lambda square: -square.side)
-        if last is not None:  # the largest goes first, then whoever is where it was
-            before = last
-            away = lambda square, before=before: float(np.hypot(*(_centre(square) - _centre(before))))
-            squares = sorted((square for square in squares if away(square) < REACH * before.side / scale), key=away)
-        if squares:
-            last = squares[0]
-            centres.append([*_centre(last), np.log(last.side)])
-        else:
-            centres.append([np.nan] * 3)
-    path = np.array(centres, np.float64).reshape(-1, 3)
-    seen = np.isfinite(path).all(-1)
-    if 2 * seen.sum() <= len(path):
-        raise Unreadable(f'a face is found in {seen.sum()} of {len(path)} frames')
+    tracks = tracking.tracks(detection.load(landmarker), images())
+    if box is not None:
+        inside = [sum(_inside(face, box) for face in track.faces.values()) for track in tracks]
+        tracks = [tracks[int(np.argmax(inside))]] if max(inside, default=0) else []
+    centres = np.full((len(numbers), 3), np.nan)
+    for k, face in tracks[0].faces.items() if tracks else ():
+        square = face.square(scale)
+        centres[k] = *_centre(square), np.log(square.side)
+    seen = np.isfinite(centres).all(-1)
+    if 2 * seen.sum() <= len(seen):
+        where = '' if box is None else ' in the given box'
+        raise Unreadable(f'a face is found{where} in {seen.sum()} of {len(seen)} frames')
     when = np.array(times)
-    path = smooth(_between(when[seen], path[seen], when), when, STEADY)
+    path = smooth(_between(when[seen], centres[seen], when), when, STEADY)
     sides = np.exp(path[:, 2])
     boxes = [Box(float(x - s / 2), float(y - s / 2), float(s)) for (x, y, _), s in zip(path, sides)]
     return np.array(numbers), when, boxes
+
+
+def _inside(face: Detection, box: np.ndarray) -> bool:
+    x, y = tracking.centre(face) - box[:2]
+    return bool(0 <= x < box[2] and 0 <= y < box[3])
 
 
 def _centre(box: Box) -> np.ndarray:

@@ -68,12 +68,28 @@ def search(image: np.ndarray, views: Sequence[View] | None = None) -> list[Candi
 
     views: by default the whole image, and tiles of it for the full-range network.
     """
-    upright = [whole_view(image)] if views is None else list(views)
-    turned = [view._replace(turns=turns) for turns in (1, 2, 3) for view in upright]
-    tiles = tile_views(image) if views is None else []
-    found = _ask(SHORT, image, upright, LEAST) + _ask(FULL, image, upright, LEAST)
-    found += _ask(SHORT, image, turned, TURNED) + _ask(FULL, image, turned, TURNED) + _ask(FULL, image, tiles, IN_TILE)
-    return merged(found)
+    if views is None:
+        return search_each([image])[0]
+    return _search([image], [views], [[]])[0]
+
+
+def search_each(images: Sequence[np.ndarray]) -> list[list[Candidate]]:
+    """The same for each of many images, of any sizes, which the networks see together."""
+    return _search(images, [[whole_view(image)] for image in images], [tile_views(image) for image in images])
+
+
+def _search(
+    images: Sequence[np.ndarray], upright: Sequence[Sequence[View]], tiles: Sequence[Sequence[View]]
+) -> list[list[Candidate]]:
+    turned = [[view._replace(turns=turns) for turns in (1, 2, 3) for view in views] for views in upright]
+    found: list[list[Candidate]] = [[] for _ in images]
+    for anchors, views, least in (
+        (SHORT, upright, LEAST), (FULL, upright, LEAST), (SHORT, turned, TURNED), (FULL, turned, TURNED),
+        (FULL, tiles, IN_TILE),
+    ):  # fmt: skip
+        for k, candidate in _ask(anchors, images, views, least):
+            found[k].append(candidate)
+    return [merged(candidates) for candidates in found]
 
 
 def whole_view(image: np.ndarray) -> View:
@@ -129,25 +145,30 @@ def _eyes(candidate: Candidate) -> np.ndarray:
     return across / max(float(np.linalg.norm(across)), 1e-9)
 
 
-def _ask(anchors: Anchors, image: np.ndarray, views: Sequence[View], least: float) -> list[Candidate]:
+def _ask(
+    anchors: Anchors, images: Sequence[np.ndarray], views: Sequence[Sequence[View]], least: float
+) -> list[tuple[int, Candidate]]:
+    """What a network sees in views of each image, with the number of the image."""
     network = _network(anchors.file)
     size = network.input_shape[0]
-    pictures = [np.rot90(cut(image, view, size), view.turns) for view in views]
+    asked = [(k, view) for k, some in enumerate(views) for view in some]
+    pictures = [np.rot90(cut(images[k], view, size), view.turns) for k, view in asked]
     crops = np.stack(pictures) if pictures else np.zeros((0, *network.input_shape))
     regressed, scores = tflite.in_batches(network, crops.astype(np.float32) / 127.5 - 1)
     chances = expit(scores[..., 0].astype(np.float64))
     centres = _centres(size, anchors.layers)
     found = []
-    for k, i in zip(*np.nonzero(chances > least)):
-        view, row = views[k], regressed[k, i]
+    for n, i in zip(*np.nonzero(chances > least)):
+        (k, view), row = asked[n], regressed[n, i]
         scale = view.side / size
         origin = np.array([view.x, view.y])
         points = row.reshape(-1, 2)[[0, *range(2, 2 + POINTS)]] + centres[i]
         for _ in range(view.turns):  # a quarter turn takes (x, y) to (y, size - x)
             points = np.stack([size - points[:, 1], points[:, 0]], -1)
         points = points * scale + origin
-        found.append(Candidate(float(chances[k, i]), points[0], row[2:4] * scale, points[1:]))
-    return [candidate for candidate in found if candidate.size.min() > 0]
+        if row[2:4].min() > 0:
+            found.append((k, Candidate(float(chances[n, i]), points[0], row[2:4] * scale, points[1:])))
+    return found
 
 
 def cut(image: np.ndarray, view: View, size: int) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from jfrecon.data import cropping
 from jfrecon.data.cropping import Box
 
-BATCH = 16  # images that a detector sees at once, where it can
+BATCH, PIXELS = 16, 50e6  # images that a detector sees at once, where it can, and pixels of all of them together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +47,7 @@ class Detection:
 
 Find = Callable[[np.ndarray], list[Detection]]
 FindIn = Callable[[np.ndarray, np.ndarray], list[Detection | None]]
+Follow = Callable[[np.ndarray, Sequence[Detection]], list[Detection | None]]
 FindMany = Callable[[Sequence[np.ndarray]], list[list[Detection]]]
 
 
@@ -62,6 +62,7 @@ class Detector:
       ready: called once before several processes look for faces; may fetch weights.
       libraries: packages whose versions decide what it finds.
       find_many: the same as ``find`` for many images at once, where that is faster.
+      follow: image and faces of the frame before -> each of them now, None where it is lost, where that is faster.
     """
 
     find: Find
@@ -70,12 +71,18 @@ class Detector:
     ready: Callable[[], object] = lambda: None
     libraries: tuple[str, ...] = ()
     find_many: FindMany | None = None
+    follow: Follow | None = None
 
     def each(self, images: Iterable[np.ndarray]) -> Iterator[list[Detection]]:
         """The faces in each of many images, the frames of a video for example."""
         if self.find_many is None:
             yield from map(self.find, images)
             return
-        images = iter(images)
-        while some := list(itertools.islice(images, BATCH)):
+        some: list[np.ndarray] = []
+        for image in images:
+            some.append(image)
+            if len(some) == BATCH or sum(one.shape[0] * one.shape[1] for one in some) >= PIXELS:
+                yield from self.find_many(some)
+                some = []
+        if some:
             yield from self.find_many(some)

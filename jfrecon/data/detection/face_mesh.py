@@ -66,7 +66,23 @@ class Square(NamedTuple):
 
 def find(image: np.ndarray) -> list[Mesh]:
     """Return the faces in an image [H, W, 3] uint8, the largest first."""
-    return distinct(_looked_at(image, [_around(candidate) for candidate in blazeface.search(image)]))
+    return find_each([image])[0]
+
+
+def find_each(images: Sequence[np.ndarray]) -> list[list[Mesh]]:
+    """The same for each of many images, of any sizes, which the networks see together."""
+    seen = [(k, _around(one)) for k, some in enumerate(blazeface.search_each(images)) for one in some]
+    found: list[list[Mesh]] = [[] for _ in images]
+    for (k, _), mesh in zip(seen, _looked_at([images[k] for k, _ in seen], [square for _, square in seen])):
+        if mesh is not None:
+            found[k].append(mesh)
+    return [distinct(meshes) for meshes in found]
+
+
+def follow(image: np.ndarray, before: Sequence[np.ndarray]) -> list[Mesh | None]:
+    """Return faces that had points [478, 2] in the frame before, None where one is no longer seen."""
+    looked = _looked([image] * len(before), [_upright(points) for points in before])
+    return [mesh if mesh.presence > PRESENCE else None for mesh in looked]
 
 
 def find_in(image: np.ndarray, boxes: np.ndarray) -> list[Mesh | None]:
@@ -105,11 +121,15 @@ def confidence68(points: np.ndarray) -> np.ndarray:
     return np.maximum(share * share * (3 - 2 * share), LEAST)
 
 
-def _looked_at(image: np.ndarray, squares: Sequence[Square]) -> list[Mesh]:
-    """Faces in squares, looked at again around the points that were found."""
-    first = [mesh for mesh in _looked([image] * len(squares), squares) if mesh.presence > PRESENCE / 5]
-    again = _looked([image] * len(first), [_upright(mesh.points) for mesh in first])
-    return [mesh for mesh in again if mesh.presence > PRESENCE]
+def _looked_at(images: Sequence[np.ndarray], squares: Sequence[Square]) -> list[Mesh | None]:
+    """The face in each square of an image, looked at again around the points that were found; None: there is none."""
+    first = _looked(images, squares)
+    kept = [k for k, mesh in enumerate(first) if mesh.presence > PRESENCE / 5]
+    again = _looked([images[k] for k in kept], [_upright(first[k].points) for k in kept])
+    found: list[Mesh | None] = [None] * len(squares)
+    for k, mesh in zip(kept, again):
+        found[k] = mesh if mesh.presence > PRESENCE else None
+    return found
 
 
 def _looked(images: Sequence[np.ndarray], squares: Sequence[Square]) -> list[Mesh]:
@@ -166,7 +186,7 @@ def _in_box(image: np.ndarray, box: np.ndarray) -> Mesh | None:
     inside = [c for c in blazeface.search(image, [view]) if (np.abs(c.centre - centre) < box[2:] / 2).all()]
     # where the detector sees nothing, the mesh may: upright, or turned
     squares = [_around(inside[0])] if inside else [Square(centre, MARGIN * side, k * np.pi / 2) for k in range(4)]
-    found = _looked_at(image, squares)
+    found = [mesh for mesh in _looked_at([image] * len(squares), squares) if mesh is not None]
     return max(found, key=lambda mesh: mesh.presence) if found else None
 
 

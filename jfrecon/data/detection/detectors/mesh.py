@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from jfrecon.data.detection import face_mesh
@@ -22,6 +24,17 @@ def find_in(image: np.ndarray, boxes: np.ndarray) -> list[Detection | None]:
     return [None if mesh is None else detection(mesh) for mesh in face_mesh.find_in(image, boxes)]
 
 
+def find_many(images: Sequence[np.ndarray]) -> list[list[Detection]]:
+    """The same as `find` for each of many images."""
+    return [[detection(mesh) for mesh in meshes] for meshes in face_mesh.find_each(images)]
+
+
+def follow(image: np.ndarray, before: Sequence[Detection]) -> list[Detection | None]:
+    """Return the faces of the frame before where they are now, each looked at once, around where it was."""
+    found = face_mesh.follow(image, [face.dense for face in before if face.dense is not None])
+    return [None if mesh is None else detection(mesh) for mesh in found]
+
+
 def detection(mesh: Mesh) -> Detection:
     """A face of the mesh as all detectors give it."""
     points = mesh.points
@@ -36,4 +49,4 @@ def ready() -> None:
     find(np.zeros((256, 256, 3), np.uint8))
 
 
-DETECTOR = Detector(find, find_in, ready=ready, libraries=('jax', 'jaxlib'))
+DETECTOR = Detector(find, find_in, ready=ready, libraries=('jax', 'jaxlib'), find_many=find_many, follow=follow)
