@@ -14,6 +14,7 @@ Photographs of several sets, those that are there: 188 studio portraits (`faces_
 * the same for photographs that are turned (tilt), seen from the side (yaw: heads of `real_heads`, for the rest `wild`'s
   labels, which a face mesh made, too), and made small (size);
 * of the clips the share of frames with a face, every tenth frame searched, and all frames followed;
+* presence: of the found faces the lowest hundredth, and that of the others in their middle;
 * milliseconds a photograph, the median, all of its faces found; a frame that is followed, reading it included.
 
 The trivial answer is the mean face, upright, in the box of the labels. `--draw` writes overlays, which show people: for
@@ -235,15 +236,16 @@ def measured(
     others: list[str] | None = None, draw: Path | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Shares and errors over photographs, shown in some way; ``others`` gets those with further faces."""
-    errors, milliseconds, elsewhere, hit = [], [], 0, 0
+    errors, milliseconds, hit = [], [], []
+    elsewhere: list[float] = []
     for photo in tqdm(photos, desc=label, unit='photo', disable=None):
         view = shown(photo)
         begun = time.perf_counter()
         found = find(view.image, view.box)
         milliseconds.append(1000 * (time.perf_counter() - begun))
         face, rest = chosen(found, view.box)
-        hit += face is not None
-        elsewhere += len(rest)
+        hit += [] if face is None else [face.presence]
+        elsewhere += [other.presence for other in rest]
         errors.append(error(face, view.landmarks, view.unit))
         if others is not None and (rest or face is None):
             others.append(f'{label}: {photo.path.name}: {len(rest)}{"" if face else ", not found"}')
@@ -254,9 +256,11 @@ def measured(
     known = np.isfinite(values).any()
     return {
         'photographs': float(len(photos)),
-        'found': hit / max(len(photos), 1),
-        'others': float(elsewhere),
+        'found': len(hit) / max(len(photos), 1),
+        'others': float(len(elsewhere)),
         **({'nme': float(values.mean()), 'nme_median': float(np.median(values))} if known else {}),
+        **({'presence': float(np.percentile(hit, 1))} if hit else {}),
+        **({'presence_others': float(np.median(elsewhere))} if elsewhere else {}),
         **({'milliseconds': float(np.median(milliseconds))} if milliseconds else {}),
     }
 

@@ -24,7 +24,10 @@ FILE = 'face_landmark/face_landmark_with_attention.tflite'
 TABLE = Path(__file__).with_name('landmarks68.json')  # by `python -m experiments.landmark_table`
 POINTS = 478
 MARGIN = 1.5  # side of a crop over the longer side of the face's box
-PRESENCE = 0.5  # that it is a face, at least
+PRESENCE = (
+    0.9  # that it is a face, at least: faces have 0.99 and more, ears and leaves less (experiments.finding_faces)
+)
+FOLLOWED = 0.5  # of one that was there a frame ago
 OUTER_EYES = 33, 263  # of the mesh
 ACROSS, ALONG = (234, 454), (152, 10)  # from cheek to cheek, from chin to forehead
 SAME = 0.5  # part of the smaller box of points that lies in the larger one, where both are one face
@@ -82,7 +85,7 @@ def find_each(images: Sequence[np.ndarray]) -> list[list[Mesh]]:
 def follow(image: np.ndarray, before: Sequence[np.ndarray]) -> list[Mesh | None]:
     """Return faces that had points [478, 2] in the frame before, None where one is no longer seen."""
     looked = _looked([image] * len(before), [_upright(points) for points in before])
-    return [mesh if mesh.presence > PRESENCE else None for mesh in looked]
+    return [mesh if mesh.presence > FOLLOWED else None for mesh in looked]
 
 
 def find_in(image: np.ndarray, boxes: np.ndarray) -> list[Mesh | None]:
@@ -124,7 +127,7 @@ def confidence68(points: np.ndarray) -> np.ndarray:
 def _looked_at(images: Sequence[np.ndarray], squares: Sequence[Square]) -> list[Mesh | None]:
     """The face in each square of an image, looked at again around the points that were found; None: there is none."""
     first = _looked(images, squares)
-    kept = [k for k, mesh in enumerate(first) if mesh.presence > PRESENCE / 5]
+    kept = [k for k, mesh in enumerate(first) if mesh.presence > PRESENCE / 10]
     again = _looked([images[k] for k in kept], [_upright(first[k].points) for k in kept])
     found: list[Mesh | None] = [None] * len(squares)
     for k, mesh in zip(kept, again):
