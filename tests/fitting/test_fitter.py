@@ -28,8 +28,8 @@ def fitter():
 
 def made():
     pair = (linear.truncate(load(), 3, 8, 2) for load in (morphable.load, morphable.load_portrait))
-    # blotches are anything but symmetric and smooth
-    weights = {**WEIGHTS, 'symmetry': 0.1, 'smoothness': 0.01, 'consistency_diffuse': 0.01}
+    # blotches are anything but symmetric and smooth, and the drawn units are stronger than the prior would have them
+    weights = {**WEIGHTS, 'expression': 2e-4, 'symmetry': 0.1, 'smoothness': 0.01, 'consistency_diffuse': 0.01}
     return dataclasses.replace(Fitter.of(*pair, bands=3, texture=TEXTURE), steps=(150, 1, 1, 60), weights=weights)
 
 
