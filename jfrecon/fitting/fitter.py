@@ -1,8 +1,8 @@
 """A face fitted to one photograph, or to several of the same person.
 
     landmarks     pose, shape and expression from the landmarks alone
-    coefficients  dib21's eq. 2, from the light that explains the photograph best (`lighting`): skin, light and pose by the
-                  vertex renderer, then all of chi by the ray tracer
+    coefficients  dib21's eq. 2, from the light that explains the photograph best (`lighting`): skin, light and pose by
+                  the vertex renderer, then all of chi by the ray tracer
     maps          what the morphable model does not span: albedo and relief in UV, and the light, under the regularisers
                   of dib21's eq. 3 and s2f2's eq. 6
 
