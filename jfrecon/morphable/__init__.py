@@ -11,12 +11,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from jfrecon import registry
 from jfrecon.errors import UserError
 from jfrecon.morphable.heads import Head, portrait
 from jfrecon.types import MorphableModel
 
 _MODELS = f'{__name__}.models'
+_HEADS: dict[str, Head] = {}
 
 
 def names(with_head: bool = False) -> tuple[str, ...]:
@@ -60,7 +63,18 @@ def load_head(name: str = 'makehuman', path: str | Path | None = None, subdivisi
             f'no whole head for {name!r}, which synthetic faces need; there is one for '
             f'{", ".join(names(with_head=True))}'
         )
-    return _called(module, module.load_head, name, path, subdivisions)
+    head = _called(module, module.load_head, name, path, subdivisions)
+    _HEADS[head.model.name] = head
+    return head
+
+
+def head_around(model: MorphableModel) -> Head | None:
+    """The head that a face or a portrait was cut out of, if this process loaded it last of those with its name."""
+    head = _HEADS.get(model.name)
+    if head is None:
+        return None
+    face = np.asarray(head.model.mean)[np.asarray(head.face_vertices)]
+    return head if np.array_equal(face, np.asarray(model.mean)[: len(face)]) else None
 
 
 def load_portrait(name: str = 'makehuman', path: str | Path | None = None) -> MorphableModel:

@@ -22,7 +22,7 @@ SHADE = {EYE: 0.6, TEETH: 0.6, MOUTH: 0.3}
 UV_BORDER = 0.01  # keeps bilinear look-ups at the rim of the face inside the map
 
 
-@struct.dataclass
+@struct.dataclass(eq=False)  # told apart by what they are, not by their arrays
 class Head:
     """A head that moves with the same coefficients as the face model cut out of it.
 
