@@ -25,6 +25,7 @@ from jfrecon.reconstruction.photograph import Face, Reconstructor
 from jfrecon.reconstruction.plan import Existing, Job
 from jfrecon.reconstruction.result import Reconstruction
 
+SMALLEST, TEXTURE, LARGEST = 64, 1024, 4096  # texels of the side of a head's texture
 BLACK_AND_WHITE = "black and white: the light is grey, the skin's hue is the morphable model's"
 
 
@@ -251,7 +252,7 @@ def _write(
         facts['sha256'] = digest(found.job.path)
         kept = asset.write(
             options.out / found.folder, make.model, make.portrait, face, make.atlas, square, facts, moving, layers,
-            options.existing,
+            options.existing, options.texture,
         )  # fmt: skip
     except (UserError, OSError) as error:
         if isinstance(error, OSError) and error.errno in commands.FULL:
@@ -369,6 +370,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--landmarker', metavar='NAME', help=detection.HELP)
     parser.add_argument('--focal', type=float, help='pixels; default: by EXIF, else 4.5 times the width of the face')
     parser.add_argument('--every', type=int, help='every so many frames of a video; default: 1')
+    parser.add_argument(
+        '--texture',
+        type=int,
+        default=TEXTURE,
+        help=f"texels of the side of the head's texture, {SMALLEST} to {LARGEST}",
+    )
     parser.add_argument('--start', type=Path, metavar='FACE', help='a folder that this command left: fit on from there')
     parser.add_argument(
         '--freeze',
@@ -396,6 +403,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.start is not None and given:
         flags = ', '.join(f'--{name.replace("_", "-")}' for name in given)
         raise UserError(f'--start knows the face, its place and its camera: leave {flags} out')
+    if not SMALLEST <= options.texture <= LARGEST:
+        raise UserError(f'--texture={options.texture}: {SMALLEST} to {LARGEST} texels')
     options.existing = (
         Existing.OVERWRITE if options.overwrite else Existing.SKIP if options.skip_existing else Existing.REFUSE
     )

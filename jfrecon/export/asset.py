@@ -1,6 +1,8 @@
 """A reconstructed face as a folder of files that other programs open.
 
-face.glb          glTF 2.0, see `jfrecon.export.gltf`; face.obj and face.mtl: the same without expressions
+face.glb          the whole head as glTF 2.0, see `jfrecon.export.gltf`
+head.obj, .mtl    the same with the expression that it has, and its textures head_diffuse.png and so on
+face.obj, .mtl    the fitted face alone, whose maps are
 diffuse.png       albedo, sRGB; specular.png: weight of the specular lobe, sRGB; normal.png: tangent space, y up
 light.exr, .hdr   see `jfrecon.export.hdri`
 parameters.npz    vertices, faces, landmarks, camera, coefficients; layers.npz: pictures as large as the photo
@@ -14,7 +16,6 @@ metadata.json     what they are of, in which units, and whose morphable model it
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import zipfile
 import zlib
@@ -33,8 +34,8 @@ from jfrecon.data import images
 from jfrecon.data.cropping import Box
 from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
-from jfrecon.export import film, gltf, hdri, report, viewer, wavefront
-from jfrecon.geometry import cameras, mesh, uv
+from jfrecon.export import film, gltf, hdri, head, report, viewer, wavefront
+from jfrecon.geometry import cameras, mesh, rotations, uv
 from jfrecon.morphable import linear
 from jfrecon.reconstruction import plan, result
 from jfrecon.reconstruction.plan import Existing
@@ -86,6 +87,7 @@ def write(
     video: Video | None = None,
     layers: Mapping[str, np.ndarray] | None = None,
     existing: Existing = Existing.REFUSE,
+    texture: int = head.TEXTURE,
 ) -> list[str]:
     """Write a face's folder: whole, or not at all, `metadata.json` with the hashes of all files last.
 
@@ -99,6 +101,7 @@ def write(
       video: where the photograph is a frame of one.
       layers: `jfrecon.reconstruction.result.layers` of the face, where they are there already.
       existing: what becomes of a face in that folder.
+      texture: texels of the side of the head's texture.
 
     Returns:
       Names of the user's files that were kept aside, see `jfrecon.outputs.publish`.
@@ -109,11 +112,11 @@ def write(
     plan.require_free(folder, existing)
     layers = result.layers(portrait, face) if layers is None else layers
     with outputs.unfinished(folder) as made:
-        _fill(made, model, portrait, face, atlas, photograph, facts, video, layers)
+        _fill(made, model, portrait, face, atlas, photograph, facts, video, layers, texture)
         return outputs.publish(made, folder, outputs.FACE, existing is not Existing.REFUSE)
 
 
-def _fill(folder, model, portrait, face, atlas, photograph, facts, video, layers) -> None:
+def _fill(folder, model, portrait, face, atlas, photograph, facts, video, layers, texture) -> None:
     chi = face.parameters
     chi = chi.replace(maps=_maps(model, atlas, chi))
     # a network's maps need not have the atlas's size
@@ -123,7 +126,8 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video, layers
     for name, content in pictures.items():
         files.write_bytes(folder / f'{name}.png', content)
     moving = {} if video is None else {'motion': video.motion, 'times': video.times}
-    glb = gltf.binary(portrait.model, chi, face.camera, face.size, pictures, roughness=portrait.roughness, **moving)
+    dressed = head.dress(portrait.model, chi, chi.maps, texture)
+    glb = gltf.binary(dressed, chi, face.camera, face.size, roughness=portrait.roughness, **moving)
     files.write_bytes(folder / 'face.glb', glb)
     if video is not None:
         each = {name: getattr(video.motion, name) for name in MOVING}
@@ -131,9 +135,11 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video, layers
         if video.pictures is not None:
             files.write_bytes(folder / 'video.mp4', film.mp4(video.pictures, video.times))
     normals = np.asarray(mesh.vertex_normals(jnp.asarray(face.vertices), model.topology.triangles))
-    files.write_text(folder / 'face.obj', wavefront.geometry(model.topology, face.vertices, normals, 'face.mtl'))
-    material = wavefront.material('diffuse.png', 'specular.png', 'normal.png', portrait.roughness)
+    geometry = wavefront.geometry({'face': model.topology}, face.vertices, normals, 'face.mtl')
+    files.write_text(folder / 'face.obj', geometry)
+    material = wavefront.material('face', portrait.roughness, 'diffuse.png', 'specular.png', 'normal.png')
     files.write_text(folder / 'face.mtl', material)
+    _write_head(folder, dressed, chi, portrait.roughness)
 
     radiance = hdri.picture(chi.light)
     for suffix in hdri.SUFFIXES:
@@ -165,6 +171,24 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video, layers
     parts = [viewer.part(glb, radiance, np.asarray(chi.expression)), report.figure(row, panel.LAYERS)]
     parts += map(report.paragraph, _fit(facts))
     report.page(folder / 'report.html', title, notes, parts)
+
+
+def _write_head(folder: Path, dressed: head.Dressed, chi: FaceParameters, roughness: float) -> None:
+    """Write head.obj, head.mtl and the textures that they name."""
+    shape = linear.shape(dressed.model, jnp.asarray(chi.identity), jnp.asarray(chi.expression))
+    vertices = rotations.transform(jnp.asarray(chi.rotation), jnp.asarray(chi.translation), shape)
+    normals = np.asarray(mesh.vertex_normals(vertices, dressed.model.topology.triangles))
+    parts, materials = {}, []
+    for piece in dressed.pieces:
+        parts[piece.name] = piece.topology
+        names = {name: f'{piece.name}_{name}.png' for name in piece.textures}
+        for name, values in piece.textures.items():
+            files.write_bytes(folder / names[name], images.encode(values))
+        plain = {} if piece.colours is None else {'colour': piece.colours[np.unique(piece.topology.triangles)].mean(0)}
+        wet = roughness if 'normal' in names else gltf.WET if names else gltf.MATTE
+        materials.append(wavefront.material(piece.name, wet, **names, **plain))
+    files.write_text(folder / 'head.obj', wavefront.geometry(parts, np.asarray(vertices), normals, 'head.mtl'))
+    files.write_text(folder / 'head.mtl', '\n'.join(materials))
 
 
 def read(folder: Path) -> tuple[Reconstruction, dict[str, Any]]:
@@ -288,7 +312,7 @@ def encoded(maps: Maps, texels: uv.TexelMap) -> dict[str, bytes]:
         'specular': specular,
         'normal': 0.5 + 0.5 * spread(maps.normal),
     }
-    return {name: _png(values) for name, values in pictures.items()}
+    return {name: images.encode(head.eight_bits(values)) for name, values in pictures.items()}
 
 
 def _maps(model: MorphableModel, atlas: uv.Atlas, chi: FaceParameters) -> Maps:
@@ -299,12 +323,6 @@ def _maps(model: MorphableModel, atlas: uv.Atlas, chi: FaceParameters) -> Maps:
     if maps.normal is None:
         maps = dataclasses.replace(maps, normal=jnp.zeros_like(maps.diffuse) + jnp.array([0.0, 0.0, 1.0]))
     return maps
-
-
-def _png(values: np.ndarray) -> bytes:
-    written = io.BytesIO()
-    Image.fromarray(np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)).save(written, 'PNG')
-    return written.getvalue()
 
 
 def _doubts(facts: Mapping[str, Any]) -> list[str]:
@@ -332,7 +350,7 @@ def _metadata(portrait: Portrait, face: Reconstruction, facts: Mapping[str, Any]
         'camera': _camera(face),
         'roughness': portrait.roughness,
         'units': 'parameters.npz: millimetres, camera space, x right, y up, z towards the camera; pixels from the top '
-        'left corner, the centre of the first at 0.5. face.glb and face.obj: metres, the same axes',
+        'left corner, the centre of the first at 0.5. face.glb, face.obj and head.obj: metres, the same axes',
         'colour': 'diffuse.png and specular.png are encoded in sRGB, normal.png is (n + 1) / 2; light.exr, light.hdr '
         "and layers.npz's albedo and specular are linear, its photo is sRGB",
     }

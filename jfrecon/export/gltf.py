@@ -1,7 +1,8 @@
 """A face as glTF 2.0 (.glb), which Blender, browsers and game engines open.
 
-The scene is camera space in metres: a camera in its origin sees the face as the photograph shows it. The mesh is the
-person without expression; its morph targets are the model's expressions, set as the photograph has them.
+The scene is camera space in metres: a camera in its origin sees the face as the photograph shows it. Meshes are the
+person without expression; their morph targets are the model's expressions, set as the photograph has them. Their nodes
+are ``head`` (skin), ``eye_left``, ``eye_right``, ``teeth``, ``mouth``; of a model without a head ``head`` is the face.
 
 Cameras of glTF look through the middle of their picture, photographs seldom do. The exported camera's picture is
 therefore larger than the photograph, just enough for its middle to be the principal point, and its ``extras`` say which
@@ -25,6 +26,8 @@ import numpy as np
 import pygltflib as gltf
 from scipy.spatial.transform import Rotation
 
+from jfrecon.data import images
+from jfrecon.export.head import Dressed
 from jfrecon.geometry import mesh
 from jfrecon.morphable import linear
 from jfrecon.render import surface
@@ -35,74 +38,64 @@ METRE = 1000.0  # mm
 _normals, _tangents = jax.jit(mesh.vertex_normals), jax.jit(mesh.tangents)  # op by op they take seconds
 STILL = 1e-3  # mm, and of a normal's unit length: what moves less does not move
 SPECULAR = 'KHR_materials_specular'
+WET, MATTE = 0.1, 0.5  # roughness of eyes, and of teeth and mouth
 REFLECTANCE = 0.04  # of glTF's surfaces seen head on, which the extension scales
 
 
 def binary(
-    model: MorphableModel,
+    dressed: Dressed,
     face: FaceParameters,
     camera: Pinhole,
     size: tuple[int, int],
-    textures: Mapping[str, bytes],
     *,
     roughness: float,
     motion: FaceParameters | None = None,
     times: np.ndarray | None = None,
 ) -> bytes:
-    """The bytes of a .glb file.
+    """The bytes of a .glb file: a node ``face`` with the pose, and below it one for each piece of the head.
 
     Args:
-      model: with eyes and teeth if it has them (`jfrecon.morphable.load_portrait`).
+      dressed: the head and its textures.
       face: unbatched.
       camera: of the photograph of (H, W) = ``size`` pixels.
-      textures: PNG files: ``diffuse`` in sRGB, ``normal`` in tangent space, ``specular``, the weight of the
-        specular lobe, in sRGB.
-      roughness: of the specular lobe.
+      roughness: of the specular lobe of skin.
       motion: the face in each frame of a video, leaves [F, ...]: an animation of pose and expressions.
       times: [F] seconds of the frames, each later than the one before.
 
     Raises:
       ValueError: ``motion`` without times that increase.
     """
-    made = _Builder()
+    made, model = _Builder(), dressed.model
     neutral = np.asarray(linear.shape(model, jnp.asarray(face.identity), jnp.zeros_like(face.expression)))
-    topology = model.topology
-    mapped = np.asarray(surface.mapped(topology))
-    diffuse = linear.albedo(model, jnp.asarray(face.albedo))[0]
-    colours = np.asarray(surface.coloured(diffuse, None if face.maps is None else face.maps.behind))
-    normals = np.asarray(_normals(neutral, topology.triangles))
+    normals = np.asarray(_normals(neutral, model.topology.triangles))
     # where triangles cancel there is no normal, but glTF wants one of unit length
     normals = np.where(np.linalg.norm(normals, axis=-1, keepdims=True) > 0.5, normals, np.array([0, 0, 1], np.float32))
-    tangent, bitangent = map(np.asarray, _tangents(neutral, normals, topology))
     moved = _expressions(model, neutral, normals)
-
-    images = {name: made.image(name, content) for name, content in textures.items()}
-    skin = made.material(_skin(images, roughness))
-    primitives = [
-        made.primitive(skin, *_corners(topology, mapped), neutral, normals, moved, tangents=(tangent, bitangent))
-    ]
-    if not mapped.all():
-        behind = made.material(_plain(roughness))
-        primitives.append(
-            made.primitive(behind, *_corners(topology, ~mapped), neutral, normals, moved, colours=colours)
-        )
     names = list(model.expression_names) or [f'expression_{k}' for k in range(len(moved))]
-    made.file.meshes.append(
-        gltf.Mesh(
-            name='face',
-            primitives=primitives,
-            weights=[float(w) for w in np.asarray(face.expression)],
-            extras={'targetNames': names},
-        )
-    )
+    weights = [float(w) for w in np.asarray(face.expression)]
+    first = {path: values.tolist() for path, values in _pose(face, face).items()}
+    made.file.nodes.append(gltf.Node(name='face', children=[], **first))
+    for piece in dressed.pieces:
+        textures = {
+            name: made.image(f'{piece.name}_{name}', images.encode(values)) for name, values in piece.textures.items()
+        }
+        kind = _skin(textures, roughness) if 'normal' in textures else _plain(piece.name, textures)
+        frame = None
+        if 'normal' in textures:
+            frame = tuple(map(np.asarray, _tangents(neutral, normals, piece.topology)))
+        part = made.primitive(
+            made.material(kind), *_corners(piece.topology), neutral, normals, moved, tangents=frame,
+            mapped=bool(textures), colours=piece.colours,
+        )  # fmt: skip
+        mesh_of = gltf.Mesh(name=piece.name, primitives=[part], weights=weights, extras={'targetNames': names})
+        made.file.meshes.append(mesh_of)
+        made.file.nodes[0].children.append(len(made.file.nodes))
+        made.file.nodes.append(gltf.Node(name=piece.name, mesh=len(made.file.meshes) - 1))
     made.file.cameras.append(_camera(surface.seen_by(face, camera), size, float(-face.translation[2] / METRE)))
-    made.file.nodes += [
-        gltf.Node(name='face', mesh=0, **{path: values.tolist() for path, values in _pose(face, face).items()}),
-        gltf.Node(name='camera', camera=0),
-    ]
+    made.file.nodes.append(gltf.Node(name='camera', camera=0))
     if motion is not None:
-        made.animate(times, _pose(motion, face) | {'weights': np.asarray(motion.expression).reshape(-1)})
-    made.file.scenes.append(gltf.Scene(nodes=[0, 1]))
+        made.animate(times, _pose(motion, face), np.asarray(motion.expression).reshape(-1))
+    made.file.scenes.append(gltf.Scene(nodes=[0, len(made.file.nodes) - 1]))
     made.file.scene = 0
     made.file.extensionsUsed = [SPECULAR]
     made.file.asset = gltf.Asset(version='2.0', generator='jfrecon', copyright=model.licence or None)
@@ -143,10 +136,9 @@ def _camera(camera: Camera, size: tuple[int, int], distance: float) -> gltf.Came
     return gltf.Camera(type='orthographic', orthographic=box, extras=extras)
 
 
-def _corners(topology: Topology, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _corners(topology: Topology) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(vertex [N], texture coordinates [N, 2], triangles [T, 3]): one entry for each vertex and place in the map."""
-    vertices = np.asarray(topology.triangles)[kept].ravel()
-    places = np.asarray(topology.uv_triangles)[kept].ravel()
+    vertices, places = np.asarray(topology.triangles).ravel(), np.asarray(topology.uv_triangles).ravel()
     pairs, triangles = np.unique(np.stack([vertices, places], -1), axis=0, return_inverse=True)
     return pairs[:, 0], np.asarray(topology.uv)[pairs[:, 1]], triangles.reshape(-1, 3)
 
@@ -171,10 +163,14 @@ def _skin(images: Mapping[str, int], roughness: float) -> gltf.Material:
     )
 
 
-def _plain(roughness: float) -> gltf.Material:
+def _plain(name: str, images: Mapping[str, int]) -> gltf.Material:
+    """Of eyes, which are wet, with their texture; and of what has the colours of its vertices."""
+    texture = gltf.TextureInfo(index=images['diffuse']) if images else None
     return gltf.Material(
-        name='eyes and teeth',
-        pbrMetallicRoughness=gltf.PbrMetallicRoughness(metallicFactor=0.0, roughnessFactor=roughness),
+        name=name,
+        pbrMetallicRoughness=gltf.PbrMetallicRoughness(
+            baseColorTexture=texture, metallicFactor=0.0, roughnessFactor=WET if images else MATTE
+        ),
         doubleSided=True,
         alphaCutoff=None,
     )
@@ -215,7 +211,8 @@ class _Builder:
         positions: np.ndarray,
         normals: np.ndarray,
         moved: list[Moved],
-        tangents: tuple[np.ndarray, np.ndarray] | None = None,
+        tangents: tuple[np.ndarray, ...] | None = None,
+        mapped: bool = False,
         colours: np.ndarray | None = None,
     ) -> gltf.Primitive:
         """Triangles whose corners are those of vertices [V, 3]: corner n is vertex[n], at places[n] in the maps."""
@@ -228,6 +225,7 @@ class _Builder:
             tangent, bitangent = map(at, tangents)
             hand = np.sign(np.sum(np.cross(at(normals), tangent) * bitangent, -1, keepdims=True))
             attributes.TANGENT = self._accessor(np.concatenate([tangent, hand], -1), gltf.ARRAY_BUFFER)
+        if mapped:
             downwards = np.stack([places[:, 0], 1 - places[:, 1]], -1).astype(np.float32)
             attributes.TEXCOORD_0 = self._accessor(downwards, gltf.ARRAY_BUFFER)
         if colours is not None:
@@ -244,18 +242,21 @@ class _Builder:
             targets=targets,
         )
 
-    def animate(self, seconds: np.ndarray | None, paths: Mapping[str, np.ndarray]) -> None:
-        """The first node's properties at these times [F], linear in between."""
+    def animate(self, seconds: np.ndarray | None, pose: Mapping[str, np.ndarray], weights: np.ndarray) -> None:
+        """The pose of the first node and the weights of all meshes at these times [F], linear in between."""
         seconds = np.empty(0) if seconds is None else np.asarray(seconds, np.float32)
         if not len(seconds) or not (np.diff(seconds) > 0).all() or seconds[0] < 0:
             raise ValueError(f'an animation needs times from 0 on that increase, not {seconds}')
         times = self._accessor(seconds, None, bounded=True)
         moving = gltf.Animation(name='video')
-        for number, (path, values) in enumerate(paths.items()):
+        meshes = [k for k, node in enumerate(self.file.nodes) if node.mesh is not None]
+        for path, values in {**pose, 'weights': weights}.items():
             output = self._accessor(np.ascontiguousarray(values, np.float32), None)
-            moving.samplers.append(gltf.AnimationSampler(input=times, output=output, interpolation=gltf.ANIM_LINEAR))
-            target = gltf.AnimationChannelTarget(node=0, path=path)
-            moving.channels.append(gltf.AnimationChannel(sampler=number, target=target))
+            sampler = gltf.AnimationSampler(input=times, output=output, interpolation=gltf.ANIM_LINEAR)
+            moving.samplers.append(sampler)
+            for node in meshes if path == 'weights' else [0]:
+                target = gltf.AnimationChannelTarget(node=node, path=path)
+                moving.channels.append(gltf.AnimationChannel(sampler=len(moving.samplers) - 1, target=target))
         self.file.animations.append(moving)
 
     def finish(self) -> bytes:

@@ -1,6 +1,8 @@
-"""A face as Wavefront OBJ and MTL, which everything else opens: its surface with the expression that it has."""
+"""Wavefront OBJ and MTL, which everything else opens: a face, or a whole head, with the expression that it has."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -8,29 +10,48 @@ from jfrecon.export.gltf import METRE
 from jfrecon.types import Topology
 
 
-def geometry(topology: Topology, vertices: np.ndarray, normals: np.ndarray, material: str) -> str:
+def geometry(parts: Mapping[str, Topology], vertices: np.ndarray, normals: np.ndarray, material: str) -> str:
     """Text of an .obj file, in metres; vertices keep their numbers.
 
     Args:
-      topology: triangles and texture coordinates.
+      parts: object and material -> its triangles and texture coordinates.
       vertices: [V, 3] mm.
       normals: [V, 3] unit, or zero where a vertex is in no triangle.
       material: name of the .mtl file beside it.
     """
-    lines = [f'mtllib {material}', 'o face', 'usemtl skin']
+    lines = [f'mtllib {material}']
     lines += ['v {:.6f} {:.6f} {:.6f}'.format(*point) for point in np.asarray(vertices) / METRE]
-    lines += ['vt {:.6f} {:.6f}'.format(*place) for place in np.asarray(topology.uv)]
     lines += ['vn {:.5f} {:.5f} {:.5f}'.format(*normal) for normal in np.asarray(normals)]
-    corners = np.stack([topology.triangles, topology.uv_triangles], -1) + 1
-    lines += ['f ' + ' '.join(f'{v}/{t}/{v}' for v, t in triangle) for triangle in corners.tolist()]
+    before = 1
+    for name, topology in parts.items():
+        lines += ['vt {:.6f} {:.6f}'.format(*place) for place in np.asarray(topology.uv)]
+        lines += [f'o {name}', f'usemtl {name}']
+        corners = np.stack([np.asarray(topology.triangles) + 1, np.asarray(topology.uv_triangles) + before], -1)
+        lines += ['f ' + ' '.join(f'{v}/{t}/{v}' for v, t in triangle) for triangle in corners.tolist()]
+        before += len(topology.uv)
     return '\n'.join(lines) + '\n'
 
 
-def material(diffuse: str, specular: str, normal: str, roughness: float) -> str:
-    """Text of an .mtl file with these maps beside it; Pr and Pm are of its extension for physically based shading."""
+def material(
+    name: str,
+    roughness: float,
+    diffuse: str = '',
+    specular: str = '',
+    normal: str = '',
+    colour: Sequence[float] = (1, 1, 1),
+) -> str:
+    """Text of one material of an .mtl file; Pr and Pm are of its extension for physically based shading.
+
+    Args:
+      name: as the .obj file has it.
+      roughness: of the specular lobe.
+      diffuse, specular, normal: names of maps beside the file, '' for none.
+      colour: linear RGB, by which the diffuse map is multiplied.
+    """
+    maps = {'map_Kd': diffuse, 'map_Ks': specular, 'norm': normal}
     return '\n'.join([
-        'newmtl skin', 'Kd 1 1 1', 'Ks 1 1 1', 'illum 2',
+        f'newmtl {name}', 'Kd {:.4g} {:.4g} {:.4g}'.format(*colour), 'Ks 1 1 1' if specular else 'Ks 0.04 0.04 0.04',
+        'illum 2',
         f'Ns {1000 * (1 - roughness) ** 2:.4g}',  # Blender's reading of the exponent
-        f'Pr {roughness:.4g}', 'Pm 0',
-        f'map_Kd {diffuse}', f'map_Ks {specular}', f'norm {normal}', '',
+        f'Pr {roughness:.4g}', 'Pm 0', *(f'{key} {file}' for key, file in maps.items() if file), '',
     ])  # fmt: skip

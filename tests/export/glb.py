@@ -42,21 +42,28 @@ def read(content: bytes) -> Glb:
 
 
 def vertices(glb: Glb, time: int | None = None) -> np.ndarray:
-    """[N, 3] m, of all primitives, expression and pose applied (3.7.2.2, 3.5.3); at key ``time`` of the animation."""
-    node, mesh = glb.file.nodes[0], glb.file.meshes[0]
-    state = {'weights': mesh.weights, **{name: getattr(node, name) for name in ('rotation', 'translation', 'scale')}}
+    """[N, 3] m, of all meshes, expression and pose applied (3.7.2.2, 3.5.3); at key ``time`` of the animation."""
+    root = glb.file.nodes[0]
+    state = {name: getattr(root, name) for name in ('rotation', 'translation', 'scale')}
+    weights = {child: glb.file.meshes[glb.file.nodes[child].mesh].weights for child in root.children}
     if time is not None:
         (animation,) = glb.file.animations
         for channel in animation.channels:
             sampler = animation.samplers[channel.sampler]
             frames = len(glb.accessors[sampler.input])
-            state[channel.target.path] = glb.accessors[sampler.output].reshape(frames, -1)[time]
+            values = glb.accessors[sampler.output].reshape(frames, -1)[time]
+            if channel.target.path == 'weights':
+                weights[channel.target.node] = values
+            else:
+                assert channel.target.node == 0
+                state[channel.target.path] = values
     result = []
-    for primitive in mesh.primitives:
-        points = glb.accessors[primitive.attributes.POSITION].astype(np.float64)
-        for weight, target in zip(state['weights'], primitive.targets, strict=True):
-            points = points + weight * glb.accessors[target['POSITION']]
-        result.append(points)
+    for child in root.children:
+        for primitive in glb.file.meshes[glb.file.nodes[child].mesh].primitives:
+            points = glb.accessors[primitive.attributes.POSITION].astype(np.float64)
+            for weight, target in zip(weights[child], primitive.targets, strict=True):
+                points = points + weight * glb.accessors[target['POSITION']]
+            result.append(points)
     scale = np.ones(3) if state['scale'] is None else np.asarray(state['scale'])
     turned = Rotation.from_quat(state['rotation']).apply(np.concatenate(result) * scale)
     return turned + np.asarray(state['translation'])
@@ -67,8 +74,8 @@ def photographed(glb: Glb, points: np.ndarray) -> np.ndarray:
 
     Projection matrices of 3.10.3; the viewport is the picture.
     """
-    assert glb.file.nodes[1].camera == 0 and glb.file.nodes[1].matrix is None
-    assert not any([glb.file.nodes[1].rotation, glb.file.nodes[1].translation, glb.file.nodes[1].scale])
+    (seer,) = (node for node in glb.file.nodes if node.camera is not None)
+    assert seer.camera == 0 and not any([seer.matrix, seer.rotation, seer.translation, seer.scale])
     camera = glb.file.cameras[0]
     if camera.type == 'perspective':
         seen = camera.perspective

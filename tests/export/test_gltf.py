@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import scipy.spatial
 import trimesh
-from PIL import Image
 
 from jfrecon import morphable
-from jfrecon.export import gltf
+from jfrecon.data import images
+from jfrecon.export import gltf, head
 from jfrecon.geometry import rotations
 from jfrecon.morphable import linear
-from jfrecon.types import FaceParameters, Pinhole
+from jfrecon.types import FaceParameters, Maps, Pinhole
 from tests.export import glb
 
 
@@ -36,13 +36,14 @@ def face():
     )
 
 
-def png(shade, side):
-    written = io.BytesIO()
-    Image.fromarray(np.full((side, side, 3), shade, np.uint8)).save(written, 'PNG')
-    return written.getvalue()
+FLAT = Maps(
+    np.full((8, 8, 3), 0.4, np.float32), np.full((8, 8, 1), 0.05, np.float32), np.tile(np.float32([0, 0, 1]), (8, 8, 1))
+)
 
 
-TEXTURES = {'diffuse': png(200, 8), 'specular': png(60, 4), 'normal': png(128, 2)}
+def dressed(model, face):
+    """A head with small textures."""
+    return head.dress(model, face, FLAT, 32)
 
 
 TIMES = [0.0, 0.08, 0.2]  # seconds; of no constant rate
@@ -53,8 +54,14 @@ def content(model, face):
     """A file: a face that moves, of a photograph whose principal point is not in the middle."""
     camera = Pinhole(900.0, np.array([20.0, 150.0]))
     return gltf.binary(
-        model, face, camera, (240, 320), TEXTURES, roughness=0.4, motion=moving(face), times=np.array(TIMES)
+        dressed(model, face), face, camera, (240, 320), roughness=0.4, motion=moving(face), times=np.array(TIMES)
     )
+
+
+@pytest.fixture(scope='module')
+def whole(model, face):
+    """The head that is in the file."""
+    return dressed(model, face)
 
 
 @pytest.fixture(scope='module')
@@ -73,42 +80,43 @@ def moving(face):
     )
 
 
-def test_trimesh_finds_the_neutral_face_where_the_camera_sees_it(model, face, content):
+def used_vertices(whole):
+    return np.unique(np.concatenate([piece.topology.triangles.ravel() for piece in whole.pieces]))
+
+
+def test_trimesh_finds_the_neutral_face_where_the_camera_sees_it(whole, face, content):
     """Another reader, which leaves morph targets out: metres, the pose in the node."""
     scene = trimesh.load(io.BytesIO(content), file_type='glb')
-    neutral = linear.shape(model, face.identity, jnp.zeros(6))
+    neutral = linear.shape(whole.model, face.identity, jnp.zeros(6))
     posed = np.asarray(rotations.transform(face.rotation, face.translation, neutral))
     found = np.concatenate([mesh.vertices for mesh in scene.dump()])
-    used = np.unique(model.topology.triangles)
+    used = used_vertices(whole)
     distance = scipy.spatial.cKDTree(found).query(posed[used] / 1000)[0]
     assert distance.max() < 1e-6 and len(found) >= len(used)
 
 
-def test_trimesh_reads_what_was_written(model, face, content, found):
-    """Vertices, triangles, texture coordinates (v up) and the size of the textures, as the model has them."""
-    neutral = np.asarray(linear.shape(model, face.identity, jnp.zeros(6))) / 1000
-    topology = model.topology
-    corners, places = neutral[topology.triangles], topology.uv[topology.uv_triangles]
-    skin = (places[..., 0] <= 1).all(-1)
+def test_trimesh_reads_what_was_written(whole, face, content):
+    """Nodes, vertices, triangles, texture coordinates (v up) and the size of the textures, as the head has them."""
+    neutral = np.asarray(linear.shape(whole.model, face.identity, jnp.zeros(6))) / 1000
     scene = trimesh.load(io.BytesIO(content), file_type='glb', process=False)
-    for mesh, of, primitive in zip(
-        scene.geometry.values(), (skin, ~skin), found.file.meshes[0].primitives, strict=True
-    ):
-        np.testing.assert_array_equal(mesh.vertices, found.accessors[primitive.attributes.POSITION])
-        np.testing.assert_allclose(mesh.vertices[mesh.faces], corners[of], atol=1e-6)
-    mesh = scene.geometry['face']
-    np.testing.assert_allclose(mesh.visual.uv[mesh.faces], places[skin], atol=1e-6)
-    material = mesh.visual.material
-    assert (material.baseColorTexture.size, material.normalTexture.size) == ((8, 8), (2, 2))
+    assert list(scene.geometry) == ['head', 'eye_left', 'eye_right', 'teeth', 'mouth']
+    for piece in whole.pieces:
+        mesh, topology = scene.geometry[piece.name], piece.topology
+        np.testing.assert_allclose(mesh.vertices[mesh.faces], neutral[topology.triangles], atol=1e-6)
+        if piece.textures:
+            places = topology.uv[topology.uv_triangles]
+            np.testing.assert_allclose(mesh.visual.uv[mesh.faces], places, atol=1e-6)
+    material = scene.geometry['head'].visual.material
+    assert (material.baseColorTexture.size, material.normalTexture.size) == ((32, 32), (32, 32))
 
 
-def test_morph_targets_add_up_to_the_model(model, face, found):
+def test_morph_targets_add_up_to_the_model(whole, face, found):
     file, read = found.file, found.accessors.__getitem__
-    mesh = file.meshes[0]
-    np.testing.assert_allclose(mesh.weights, face.expression, atol=1e-6)
-    assert mesh.extras['targetNames'] == list(model.expression_names)
-    wanted = np.asarray(linear.shape(model, face.identity, face.expression)) / 1000
-    for primitive in mesh.primitives:
+    wanted = np.asarray(linear.shape(whole.model, face.identity, face.expression)) / 1000
+    for mesh in file.meshes:
+        np.testing.assert_allclose(mesh.weights, face.expression, atol=1e-6)
+        assert mesh.extras['targetNames'] == list(whole.model.expression_names)
+        (primitive,) = mesh.primitives
         total = read(primitive.attributes.POSITION).copy()
         for weight, target in zip(mesh.weights, primitive.targets):
             total += weight * read(target['POSITION'])
@@ -116,13 +124,13 @@ def test_morph_targets_add_up_to_the_model(model, face, found):
         assert distance.max() < 2e-6 * 6  # metres; `STILL`, six times
 
 
-def test_textures_go_to_the_same_place_of_the_face(model, face, found):
+def test_textures_go_to_the_same_place_of_the_face(whole, face, found):
     """A vertex of the file lies where the model has the vertex with its texture coordinates, v pointing down."""
     file, read = found.file, found.accessors.__getitem__
     attributes = file.meshes[0].primitives[0].attributes
     place, position = read(attributes.TEXCOORD_0), read(attributes.POSITION)
-    neutral = np.asarray(linear.shape(model, face.identity, jnp.zeros(6))) / 1000
-    topology = model.topology
+    neutral = np.asarray(linear.shape(whole.model, face.identity, jnp.zeros(6))) / 1000
+    topology = whole.pieces[0].topology
     known = np.concatenate([neutral[topology.triangles.ravel()], topology.uv[topology.uv_triangles.ravel()]], -1)
     flipped = np.stack([place[:, 0], 1 - place[:, 1]], -1)
     found = np.concatenate([position, flipped], -1)
@@ -160,18 +168,18 @@ PHOTOGRAPHS = {  # (H, W), focal length, principal point, where the face is: px,
 
 
 @pytest.mark.parametrize('name', PHOTOGRAPHS)
-def test_the_face_falls_on_the_photograph(name, model, face):
+def test_the_face_falls_on_the_photograph(name, whole, face):
     """Through the file's camera, its picture and the photograph's place in it, against our formula written out."""
     size, focal, principal, place = PHOTOGRAPHS[name]
     principal = np.array(principal)
     chi = face.replace(translation=np.array(place, np.float32), perspective=name != 'weak perspective')
-    shape = np.asarray(linear.shape(model, face.identity, face.expression), np.float64)
+    shape = np.asarray(linear.shape(whole.model, face.identity, face.expression), np.float64)[used_vertices(whole)]
     points = scipy.spatial.transform.Rotation.from_rotvec(chi.rotation).apply(shape) + place
     depth = -points[:, 2:] if chi.perspective else -place[2]
     wanted = principal + focal * points[:, :2] * [1, -1] / depth
     assert ((wanted > 0) & (wanted < size[::-1])).all(-1).mean() > 0.5, 'a face that is in the photograph'
 
-    file = glb.read(gltf.binary(model, chi, Pinhole(focal, principal), size, TEXTURES, roughness=0.4))
+    file = glb.read(gltf.binary(whole, chi, Pinhole(focal, principal), size, roughness=0.4))
     assert file.file.cameras[0].type == ('perspective' if chi.perspective else 'orthographic')
     pixels = glb.photographed(file, glb.vertices(file))
     vertex = scipy.spatial.cKDTree(points / 1000).query(glb.vertices(file))[1]
@@ -185,15 +193,16 @@ def test_the_face_falls_on_the_photograph(name, model, face):
 
 
 @pytest.mark.parametrize('perspective', [True, False])
-def test_a_moving_face_falls_on_each_frame(perspective, model, face):
+def test_a_moving_face_falls_on_each_frame(perspective, whole, face):
     """An orthographic camera does not see that a face comes closer; it grows."""
     focal, principal = 900.0, np.array([20.0, 150.0])
     chi, motion = face.replace(perspective=perspective), moving(face).replace(perspective=perspective)
     file = glb.read(gltf.binary(
-        model, chi, Pinhole(focal, principal), (240, 320), TEXTURES, roughness=0.4, motion=motion, times=np.array(TIMES)
+        whole, chi, Pinhole(focal, principal), (240, 320), roughness=0.4, motion=motion, times=np.array(TIMES)
     ))  # fmt: skip
     for k in range(3):
-        shape = np.asarray(linear.shape(model, face.identity, motion.expression[k]), np.float64)
+        shape = np.asarray(linear.shape(whole.model, face.identity, motion.expression[k]), np.float64)
+        shape = shape[used_vertices(whole)]
         turned = scipy.spatial.transform.Rotation.from_rotvec(motion.rotation[k]).apply(shape)
         points = turned + motion.translation[k]
         depth = -points[:, 2:] if perspective else -motion.translation[k, 2]
@@ -204,20 +213,20 @@ def test_a_moving_face_falls_on_each_frame(perspective, model, face):
 
 
 @pytest.mark.parametrize('times', [None, [0.0, 0.1, 0.1], [0.2, 0.1, 0.3], [-0.1, 0.0, 0.1]])
-def test_times_of_an_animation_increase(times, model, face):
+def test_times_of_an_animation_increase(times, whole, face):
     camera, moved = Pinhole(900.0, np.zeros(2)), moving(face)
     with pytest.raises(ValueError, match='increase'):
-        gltf.binary(model, face, camera, (240, 320), TEXTURES, roughness=0.4, motion=moved, times=times)
+        gltf.binary(whole, face, camera, (240, 320), roughness=0.4, motion=moved, times=times)
 
 
-def test_a_vertex_whose_triangles_cancel_has_a_normal(model, face, issues):
+def test_a_vertex_whose_triangles_cancel_has_a_normal(whole, face, issues):
     """Between a triangle and the same one turned over there is none."""
-    topology = model.topology
-    folded = [np.concatenate([t[:1], t[:1, ::-1]]) for t in (topology.triangles, topology.uv_triangles)]
-    flat = dataclasses.replace(
-        model, topology=dataclasses.replace(topology, triangles=folded[0], uv_triangles=folded[1])
-    )
-    content = gltf.binary(flat, face, Pinhole(900.0, np.zeros(2)), (240, 320), TEXTURES, roughness=0.4)
+    skin = whole.pieces[0]
+    ids = [np.concatenate([t[:1], t[:1, ::-1]]) for t in (skin.topology.triangles, skin.topology.uv_triangles)]
+    folded = dataclasses.replace(skin.topology, triangles=ids[0], uv_triangles=ids[1])
+    model = dataclasses.replace(whole.model, topology=folded)
+    flat = head.Dressed(model, (skin._replace(topology=folded),))
+    content = gltf.binary(flat, face, Pinhole(900.0, np.zeros(2)), (240, 320), roughness=0.4)
     file = glb.read(content)
     attributes = file.file.meshes[0].primitives[0].attributes
     np.testing.assert_allclose(np.linalg.norm(file.accessors[attributes.NORMAL], axis=-1), 1, atol=1e-5)
@@ -225,7 +234,7 @@ def test_a_vertex_whose_triangles_cancel_has_a_normal(model, face, issues):
     assert issues(content) == []
 
 
-def test_maps_are_the_files_and_skin_is_as_glossy_as_ours(found):
+def test_maps_are_the_files_and_skin_is_as_glossy_as_ours(found, whole):
     file = found.file
     skin = file.materials[0]
     image = lambda texture: file.images[file.textures[texture].source]
@@ -236,7 +245,7 @@ def test_maps_are_the_files_and_skin_is_as_glossy_as_ours(found):
         ('normal', skin.normalTexture.index),
         ('specular', glossy['specularColorTexture']['index']),
     ):
-        assert content(file.bufferViews[image(texture).bufferView]) == TEXTURES[name]
+        assert content(file.bufferViews[image(texture).bufferView]) == images.encode(whole.pieces[0].textures[name])
     # reflectance at normal incidence is 0.04 times factor times texture: the weight of our lobe
     np.testing.assert_allclose(0.04 * np.array(glossy['specularColorFactor']), 1)
     assert skin.pbrMetallicRoughness.roughnessFactor == 0.4 and skin.pbrMetallicRoughness.metallicFactor == 0
@@ -251,10 +260,11 @@ def test_a_video_moves_the_face(found, face):
     file, read = found.file, found.accessors.__getitem__
     (animation,) = file.animations
     samplers = animation.samplers
-    found = {it.target.path: (samplers[it.sampler], it.target.node) for it in animation.channels}
-    assert {node for _, node in found.values()} == {0} and file.nodes[0].mesh == 0
-    values = {path: read(sampler.output) for path, (sampler, _) in found.items()}
-    np.testing.assert_allclose(read(found['weights'][0].input)[:, 0], TIMES, atol=1e-7)
+    found = {it.target.path: samplers[it.sampler] for it in animation.channels}
+    moved = {(it.target.path, it.target.node) for it in animation.channels}
+    assert moved == {('rotation', 0), ('translation', 0), *(('weights', child) for child in file.nodes[0].children)}
+    values = {path: read(sampler.output) for path, sampler in found.items()}
+    np.testing.assert_allclose(read(found['weights'].input)[:, 0], TIMES, atol=1e-7)
     motion = moving(face)
     np.testing.assert_allclose(values['translation'], motion.translation / 1000, atol=1e-6)
     np.testing.assert_allclose(values['weights'].reshape(3, 6), motion.expression, atol=1e-6)

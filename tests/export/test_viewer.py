@@ -22,7 +22,7 @@ from jfrecon.export import gltf, report, viewer
 from jfrecon.morphable import linear
 from jfrecon.types import FaceParameters, Pinhole
 from tests.export import glb
-from tests.export.test_gltf import TEXTURES
+from tests.export.test_gltf import dressed
 
 SIZE, FOCAL, PRINCIPAL = (640, 367), 950.0, (305.0, 318.75)
 CHROMIUM = shutil.which('chromium') or shutil.which('google-chrome')
@@ -52,7 +52,9 @@ def content():
     face = FaceParameters(zero(1), zero(2), zero(1), np.array([0.1, -0.3, 0], np.float32), place, zero(9, 3))
     camera = Pinhole(FOCAL, np.array(PRINCIPAL))
     return {
-        perspective: gltf.binary(model, face.replace(perspective=perspective), camera, SIZE, TEXTURES, roughness=0.4)
+        perspective: gltf.binary(
+            dressed(model, face), face.replace(perspective=perspective), camera, SIZE, roughness=0.4
+        )
         for perspective in (True, False)
     }
 

@@ -42,8 +42,17 @@ for (const mesh of meshes) {
 }
 
 const ASPECT = 4 / 3;
-const FACE = 0.29; // metres that fill the height of the picture
-const middle = face.position;
+const [low, high] = [[Infinity, Infinity, Infinity], [-Infinity, -Infinity, -Infinity]]; // of the skin, without expression
+const corners = meshes[0].geometry.attributes.position;
+for (let k = 0; k < corners.count; k += 1) {
+  [corners.getX(k), corners.getY(k), corners.getZ(k)].forEach((x, axis) => {
+    low[axis] = Math.min(low[axis], x);
+    high[axis] = Math.max(high[axis], x);
+  });
+}
+const FACE = 1.15 * (high[1] - low[1]); // metres that fill the height of the picture
+loaded.updateMatrixWorld(true);
+const middle = face.localToWorld(face.position.clone().set(0, (low[1] + high[1]) / 2, high[2] - 0.05));
 const camera = cameras[0]; // the photograph's: perspective or orthographic
 [camera.near, camera.far] = [middle.length() / 100, 10 * middle.length()];
 if (camera.isPerspectiveCamera) camera.aspect = ASPECT;
