@@ -31,7 +31,7 @@ def chi():
 
 def maps(diffuse):
     """Maps of one face: an albedo, no gloss, no relief."""
-    flat = np.zeros((OF_FACE, OF_FACE, 3), np.float32) + [0, 0, 1]
+    flat = np.tile(np.float32([0, 0, 1]), (OF_FACE, OF_FACE, 1))
     return Maps(np.asarray(diffuse, np.float32), np.full((OF_FACE, OF_FACE, 1), 0.05, np.float32), flat)
 
 
@@ -141,6 +141,8 @@ def test_charts_lie_in_the_unit_square_side_by_side(model):
     covered = np.asarray(head._texels(morphable.head_around(model), SIZE)[0].coverage).mean()
     assert covered == pytest.approx(area.sum(), rel=0.03)
     assert layout.face[triangle[triangle >= 0]].mean() > 0.1
+    both = np.intersect1d(skin.uv_triangles[layout.face], skin.uv_triangles[~layout.face])
+    assert len(both) > 100, "the skin around goes on where the face's chart ends"
 
 
 def test_a_model_without_a_head_is_its_face(model, chi):
