@@ -25,7 +25,7 @@ from jfrecon.reconstruction.photograph import Face, Reconstructor
 from jfrecon.reconstruction.plan import Existing, Job
 from jfrecon.reconstruction.result import Reconstruction
 
-SMALLEST, TEXTURE, LARGEST = 64, 1024, 4096  # texels of the side of a head's texture
+SMALLEST, LARGEST = 64, 4096  # texels of the side of a head's texture
 BLACK_AND_WHITE = "black and white: the light is grey, the skin's hue is the morphable model's"
 
 
@@ -373,8 +373,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--texture',
         type=int,
-        default=TEXTURE,
-        help=f"texels of the side of the head's texture, {SMALLEST} to {LARGEST}",
+        help=f"texels of the side of the head's texture, {SMALLEST} to {LARGEST}; default: 1024",
     )
     parser.add_argument('--start', type=Path, metavar='FACE', help='a folder that this command left: fit on from there')
     parser.add_argument(
@@ -403,7 +402,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.start is not None and given:
         flags = ', '.join(f'--{name.replace("_", "-")}' for name in given)
         raise UserError(f'--start knows the face, its place and its camera: leave {flags} out')
-    if not SMALLEST <= options.texture <= LARGEST:
+    if options.texture is not None and not SMALLEST <= options.texture <= LARGEST:
         raise UserError(f'--texture={options.texture}: {SMALLEST} to {LARGEST} texels')
     options.existing = (
         Existing.OVERWRITE if options.overwrite else Existing.SKIP if options.skip_existing else Existing.REFUSE

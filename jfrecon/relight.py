@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
     with outputs.unfinished(options.out) as made:
         said = {name: shown(path) for name, path in lights.items()}
         files.write_json(made / outputs.RECORD, {'face': shown(options.face), 'lights': said})
-        asset.write(made / 'face', model, portrait, face, atlas, photo, facts, video)
+        asset.write(made / 'face', model, portrait, face, atlas, photo, facts, video, texture=about.get('texture'))
         studio = Studio(portrait, face.parameters, asset.square(face, options.size), options.size)
         shadowless = unshadowed(portrait, face.parameters, asset.square(face, len(photo)), photo)
         try:

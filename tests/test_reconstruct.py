@@ -21,7 +21,7 @@ from jfrecon import morphable, outputs, pretrained, reconstruct
 from jfrecon.data import cropping, images, videos
 from jfrecon.data.detection.detectors import mesh
 from jfrecon.errors import UserError
-from jfrecon.export import asset, film
+from jfrecon.export import asset, film, head
 from jfrecon.fitting import start
 from jfrecon.morphable import linear
 from jfrecon.reconstruction import photograph, prediction, video
@@ -32,8 +32,10 @@ from tests import detectors
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 FILES = {
-    'face.glb', 'face.obj', 'face.mtl', 'diffuse.png', 'specular.png', 'normal.png', 'light.exr', 'light.hdr',
-    'parameters.npz', 'layers.npz', 'photograph.png', 'panel.png', 'report.html', 'metadata.json',
+    'face.glb', 'face.obj', 'face.mtl', 'head.obj', 'head.mtl', 'head_diffuse.png', 'head_specular.png',
+    'head_normal.png', 'eye_left_diffuse.png', 'eye_right_diffuse.png', 'diffuse.png', 'specular.png', 'normal.png',
+    'light.exr', 'light.hdr', 'parameters.npz', 'layers.npz', 'photograph.png', 'panel.png', 'report.html',
+    'metadata.json',
 }  # fmt: skip
 
 
@@ -52,6 +54,7 @@ def patched(network):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prediction, 'load', lambda _: (network, None, 0))
         patch.setattr(photograph, 'TEXTURE', 16)
+        patch.setattr(head, 'TEXTURE', 64)
         patch.setattr(mesh, 'DETECTOR', detectors.ASTRONAUT)
         yield
 
@@ -108,6 +111,16 @@ def test_a_photograph_becomes_a_folder_that_other_programs_open(made, network):
     assert np.abs(np.asarray(face.parameters.maps.diffuse).mean((0, 1)) - np.asarray(prior).mean(0)).max() < 0.05
     for name in ('map_Kd diffuse.png', 'map_Ks specular.png', 'norm normal.png'):
         assert name in (folder / 'face.mtl').read_text()
+
+    # the head: its first part is the skin, in the pose of the photograph, and all that its materials name is there
+    whole = trimesh.load(folder / 'head.obj', process=False, group_material=False, skip_materials=True)
+    skin = max(whole.geometry.values(), key=lambda part: len(part.faces))
+    nearest = trimesh.proximity.closest_point_naive(skin, face.vertices[::300] / 1000)[1]
+    np.testing.assert_allclose(nearest, 0, atol=1e-5)
+    objects = [line.split()[1] for line in (folder / 'head.obj').read_text().splitlines() if line.startswith('o ')]
+    assert objects == ['head', 'eye_left', 'eye_right', 'teeth', 'mouth'] and len(whole.geometry) == 5
+    named = {line.split()[1] for line in (folder / 'head.mtl').read_text().splitlines() if line.endswith('.png')}
+    assert named == {name for name in FILES if name.startswith(('head_', 'eye_'))} and about['texture'] == 64
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason='Chromium is not here (Debian: chromium)')

@@ -73,7 +73,8 @@ def made(tmp_path_factory):
             Box(0.0, 0.0, float(SIZE)), (SIZE, SIZE),
         )  # fmt: skip
         photo = np.round(np.asarray(image[0]) * 255).astype(np.uint8)
-        asset.write(out / name, model, portrait, face, atlas, photo, {'photograph': f'{name}.png'})
+        facts = {'photograph': f'{name}.png'}
+        asset.write(out / name, model, portrait, face, atlas, photo, facts, texture=64)
     return out
 
 
@@ -138,7 +139,7 @@ def test_every_file_has_the_face_where_the_photograph_shows_it(name, made):
     np.add.at(sums, bare.faces, (bare.area_faces[:, None] * bare.face_normals)[:, None])
     np.testing.assert_allclose(stored, sums / np.linalg.norm(sums, axis=-1, keepdims=True), atol=1e-4)
     material = (made / name / 'face.mtl').read_text().splitlines()
-    assert material[0] == 'newmtl skin' and all(
+    assert material[0] == 'newmtl face' and all(
         f' {map}.png' in str(material) for map in ('diffuse', 'specular', 'normal')
     )
     named = [line.split()[1] for line in material if line.endswith('.png')]
@@ -156,7 +157,7 @@ def test_eyes_of_another_version_are_named(made, tmp_path):
     shutil.copytree(made / 'left', folder)
     kept = dict(np.load(folder / 'parameters.npz'))
     np.savez(folder / 'parameters.npz', **kept, behind=np.full((564, 3), 0.5, np.float32))
-    with pytest.raises(UserError, match='have 564 vertices, those of makehuman now have 540'):
+    with pytest.raises(UserError, match=r'have 564 vertices, those of makehuman now have [0-9]+'):
         relight.main([str(folder), f'--out={tmp_path / "out"}'])
 
 
@@ -244,7 +245,7 @@ def moving(made):
     photo = np.asarray(Image.open(made / 'left' / 'photograph.png'))
     video = asset.Video(motion, np.array([0, 1, 2]), TIMES)
     facts = {'photograph': 'clip.mp4', 'notes': ['breaks off']}
-    asset.write(made / 'moving', model, portrait, face, atlas, photo, facts, video)
+    asset.write(made / 'moving', model, portrait, face, atlas, photo, facts, video, texture=64)
     return made / 'moving'
 
 

@@ -87,7 +87,7 @@ def write(
     video: Video | None = None,
     layers: Mapping[str, np.ndarray] | None = None,
     existing: Existing = Existing.REFUSE,
-    texture: int = head.TEXTURE,
+    texture: int | None = None,
 ) -> list[str]:
     """Write a face's folder: whole, or not at all, `metadata.json` with the hashes of all files last.
 
@@ -101,7 +101,7 @@ def write(
       video: where the photograph is a frame of one.
       layers: `jfrecon.reconstruction.result.layers` of the face, where they are there already.
       existing: what becomes of a face in that folder.
-      texture: texels of the side of the head's texture.
+      texture: texels of the side of the head's texture; None: `jfrecon.export.head.TEXTURE`.
 
     Returns:
       Names of the user's files that were kept aside, see `jfrecon.outputs.publish`.
@@ -110,6 +110,7 @@ def write(
       UserError: there is a face of that name and ``existing`` says no more, or something else.
     """
     plan.require_free(folder, existing)
+    texture = head.TEXTURE if texture is None else texture
     layers = result.layers(portrait, face) if layers is None else layers
     with outputs.unfinished(folder) as made:
         _fill(made, model, portrait, face, atlas, photograph, facts, video, layers, texture)
@@ -137,7 +138,7 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video, layers
     normals = np.asarray(mesh.vertex_normals(jnp.asarray(face.vertices), model.topology.triangles))
     geometry = wavefront.geometry({'face': model.topology}, face.vertices, normals, 'face.mtl')
     files.write_text(folder / 'face.obj', geometry)
-    material = wavefront.material('face', portrait.roughness, 'diffuse.png', 'specular.png', 'normal.png')
+    material = wavefront.material('face', portrait.roughness, {name: f'{name}.png' for name in pictures})
     files.write_text(folder / 'face.mtl', material)
     _write_head(folder, dressed, chi, portrait.roughness)
 
@@ -164,7 +165,7 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video, layers
     small = np.asarray(Image.fromarray(photograph).resize((PANEL, PANEL), Image.Resampling.LANCZOS))
     row = panel.rows(portrait, one, jnp.asarray(small[None] / np.float32(255)), camera, panel.LAYERS)
     Image.fromarray(row[0]).save(folder / 'panel.png')
-    about = _metadata(portrait, face, facts)
+    about = _metadata(portrait, face, facts) | {'texture': texture}
     files.write_json(folder / 'metadata.json', about)
     title = str(facts.get('photograph', folder.name))
     notes = [*_doubts(facts), f'Morphable model: {model.name}. {model.licence}', *facts.get('notes', [])]
@@ -184,9 +185,9 @@ def _write_head(folder: Path, dressed: head.Dressed, chi: FaceParameters, roughn
         names = {name: f'{piece.name}_{name}.png' for name in piece.textures}
         for name, values in piece.textures.items():
             files.write_bytes(folder / names[name], images.encode(values))
-        plain = {} if piece.colours is None else {'colour': piece.colours[np.unique(piece.topology.triangles)].mean(0)}
+        plain = None if piece.colours is None else piece.colours[np.unique(piece.topology.triangles)].mean(0)
         wet = roughness if 'normal' in names else gltf.WET if names else gltf.MATTE
-        materials.append(wavefront.material(piece.name, wet, **names, **plain))
+        materials.append(wavefront.material(piece.name, wet, names, plain))
     files.write_text(folder / 'head.obj', wavefront.geometry(parts, np.asarray(vertices), normals, 'head.mtl'))
     files.write_text(folder / 'head.mtl', '\n'.join(materials))
 

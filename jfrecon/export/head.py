@@ -262,14 +262,14 @@ def _skin(head: Head, size: int, diffuse: np.ndarray, specular: np.ndarray, maps
         result[shown] = share * own + (1 - share) * field
         return result[tuple(nearest)]
 
-    own, field = look(maps.diffuse, place), around(np.asarray(maps.diffuse), diffuse)
+    own, field = look(np.asarray(maps.diffuse), place), around(np.asarray(maps.diffuse), diffuse)
     off = np.abs(np.log(np.maximum(own, DARKEST)) - np.log(np.maximum(field, DARKEST))).mean(-1)
     foreign = np.zeros(triangle.shape)
     foreign[shown] = hair * np.clip((off - HAIR) / HAIR, 0, 1)
     share = share * (1 - np.clip(2 * gaussian_filter(foreign, BLUR * len(triangle)), 0, 1)[shown][:, None])
-    normal = whole(look(maps.normal, place), np.array([0.0, 0.0, 1.0]), share)
+    normal = whole(look(np.asarray(maps.normal), place), np.array([0.0, 0.0, 1.0]), share)
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
-    glossy = whole(look(maps.specular, place), around(np.asarray(maps.specular), specular), share)
+    glossy = whole(look(np.asarray(maps.specular), place), around(np.asarray(maps.specular), specular), share)
     return _encoded(whole(own, field, share), glossy, normal)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -32,26 +32,20 @@ def geometry(parts: Mapping[str, Topology], vertices: np.ndarray, normals: np.nd
     return '\n'.join(lines) + '\n'
 
 
-def material(
-    name: str,
-    roughness: float,
-    diffuse: str = '',
-    specular: str = '',
-    normal: str = '',
-    colour: Sequence[float] = (1, 1, 1),
-) -> str:
+def material(name: str, roughness: float, maps: Mapping[str, str], colour: np.ndarray | None = None) -> str:
     """Text of one material of an .mtl file; Pr and Pm are of its extension for physically based shading.
 
     Args:
       name: as the .obj file has it.
       roughness: of the specular lobe.
-      diffuse, specular, normal: names of maps beside the file, '' for none.
-      colour: linear RGB, by which the diffuse map is multiplied.
+      maps: ``diffuse``, ``specular``, ``normal`` -> names of files beside it, of those that there are.
+      colour: linear RGB, by which the diffuse map is multiplied; white where None.
     """
-    maps = {'map_Kd': diffuse, 'map_Ks': specular, 'norm': normal}
+    red, green, blue = (1.0, 1.0, 1.0) if colour is None else colour
+    keys = {'diffuse': 'map_Kd', 'specular': 'map_Ks', 'normal': 'norm'}
     return '\n'.join([
-        f'newmtl {name}', 'Kd {:.4g} {:.4g} {:.4g}'.format(*colour), 'Ks 1 1 1' if specular else 'Ks 0.04 0.04 0.04',
-        'illum 2',
+        f'newmtl {name}', f'Kd {red:.4g} {green:.4g} {blue:.4g}',
+        'Ks 1 1 1' if 'specular' in maps else 'Ks 0.04 0.04 0.04', 'illum 2',
         f'Ns {1000 * (1 - roughness) ** 2:.4g}',  # Blender's reading of the exponent
-        f'Pr {roughness:.4g}', 'Pm 0', *(f'{key} {file}' for key, file in maps.items() if file), '',
+        f'Pr {roughness:.4g}', 'Pm 0', *(f'{keys[map]} {file}' for map, file in maps.items()), '',
     ])  # fmt: skip
