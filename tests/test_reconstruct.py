@@ -463,7 +463,7 @@ def test_landmarks_that_cannot_be_are_named(run, network, astronaut, tmp_path):
     }.items():  # fmt: skip
         assert sum(f'failed: {name}.png: ' in line and words in line for line in said.err.splitlines()) == 1, said.err
     boxes = [np.load(tmp_path / 'out' / name / 'parameters.npz')['box'] for name in ('good', 'holes', 'inner')]
-    np.testing.assert_allclose(boxes, boxes[:1] * 3, atol=10, err_msg='the jaw lies where the others say')
+    np.testing.assert_allclose(boxes, boxes[:1] * 3, atol=12, err_msg='the jaw lies where the others say')
 
 
 def test_what_does_not_fit_is_said(run, network, astronaut, tmp_path):
