@@ -538,7 +538,7 @@ def test_a_folder_that_is_no_face_is_named(wrong, copied):
         (['--overwrite', '--skip-existing', 'x.jpg'], 'not allowed with'),
         (['--box=1,2,3', 'x.jpg'], 'X,Y,W,H'),
         (['--freeze=diffuse', 'x.jpg'], '--start'),
-        (['--start=x', 'x.jpg'], 'leave --checkpoint, --landmarks, --box, --focal'),
+        (['--start=x', 'x.jpg'], 'leave --checkpoint out'),
     ],
 )
 def test_wrong_arguments(arguments, words, network, monkeypatch, capsys, tmp_path):
