@@ -68,7 +68,7 @@ class Square(NamedTuple):
 
 
 def find(image: np.ndarray) -> list[Mesh]:
-    """Return the faces in an image [H, W, 3] uint8, the largest first."""
+    """Return the faces in an image [H, W, 3] uint8, the largest first, but none of which half lies outside."""
     return find_each([image])[0]
 
 
@@ -77,7 +77,7 @@ def find_each(images: Sequence[np.ndarray]) -> list[list[Mesh]]:
     seen = [(k, _around(one)) for k, some in enumerate(blazeface.search_each(images)) for one in some]
     found: list[list[Mesh]] = [[] for _ in images]
     for (k, _), mesh in zip(seen, _looked_at([images[k] for k, _ in seen], [square for _, square in seen])):
-        if mesh is not None:
+        if mesh is not None and _inside(mesh, images[k]):
             found[k].append(mesh)
     return [distinct(meshes) for meshes in found]
 
@@ -191,6 +191,12 @@ def _in_box(image: np.ndarray, box: np.ndarray) -> Mesh | None:
     squares = [_around(inside[0])] if inside else [Square(centre, MARGIN * side, k * np.pi / 2) for k in range(4)]
     found = [mesh for mesh in _looked_at([image] * len(squares), squares) if mesh is not None]
     return max(found, key=lambda mesh: mesh.presence) if found else None
+
+
+def _inside(mesh: Mesh, image: np.ndarray) -> bool:
+    """Whether most of a face lies in the image."""
+    points = mesh.points[:, :2]
+    return bool(np.mean(((points > 0) & (points < image.shape[1::-1])).all(-1)) > 0.5)
 
 
 def _shared(mesh: Mesh, other: Mesh) -> float:
