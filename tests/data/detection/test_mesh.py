@@ -11,6 +11,7 @@ from jfrecon.data import detection
 from jfrecon.data.cropping import MIRROR
 from jfrecon.data.detection import blazeface, face_mesh
 from jfrecon.data.detection.blazeface import Candidate
+from jfrecon.data.detection.detector import Detection
 
 # By hand, in pixels: outer corners of the eyes, tip of the nose, corners of the mouth.
 BY_HAND = {
@@ -131,3 +132,21 @@ def test_tiles_cover_the_photograph():
         for x, y, side, _ in tiles:
             seen[max(0, int(y)) : int(np.ceil(y + side)), max(0, int(x)) : int(np.ceil(x + side))] = True
         assert seen.all() and len(tiles) <= 9
+
+
+def test_many_photographs_at_once_and_frames_one_after_another(astronaut, face):
+    detector = detection.load('mesh')
+    moved, there = np.roll(astronaut, 8, axis=1), dict(enumerate(face.landmarks + np.array([8, 0])))
+    (first,), (second,), nobody = detector.find_many([astronaut, moved, np.zeros((60, 90, 3), np.uint8)])
+    np.testing.assert_allclose(first.landmarks, face.landmarks, atol=1e-3)
+    assert off(second.landmarks, there) < 0.05 and nobody == []
+    followed, lost = detector.follow(moved, [face, Detection(face.landmarks, dense=face.dense + np.array([200, 250]))])
+    assert off(followed.landmarks, there) < 0.05 and lost is None
+
+
+def test_a_face_that_is_cut_in_half_is_none(astronaut, face, monkeypatch):
+    points, box = face.landmarks[[39, 42, 30, 66, 0, 16]], np.ptp(face.landmarks, axis=0)
+    for cut, count in ((0, 1), (228, 0)):  # her nose is at 224
+        seen = Candidate(0.9, face.landmarks.mean(0) - [cut, 0], box, points - [cut, 0])
+        monkeypatch.setattr(blazeface, 'search_each', lambda images, seen=seen: [[seen]])
+        assert len(face_mesh.find(np.ascontiguousarray(astronaut[:, cut:]))) == count
