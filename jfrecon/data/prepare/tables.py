@@ -79,15 +79,12 @@ def assign(
 def subjects(paths: list[Path], files: list[tuple[str, Path]]) -> dict[str, str]:
     """Subjects from an ``index.csv`` in one of the folders that were named."""
     groups: dict[str, str] = {}
+    names = {path: name for name, path in files}
     for path in paths:
         index = path / landmark_files.INDEX
         if index.is_file():
             table = landmark_files.read_index(index)
-            subjects = dict(zip(table.get('filename', []), table.get('subject', [])))
-            groups |= {
-                name: subject
-                for name, file in files
-                if file.is_relative_to(index.parent)
-                and (subject := subjects.get(file.relative_to(index.parent).as_posix()))
-            }
+            for row, subject in zip(table.get('filename', []), table.get('subject', [])):
+                if subject and (name := names.get(index.parent / row)) is not None:
+                    groups[name] = subject
     return groups
