@@ -23,6 +23,7 @@ from jfrecon.fitting.fitter import FREEZABLE, Fitter
 from jfrecon.reconstruction import photograph, plan, prediction, residual, result, video
 from jfrecon.reconstruction.photograph import Face, Reconstructor
 from jfrecon.reconstruction.plan import Existing, Job
+from jfrecon.reconstruction.residual import Confidence, Residual
 from jfrecon.reconstruction.result import Reconstruction
 
 SMALLEST, LARGEST = 64, 4096  # texels of the side of a head's texture
@@ -53,12 +54,14 @@ class Tally:
     Attributes:
       done, skipped, failed: so many faces, or files where it did not come to faces.
       doubtful: names of faces that may not fit.
+      worst: 'landmarks', 'presence' and 'skin' of the faces (`residual`), of each the worst that there is.
     """
 
     done: int = 0
     skipped: int = 0
     failed: int = 0
     doubtful: list[str] = dataclasses.field(default_factory=list)
+    worst: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def fail(self, name: str, error: Exception | str) -> None:
         """Count a failure."""
@@ -67,6 +70,20 @@ class Tally:
             named = '' if error.filename is None else f'{shown(error.filename)}: '
             error = f'{named}{error.strerror}'
         say(f'failed: {name}: {error}')
+
+    def add(self, folder: str, residual: Residual, confidence: Confidence, doubts: list[str]) -> None:
+        """Count a face that is done."""
+        self.done += 1
+        for name, value, worse in (
+            ('landmarks', residual.landmarks, max),
+            ('presence', confidence.presence, min),
+            ('skin', confidence.skin, min),
+        ):
+            if value is not None:
+                self.worst[name] = worse(self.worst.get(name, value), value)
+        if doubts:
+            self.doubtful.append(folder)
+            say(f'doubtful: {folder}: {"; ".join(doubts)}')
 
     def so_far(self) -> str:
         """What is done, where it ends early."""
@@ -78,7 +95,9 @@ class Tally:
         counts = {'failed': self.failed, 'skipped': self.skipped, 'doubtful': len(self.doubtful)}
         more = [f'{count} {kind}' for kind, count in counts.items() if count]
         named = f' ({plan.listed(self.doubtful)})' if self.doubtful else ''
-        return f'{", ".join([faces, *more])}{named}: {shown(out)}'
+        worst = ', '.join(f'{name} {value:.2f}' for name, value in self.worst.items())
+        fit = f' ({"at worst " if self.done > 1 else ""}{worst})' if worst else ''
+        return f'{", ".join([faces, *more])}{named}: {shown(out)}{fit}'
 
     def code(self) -> int:
         """2 where nothing is there in the end, 1 where something failed."""
@@ -234,7 +253,8 @@ def _write(
         return
     layers = result.layers(make.portrait, face)
     measured = residual.measure(make.model, face, found.face, layers)
-    doubts = residual.doubts(measured, make.fitter is not None)
+    sure = residual.confidence(found.face)
+    doubts = residual.doubts(measured, sure, make.fitter is not None)
     square = np.round(found.face.cut(asset.PHOTOGRAPH).image[0] * 255).astype(np.uint8)
     photo = found.face.sample
     notes = [*photo.notes, *([BLACK_AND_WHITE] if found.face.black_and_white else [])]
@@ -246,6 +266,7 @@ def _write(
         'faces': found.faces,
         **({'person': person} if len(person) > 1 else {}),
         'residual': measured._asdict(),
+        'confidence': sure._asdict(),
         'doubts': doubts,
     }
     try:
@@ -259,12 +280,9 @@ def _write(
             raise
         tally.fail(found.folder, error)
         return
-    tally.done += 1
     for name in kept:
         say(f'{shown(options.out / found.folder)}: what you had put there is kept as {name}')
-    if doubts:
-        tally.doubtful.append(found.folder)
-        say(f'doubtful: {found.folder}: {"; ".join(doubts)}')
+    tally.add(found.folder, measured, sure, doubts)
 
 
 def _video(job: Job, make: Reconstructor, landmarker: str, options: argparse.Namespace, tally: Tally) -> str:

@@ -340,6 +340,11 @@ def _fit(facts: Mapping[str, Any]) -> list[str]:
         notes.append(f'Landmarks: {left["landmarks"]:.3f} of the distance of the eyes away, on average.')
     if left.get('photograph') is not None:
         notes.append(f'Picture: {left["photograph"]:.3f} of white away from the photograph, on average (sRGB).')
+    sure = facts.get('confidence', {})
+    if sure.get('presence') is not None:
+        notes.append(f'Detector: {sure["presence"]:.2f} sure that it is a face.')
+    if sure.get('skin') is not None:
+        notes.append(f'Skin: {sure["skin"]:.2f} of the face; the rest is hidden, or no face.')
     return notes
 
 

@@ -37,10 +37,12 @@ class Face(NamedTuple):
     Attributes:
       sample: photograph, landmarks (NaN where unknown), focal length and principal point.
       box: the square around it.
+      presence: in 0..1, that it is a face, as a detector says; None where nobody was asked.
     """
 
     sample: Sample
     box: cropping.Box
+    presence: float | None = None
 
     def cut(self, size: int) -> Batch:
         """The square at so many pixels, as a batch of one."""
@@ -107,7 +109,8 @@ def search(
             continue
         try:
             share = None if seen.confidence is None else np.asarray(seen.confidence, np.float32)
-            found.append(locate(photo.replace(confidence=share), seen.known, network, scale))
+            face = locate(photo.replace(confidence=share), seen.known, network, scale)
+            found.append(face._replace(presence=None if given.landmarks is not None else seen.presence))
         except Unreadable as error:
             found.append(error)
     if not found:

@@ -1,4 +1,4 @@
-"""What is left between a reconstructed face and its photograph, and whether that says that the face does not fit."""
+"""What is left between a reconstructed face and its photograph, how sure it is that there is one, and what to doubt."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jfrecon.data import cropping
+from jfrecon.data.detection import skin
 from jfrecon.data.sample import Sample
 from jfrecon.fitting import black_and_white
 from jfrecon.reconstruction.photograph import SIZE, Face
@@ -18,6 +19,10 @@ from jfrecon.types import MorphableModel
 
 OUTER_EYES = 36, 45  # iBUG
 COVERED = 0.2  # of the hull of the landmarks, below which a face that is drawn lies beside the one that is photographed
+MIDDLE = 0.28  # of the side of a square, its radius: a circle as large as the hull of the landmarks of a face in it
+# Below which a face is doubtful; `experiments/occluders` has the shares of skin of photographs and of what is beside
+# the faces in them.
+SKIN, PRESENCE = 0.7, 0.75
 
 
 class Limits(NamedTuple):
@@ -45,6 +50,31 @@ class Residual(NamedTuple):
 
     landmarks: float | None
     photograph: float | None
+
+
+class Confidence(NamedTuple):
+    """How far a photograph shows a face where one was reconstructed.
+
+    Attributes:
+      presence: in 0..1, that it is a face, as its detector says; None where landmarks were given.
+      skin: the share of the hull of the landmarks that is skin (`jfrecon.data.detection.skin`): what is in front of the
+        face, or no face at all, has little.
+    """
+
+    presence: float | None
+    skin: float
+
+
+def confidence(given: Face) -> Confidence:
+    """Look at the photograph around a face; where no landmarks are known, at the middle of its square."""
+    square = cropping.crop(given.sample.replace(mask=None), given.box, skin.SIZE, 1.0)
+    found = skin.probabilities(square.image[None] / np.float32(255))[0] > 0.5
+    assert square.mask is not None
+    inside = square.mask > 0
+    if not np.isfinite(given.sample.landmarks).any():
+        rows, columns = (np.indices(inside.shape) + 0.5) / skin.SIZE - 0.5
+        inside &= np.hypot(rows, columns) < MIDDLE
+    return Confidence(given.presence, float(found[inside].mean()) if inside.any() else 0.0)
 
 
 def measure(model: MorphableModel, face: Reconstruction, given: Face, layers: Mapping[str, np.ndarray]) -> Residual:
@@ -80,10 +110,14 @@ def measure(model: MorphableModel, face: Reconstruction, given: Face, layers: Ma
     return Residual(landmarks, float(difference.mean()))
 
 
-def doubts(residual: Residual, fitted: bool) -> list[str]:
+def doubts(residual: Residual, confidence: Confidence, fitted: bool) -> list[str]:
     """Return why a face may not fit, in words; nothing where nothing says so. fitted: or as a network predicts it."""
     limits = FITTED if fitted else PREDICTED
     found = []
+    if confidence.presence is not None and confidence.presence < PRESENCE:
+        found.append(f'its detector is {confidence.presence:.2f} sure that it is a face')
+    if confidence.skin < SKIN:
+        found.append(f'{confidence.skin:.2f} of it is skin, the rest is something else')
     if residual.landmarks is not None and residual.landmarks > limits.landmarks:
         found.append(f'its landmarks are {residual.landmarks:.2f} of the distance of the eyes away from the given ones')
     if residual.photograph is None:

@@ -76,7 +76,7 @@ def reconstruct(
         for *_, image in frames():
             photograph.with_focal(Sample(image), focal)
             break
-    numbers, times, boxes = _follow(_readable(frames, missing), box, landmarker, network.crop_scale)
+    numbers, times, boxes, presence = _follow(_readable(frames, missing), box, landmarker, network.crop_scale)
     if not np.isfinite(focal):
         focal = network.focal * float(np.median([place.side for place in boxes]))
     keys = set(np.linspace(0, len(boxes) - 1, KEYS).round().astype(int).tolist()) | {len(boxes) // 2}
@@ -88,7 +88,7 @@ def reconstruct(
         height, width = frame.image.shape[:2]
         principal = np.array([width / 2, height / 2], np.float32)
         sample = Sample(frame.image, focal=focal, principal=principal, notes=tuple(missing))
-        face = Face(sample, boxes[k])
+        face = Face(sample, boxes[k], presence[k])
         batch = face.cut(network.size)
         found.append(jax.tree.map(np.asarray, make.predicted(batch)))
         shown.append(photograph.cut([Face(sample, around)], PICTURE))
@@ -140,8 +140,8 @@ def _readable(frames: Frames, missing: list[str]) -> Iterator[Frame]:
 
 def _follow(
     frames: Iterator[Frame], box: np.ndarray | None, landmarker: str, scale: float
-) -> tuple[np.ndarray, np.ndarray, list[Box]]:
-    """Numbers and times of the frames, and a steady square around the face in each."""
+) -> tuple[np.ndarray, np.ndarray, list[Box], list[float]]:
+    """Numbers and times of the frames, a steady square around the face in each, and its presence, 0 where not found."""
     numbers: list[int] = []
     times: list[float] = []
 
@@ -156,8 +156,9 @@ def _follow(
         inside = [sum(_inside(face, box) for face in track.faces.values()) for track in tracks]
         tracks = [tracks[int(np.argmax(inside))]] if max(inside, default=0) else []
     centres = np.full((len(numbers), 3), np.nan)
+    presence = [0.0] * len(numbers)
     for k, face in tracks[0].faces.items() if tracks else ():
-        square = face.square(scale)
+        square, presence[k] = face.square(scale), face.presence
         centres[k] = *_centre(square), np.log(square.side)
     seen = np.isfinite(centres).all(-1)
     if 2 * seen.sum() <= len(seen):
@@ -167,7 +168,7 @@ def _follow(
     path = smooth(_between(when[seen], centres[seen], when), when, STEADY)
     sides = np.exp(path[:, 2])
     boxes = [Box(float(x - s / 2), float(y - s / 2), float(s)) for (x, y, _), s in zip(path, sides)]
-    return np.array(numbers), when, boxes
+    return np.array(numbers), when, boxes, presence
 
 
 def _inside(face: Detection, box: np.ndarray) -> bool:

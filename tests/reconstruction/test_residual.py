@@ -12,7 +12,7 @@ from jfrecon.data.cropping import Box
 from jfrecon.data.sample import Sample
 from jfrecon.reconstruction import residual
 from jfrecon.reconstruction.photograph import Face
-from jfrecon.reconstruction.residual import Residual
+from jfrecon.reconstruction.residual import Confidence, Residual
 from jfrecon.reconstruction.result import Reconstruction
 from jfrecon.types import Pinhole
 
@@ -57,14 +57,36 @@ def test_pictures_are_compared_where_the_face_is():
 
 
 def test_doubts():
-    assert residual.doubts(Residual(0.03, 0.01), True) == residual.doubts(Residual(0.1, 0.1), False) == []
-    assert residual.doubts(Residual(None, 0.01), True) == []
-    (landmarks,) = residual.doubts(Residual(0.15, 0.01), True)
+    sure = Confidence(None, 0.9)
+    assert residual.doubts(Residual(0.03, 0.01), sure, True) == residual.doubts(Residual(0.1, 0.1), sure, False) == []
+    assert residual.doubts(Residual(None, 0.01), Confidence(0.99, 0.9), True) == []
+    (landmarks,) = residual.doubts(Residual(0.15, 0.01), sure, True)
     assert landmarks.startswith('its landmarks are 0.15 of the distance of the eyes')
-    (picture,) = residual.doubts(Residual(0.03, 0.3), False)
+    (picture,) = residual.doubts(Residual(0.03, 0.3), sure, False)
     assert 'differs from the photograph by 0.30' in picture
-    (beside,) = residual.doubts(Residual(None, None), True)
+    (beside,) = residual.doubts(Residual(None, None), sure, True)
     assert beside == 'it does not lie on the face in the photograph'
+    presence, skin = residual.doubts(Residual(0.03, 0.01), Confidence(0.6, 0.25), True)
+    assert presence == 'its detector is 0.60 sure that it is a face' and skin.startswith('0.25 of it is skin')
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_the_share_of_skin_is_that_of_the_face(known, monkeypatch):
+    """The left half of the picture is skin, and the hair above and the neck below are not asked."""
+    points = seen()[1] if known else np.full((68, 2), np.nan)
+
+    def left(images):
+        found = np.zeros(images.shape[:3])
+        found[:, :, : images.shape[2] // 2] = 1
+        found[:, :8] = found[:, -8:] = images[0].mean()
+        return found
+
+    monkeypatch.setattr(residual.skin, 'probabilities', left)
+    for value in (0, 255):
+        sample = Sample(np.full((SIZE, SIZE, 3), value, np.uint8), landmarks=points.astype(np.float32))
+        found = residual.confidence(Face(sample, Box(0.0, 0.0, float(SIZE)), 0.75))
+        # the hull is of 68 points, which are nearly symmetric, on a grid of 64 pixels
+        assert found.presence == 0.75 and found.skin == pytest.approx(0.5, abs=0.03)
 
 
 @pytest.mark.parametrize('colourless', [False, True])
