@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import os
 import re
 import sys
 from pathlib import Path
@@ -26,6 +27,8 @@ def main(arguments: list[str] | None = None) -> None:
     the same command goes on. The jobs of an array share the work with --part=1/N to --part=N/N; training reads what
     they leave with --config.data.path='DIR/*'.
     """
+    # Several processes look for faces: where there is a GPU, none may take most of its memory, as JAX does by default.
+    os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
     options = _parse(arguments)
     settings = _settings(options)
     landmarks = None if options.landmarks is None else landmark_files.read(options.landmarks, options.landmarks_key)
