@@ -22,7 +22,7 @@ class Descent:
     Attributes:
       energy: (unknowns, what is known, key) -> a number.
       rates: how far each leaf of the unknowns moves in a step, at first; a prefix of their tree. 0: it stays.
-      steps: how many.
+      steps: how many; 0: the unknowns stay.
     """
 
     energy: Energy
@@ -33,6 +33,8 @@ class Descent:
         self, unknowns: Unknowns, known: Any, key: jax.Array, progress: Callable[[], None] | None = None
     ) -> Unknowns:
         """The unknowns after all steps. progress: called after each."""
+        if not self.steps:
+            return unknowns
         unknowns = jax.tree.map(jnp.array, unknowns)  # the steps donate theirs
         state = self._adam.init(unknowns)
         for number in range(self.steps):

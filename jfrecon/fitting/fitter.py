@@ -7,8 +7,10 @@
                   of dib21's eq. 3 and s2f2's eq. 6
 
 In the last stage shape and pose are fixed, and with them what each pixel sees and which share of the light reaches it
-(`render.portraits`): its steps need neither rays nor a rasteriser. Pixels at the rim that show something else than the
-face (`occluders`) no longer count then: what they hide is symmetry's and smoothness' to fill.
+(`render.portraits`): its steps need neither rays nor a rasteriser.
+
+Pixels that show something in front of the face (`occluders`) do not count: where there are many, the coefficients are
+fitted once more without them, and no map is fitted to them. What they hide is symmetry's and smoothness' to fill.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jfrecon.data.detection import skin
 from jfrecon.fitting import black_and_white, lighting, occluders, start
 from jfrecon.fitting.descent import Descent
 from jfrecon.geometry import mesh, uv
@@ -38,6 +41,7 @@ Progress = Callable[[], None]
 TEXTURE = 256  # texels of the side of a map
 SAMPLES = 8  # directions of light for each pixel of the ray tracer
 ROUGHNESS = 0.4  # of skin, as in `configs/dib21.py`
+AGAIN = 0.02  # of a face that is hidden by something within it, from which on coefficients are fitted again
 ROW, ROWS = 128, 32  # pixels that count come in multiples of so many
 
 # The image counts as in dib21's eq. 2, a mean over pixels. The regularisers of maps are as strong as they may be before
@@ -131,9 +135,15 @@ class Fitter:
         """
         keys = jax.random.split(jax.random.key(0), 4)
         start = _greyed(start, batch)
-        chi = self._lit(self._landmarks(start, batch, keys[0], progress), batch)
-        chi = self._coefficients(chi, batch, keys[1], progress)
-        chi = self._ray_traced(chi, batch, keys[2], progress)
+        placed = self._lit(self._landmarks(start, batch, keys[0], progress), batch)
+        chi = self._coefficients(placed, batch, keys[1], progress)
+        hidden, shown = self.hidden(_each(chi, batch), batch)
+        if hidden.sum() > AGAIN * shown.sum():
+            seen = dataclasses.replace(batch, mask=np.asarray(batch.mask) * ~hidden)
+            chi = self._coefficients(placed, seen, keys[1])
+            chi = self._ray_traced(chi, seen, keys[2], progress)
+        else:
+            chi = self._ray_traced(chi, batch, keys[2], progress)
         return self._detailed(chi, batch, self._nothing(), keys[3], progress)
 
     def go_on(self, batch: Batch, start: FaceParameters, progress: Progress | None = None) -> FaceParameters:
@@ -239,11 +249,21 @@ class Fitter:
         rates = Maps(**{name: still(name, getattr(increments, name)) for name in MAPS}), still('light', light)
         return Descent(energy, rates, self.steps[3])
 
+    def hidden(self, chi: FaceParameters, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """The pixels in front of which something is, within faces without maps, and all pixels of the faces.
+
+        Both are [B, H, W] bool; chi has leaves [B, ...].
+        """
+        _, fragments, _, drawn, _, landmarks = self._seen(chi, batch)
+        shown = np.asarray((fragments.triangle >= 0) & (batch.mask > 0))
+        return _within(drawn, batch, shown, landmarks), shown
+
     def _sight(self, chi: FaceParameters, batch: Batch) -> Sight:
-        face, fragments, arriving, drawn, forehead = self._seen(chi, batch)
+        face, fragments, arriving, drawn, forehead, landmarks = self._seen(chi, batch)
         shown = np.asarray((fragments.triangle >= 0) & (batch.mask > 0))
         pictures = (np.asarray(x) for x in (drawn, batch.image, shown, forehead))
-        counted = shown & ~np.stack([occluders.find(*picture) for picture in zip(*pictures)])
+        at_rim = np.stack([occluders.at_rim(*picture) for picture in zip(*pictures)])
+        counted = shown & ~at_rim & ~_within(drawn, batch, shown, landmarks)
         counted = counted.reshape(len(batch.image), -1)
         # as many rows as hold the fullest image: few shapes to compile for
         room = ROW * ROWS * max(1, -(-int(counted.sum(-1).max()) // (ROW * ROWS)))
@@ -269,13 +289,15 @@ class Fitter:
 
         def seen(
             chi: FaceParameters, batch: Batch
-        ) -> tuple[surface.Surface, Fragments, jax.Array, jax.Array, jax.Array]:
+        ) -> tuple[surface.Surface, Fragments, jax.Array, jax.Array, jax.Array, jax.Array]:
             size = batch.image.shape[1:3]
             face, drawn = portraits.draw(self.portrait, chi, batch.camera, size)
             fragments = surface.rasterise(model, face, size)
             forehead = above[jnp.asarray(model.topology.triangles)].all(-1)[fragments.triangle]
             radiance = black_and_white.shown(drawn.radiance, black_and_white.found(batch.image))
-            return face, fragments, drawn.arriving, colour.linear_to_srgb(radiance), forehead
+            known = jnp.asarray(batch.landmark_weight)[..., None] > 0
+            landmarks = jnp.where(known, batch.landmarks, linear.landmarks(self.model, face.pixels))
+            return face, fragments, drawn.arriving, colour.linear_to_srgb(radiance), forehead, landmarks
 
         return jax.jit(seen)
 
@@ -301,6 +323,16 @@ class Fitter:
 
     def _weighed(self, costs: Mapping[str, jax.Array]) -> jax.Array:
         return energies.weighed(costs, self.weights)[0]
+
+
+def _within(drawn: jax.Array, batch: Batch, face: np.ndarray, landmarks: jax.Array) -> np.ndarray:
+    """[B, H, W] what `occluders.within` finds in crops of a batch."""
+    image = jnp.asarray(batch.image)
+    count, height, width, _ = image.shape
+    small = jax.image.resize(image, (count, skin.SIZE, skin.SIZE, 3), 'linear')
+    shares = jax.image.resize(jnp.asarray(skin.probabilities(np.asarray(small))), (count, height, width), 'linear')
+    pictures = (np.asarray(x) for x in (drawn, image, face, shares, landmarks))
+    return np.stack([occluders.within(*picture) for picture in zip(*pictures)])
 
 
 def _greyed(chi: FaceParameters, batch: Batch) -> FaceParameters:

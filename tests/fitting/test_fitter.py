@@ -109,7 +109,8 @@ def test_only_the_pixels_that_count_are_kept(fitter, person, monkeypatch):
     monkeypatch.setattr('jfrecon.fitting.fitter.ROW', 32)
     monkeypatch.setattr('jfrecon.fitting.fitter.ROWS', 1)
     batch, chi, _ = person
-    monkeypatch.setattr(occluders, 'find', lambda drawn, photo, face, forehead: face & False)
+    for name in ('at_rim', 'within'):
+        monkeypatch.setattr(occluders, name, lambda drawn, photo, face, *_: face & False)
     mask = batch.mask.copy()
     mask[0, : SIZE // 2] = 0
     sight = fitter._sight(chi, dataclasses.replace(batch, mask=mask))
@@ -121,6 +122,39 @@ def test_only_the_pixels_that_count_are_kept(fitter, person, monkeypatch):
         assert kept.sum() == counted.sum()
         np.testing.assert_allclose(np.asarray(sight.wanted[k])[kept], linear_image[k][counted], rtol=1e-6)
     assert isinstance(fitter._nothing(), Maps)
+
+
+@pytest.mark.parametrize('share', [0.0, 0.3])
+def test_what_is_in_front_of_a_face_is_not_fitted_to(share, fitter, person, monkeypatch):
+    """It is found after the coefficients, which are fitted once more without it; no map is fitted to its pixels."""
+    batch, chi, _ = person
+    batch = dataclasses.replace(batch, mask=np.asarray(batch.mask) * np.float32(1))
+    columns = np.arange(SIZE) < share * SIZE
+    monkeypatch.setattr(occluders, 'at_rim', lambda drawn, photo, face, forehead: face & False)
+    monkeypatch.setattr(occluders, 'within', lambda drawn, photo, face, *_: face & columns)
+    masks: dict[str, list] = {'_landmarks': [], '_coefficients': [], '_ray_traced': [], '_maps': []}
+    spied = dataclasses.replace(fitter)
+    vars(spied).update(_seen=fitter._seen, _lit=lambda chi, batch: chi)
+
+    def step(name):
+        def made(unknowns, known, *_):
+            masks[name].append(np.asarray(known[2].weight if name == '_maps' else known.mask).sum())
+            return unknowns
+
+        return made
+
+    vars(spied).update({name: step(name) for name in masks})
+    spied(batch, dataclasses.replace(chi, identity=chi.identity[:1], albedo=chi.albedo[:1]))
+    whole = batch.mask.sum()
+    if not share:
+        assert masks['_coefficients'] == masks['_ray_traced'] == [whole]
+        return
+    seen = batch.mask[:, :, ~columns].sum()
+    assert masks['_landmarks'] == [whole] and masks['_coefficients'][0] == whole
+    # at the silhouette the mask, which is drawn by another renderer, reaches a pixel beyond the face
+    assert len(masks['_coefficients']) == 2
+    for found in (masks['_coefficients'][1], masks['_ray_traced'][0], masks['_maps'][0]):
+        assert found == pytest.approx(seen, rel=0.03) and found < 0.95 * whole
 
 
 def test_an_edited_albedo_stays_as_it_is_where_it_is_frozen(fitter, person):
