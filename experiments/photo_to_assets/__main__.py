@@ -36,7 +36,7 @@ from jfrecon.data.synthetic import dataset
 from jfrecon.evaluation import metrics
 from jfrecon.export import asset
 from jfrecon.geometry import uv
-from jfrecon.reconstruction import photograph, prediction
+from jfrecon.reconstruction import photograph, prediction, result
 from jfrecon.reconstruction.photograph import Face, Reconstructor
 from jfrecon.reconstruction.plan import Existing
 from jfrecon.reconstruction.result import Reconstruction
@@ -130,18 +130,18 @@ def found(make: Reconstructor, way: Way, photo: Sample) -> Face:
     return near[0]
 
 
-def likeness(make: Reconstructor, result: Reconstruction, photo: Sample) -> dict[str, float]:
+def likeness(make: Reconstructor, made: Reconstruction, photo: Sample) -> dict[str, float]:
     """Metrics in the square around the given landmarks, inside their hull."""
     box = cropping.box_from_landmarks(photo.landmarks, photograph.SCALE)
     square = cropping.crop(photo, box, SIZE, photograph.FOCAL)
     mask = cropping.hull_mask(square.landmarks, SIZE)
-    drawn = result.layers(make.portrait, dataclasses.replace(result, box=box), SIZE)['photo']
+    drawn = result.layers(make.portrait, dataclasses.replace(made, box=box), SIZE)['photo']
     image = square.image.astype(np.float32) / 255
     return {
         'psnr': metrics.psnr(drawn, image, mask),
         'ssim': metrics.ssim(drawn, image, mask),
         'l1': metrics.photometric_l1(drawn, image, mask),
-        'landmark_nme': metrics.landmark_nme(result.landmarks2d, photo.landmarks),
+        'landmark_nme': metrics.landmark_nme(made.landmarks2d, photo.landmarks),
     }
 
 
