@@ -22,6 +22,7 @@ AROUND = 1  # pixels around them that their colour has bled into
 ODD_WITHIN, STRONG_WITHIN = (3.0, 0.06, 0.12), (4.0, 0.12, 0.18)
 SMALLEST, HOLE = 0.001, 0.005  # of the face: what is found at least, and what is left out in the middle of it at least
 GLASSES = 0.05  # of the bridge of the nose, from which on it carries glasses
+AROUND_WITHIN = 2  # as AROUND: of thin frames the edges are not as odd, and would be left as two lines
 TOUCHED, SURROUNDED = (
     0.2,
     0.6,
@@ -106,7 +107,7 @@ def within(
         return nothing
     holes, count = ndimage.label(face & ~found)
     found |= (np.bincount(holes.ravel(), minlength=count + 1) < HOLE * face.sum())[holes] & face
-    return face & ndimage.binary_dilation(found, iterations=AROUND)
+    return face & ndimage.binary_dilation(found, iterations=AROUND_WITHIN)
 
 
 def _difference(drawn: np.ndarray, photo: np.ndarray, face: np.ndarray) -> np.ndarray:
