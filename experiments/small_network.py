@@ -17,9 +17,12 @@ from jfrecon.training.parallel import local
 from jfrecon.training.train_state import TrainState
 
 
-def settings(steps: int, batch_size: int, learning_rate: float, warmup_steps: int, clip_norm: float) -> ConfigDict:
-    """Adam, whose rate falls to nothing by half a cosine."""
+def settings(
+    name: str, steps: int, batch_size: int, learning_rate: float, warmup_steps: int, clip_norm: float
+) -> ConfigDict:
+    """Adam, whose rate falls to nothing by half a cosine. name: of the experiment, which checkpoints go by."""
     config = ConfigDict()
+    config.method = name
     config.seed = 0
     config.batch_size = batch_size
     config.steps = steps

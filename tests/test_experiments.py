@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from experiments import harness
+from experiments.identity_network import __main__ as identity_network
+from experiments.parsing_network import __main__ as parsing_network
 from jfrecon.errors import UserError
+from jfrecon.training import record
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / 'experiments'
@@ -141,6 +144,14 @@ def test_what_was_stopped_goes_on_by_the_same_command(begin, tmp_path):
     begin('--quick').record({})
     assert json.loads((tmp_path / 'out' / 'run.json').read_text())['resumed']
     assert (tmp_path / 'out' / 'checkpoint').read_text() == 'half'
+
+
+def test_a_small_network_goes_on_where_it_was_stopped():
+    """Its config, which no config file made, is read again from a checkpoint."""
+    kind = identity_network.KINDS['losses']
+    for config in (parsing_network.settings(quick=True), identity_network.settings(quick=True, kind=kind)):
+        written = record.plain(config)
+        assert record.current(written) == written
 
 
 @pytest.mark.parametrize('name', ['mine.png', 'results.json', 'run.json', 'unfinished.json'])

@@ -180,7 +180,7 @@ def main(arguments: list[str] | None = None) -> None:
 def settings(quick: bool, kind: Kind) -> ConfigDict:
     """What is trained, and for how long."""
     steps, batch_size = (20, 16) if quick else (kind.steps, 64)
-    config = small_network.settings(steps, batch_size, learning_rate=1e-3, warmup_steps=100, clip_norm=5.0)
+    config = small_network.settings(NAME, steps, batch_size, learning_rate=1e-3, warmup_steps=100, clip_norm=5.0)
     config.people, config.others = (16, 8) if quick else (1_500, 150)
     return config
 

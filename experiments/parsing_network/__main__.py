@@ -99,7 +99,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def settings(quick: bool) -> ConfigDict:
     """What is trained, and for how long."""
-    config = small_network.settings(20 if quick else 2_500, 16, learning_rate=2e-3, warmup_steps=50, clip_norm=1.0)
+    config = small_network.settings(
+        NAME, 20 if quick else 2_500, 16, learning_rate=2e-3, warmup_steps=50, clip_norm=1.0
+    )
     config.faces, config.others = (32, 16) if quick else (3_000, 200)
     return config
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from jfrecon.data.sample import Unreadable
@@ -25,8 +27,8 @@ MEAN = np.array([
 
 ENOUGH = 12  # points that say where the others are
 FRACTIONS = 1.5  # pixels; no landmark of a face is further from the corner where they are fractions
-APART = 0.3  # of the points' spread
-BEHIND = -0.25  # cosine
+APART = 0.3  # see `Fit`; more is no face
+BEHIND = -0.25  # see `Fit`; less is a mirrored face
 DISTANCE = 8.0  # of the camera, in sizes of the face: about a metre and a half
 
 
@@ -50,11 +52,36 @@ def completed(landmarks: np.ndarray) -> np.ndarray:
     return np.where(known[:, None], landmarks, estimated).astype(landmarks.dtype)
 
 
+class Fit(NamedTuple):
+    """How landmarks are an affine image of `MEAN`.
+
+    Attributes:
+      apart: root of the squared distances that are left, over that to the landmarks' mean: their spread.
+      facing: cosine of the angle between the face's front and the way to the camera, negative for a mirrored face.
+      down: [2] pixels for a millimetre from the brow to the chin.
+    """
+
+    apart: float
+    facing: float
+    down: np.ndarray
+
+
+def fitted(landmarks: np.ndarray) -> Fit:
+    """Return the affine map of `MEAN` to landmarks [68, 2], NaN where unknown, with the least squares that are left."""
+    known = np.isfinite(landmarks).all(-1)
+    seen = np.asarray(landmarks, np.float64)[known]
+    face = np.c_[MEAN[known], np.ones(len(seen))]
+    affine = np.linalg.lstsq(face, seen, rcond=None)[0]
+    left = np.square(face @ affine - seen).sum() / max(np.square(seen - seen.mean(0)).sum(), np.finfo(float).tiny)
+    right, up = affine[:3].T * [[1], [-1]]  # of the picture, along the head's axes
+    length = max(np.linalg.norm(right) * np.linalg.norm(up), np.finfo(float).tiny)
+    return Fit(float(np.sqrt(left)), float(np.linalg.det([right[:2], up[:2]]) / length), -affine[1, :2])
+
+
 def require(landmarks: np.ndarray, height: int, width: int) -> None:
     """Refuse landmarks [68, 2] that are no face's, of the wrong pixels, or of a face inside out.
 
-    Measured on 260 photographs: the points are an affine image of `MEAN` up to 0.13 of their spread, 0.45 and more
-    where they have another order; the face looks at the camera by a cosine of 0.33 and more.
+    `experiments/landmark_layout` says how far photographs lie from the two limits, `APART` and `BEHIND`.
 
     Raises:
       Unreadable: what is wrong, where the known points are enough to say so.
@@ -65,15 +92,11 @@ def require(landmarks: np.ndarray, height: int, width: int) -> None:
     seen = np.asarray(landmarks, np.float64)[known]
     if np.abs(seen).max() <= FRACTIONS < min(height, width):
         raise Unreadable('its landmarks lie between 0 and 1: pixels are wanted, not fractions of the photograph')
-    face = np.c_[MEAN[known], np.ones(len(seen))]
-    affine = np.linalg.lstsq(face, seen, rcond=None)[0]
-    spread = np.square(seen - seen.mean(0)).sum()
-    if np.square(face @ affine - seen).sum() > APART**2 * spread:
+    fit = fitted(landmarks)
+    if fit.apart > APART:
         raise Unreadable('its landmarks do not lie as those of a face do: are they the 68 of iBUG, in their order?')
-    right, up = affine[:3].T * [[1], [-1]]  # of the picture, along the head's axes
-    facing = np.linalg.det([right[:2], up[:2]]) / (np.linalg.norm(right) * np.linalg.norm(up))
-    if facing < BEHIND:
-        x, y = -affine[1, :2]  # from the brow to the chin
+    if fit.facing < BEHIND:
+        x, y = fit.down
         what = (
             'x and y exchanged' if abs(x) > abs(y) else 'y counted from below' if y < 0 else 'left and right exchanged'
         )

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jfrecon.types import Array
 
+BLACK = 0.02  # linear albedo below which a colour has next to no hue
 LEVELS = 2.5 / 255  # that channels may differ by: files of other colour models round
 
 
@@ -25,3 +26,14 @@ def shown(values: Array, grey: jax.Array) -> jax.Array:
     values = jnp.asarray(values)
     grey = grey.reshape(-1, *[1] * (values.ndim - 1))
     return jnp.where(grey, jnp.broadcast_to(values.mean(-1, keepdims=True), values.shape), values)
+
+
+def hued(change: Array, like: Array, grey: jax.Array) -> jax.Array:
+    """Changes of linear colours [..., 3]; where ``grey`` is true, their means alone, in the hue of ``like`` [..., 3].
+
+    The mean of the channels, which is all that a black-and-white photograph tells of, stays. The same change of each
+    channel would turn what gets darker to a pure red, or green: dark teeth, brows and nostrils.
+    """
+    change, like = jnp.asarray(change), jnp.asarray(like)
+    hue = (like + BLACK) / (like.mean(-1, keepdims=True) + BLACK)
+    return jnp.where(grey, change.mean(-1, keepdims=True) * hue, change)

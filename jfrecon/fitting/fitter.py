@@ -167,9 +167,10 @@ class Fitter:
         self, chi: FaceParameters, batch: Batch, increments: Maps, key: jax.Array, progress: Progress | None
     ) -> FaceParameters:
         chi = _greyed(dataclasses.replace(chi, maps=None), batch)
-        known = chi, batch, self._sight(_each(chi, batch), batch)
+        before = increments, self._with(chi, increments, chi.light).maps
+        known = chi, batch, self._sight(_each(chi, batch), batch), before
         increments, light = self._maps((increments, chi.light), known, key, progress)
-        return _greyed(_each(self._with(chi, increments, light), batch), batch)
+        return _greyed(_each(self._with(chi, _hued(increments, batch, *before), light), batch), batch)
 
     def _nothing(self) -> Maps:
         size, behind = len(self.atlas.texels.triangle), len(self.portrait.model.mean) - len(self.model.mean)
@@ -225,8 +226,9 @@ class Fitter:
     @functools.cached_property
     def _maps(self) -> Descent:
         def energy(unknowns: tuple[Maps, jax.Array], known, _: jax.Array) -> jax.Array:
-            chi, batch, sight = known
-            chi = _each(self._with(chi, *unknowns), batch)
+            chi, batch, sight, before = known
+            increments = _hued(unknowns[0], batch, *before)
+            chi = _each(self._with(chi, increments, unknowns[1]), batch)
             grey = black_and_white.found(batch.image)
             light = black_and_white.shown(chi.light, grey)
             drawn = surface.layers(
@@ -240,7 +242,7 @@ class Fitter:
                 **energies.albedo_terms(own, prior, self.atlas.texels, self.atlas.mirror),
                 **energies.relief_terms(own.normal, self.atlas.texels, self.atlas.mirror),
                 **{name: term for name, term in energies.priors(chi).items() if name in ('light', 'exposure')},
-                'behind': jnp.mean(jnp.sum(jnp.square(jnp.asarray(unknowns[0].behind)), -1), -1),
+                'behind': jnp.mean(jnp.sum(jnp.square(jnp.asarray(increments.behind)), -1), -1),
             }
             return self._weighed(costs)
 
@@ -338,6 +340,17 @@ def _within(drawn: jax.Array, batch: Batch, face: np.ndarray, landmarks: jax.Arr
 def _greyed(chi: FaceParameters, batch: Batch) -> FaceParameters:
     """The same face, under grey light where its photograph is black and white."""
     return dataclasses.replace(chi, light=black_and_white.shown(chi.light, black_and_white.found(batch.image)))
+
+
+def _hued(increments: Maps, batch: Batch, before: Maps, maps: Maps) -> Maps:
+    """Increments whose changes have the hue of the maps where all photographs of the person are black and white."""
+    grey = jnp.all(black_and_white.found(batch.image))
+    changed = {
+        name: getattr(before, name)
+        + black_and_white.hued(getattr(increments, name) - getattr(before, name), getattr(maps, name), grey)
+        for name in ('diffuse', 'behind')
+    }
+    return dataclasses.replace(increments, **changed)
 
 
 def _each(chi: FaceParameters, batch: Batch) -> FaceParameters:

@@ -123,7 +123,7 @@ def make(
     jobs, failed, unmatched = [], [], 0
     for name, path in wanted:
         clip = path.suffix.lower() in videos.SUFFIXES
-        given = Given(boxes=box) if landmarks is None or clip else rows.get(name, Given())
+        given = Given(boxes=box) if landmarks is None else rows.get(name, Given())
         job = Job(name, path, folders[name], clip, given)
         reason = _unreadable(path) or _unwritable(out / job.folder)
         if not reason and landmarks is not None and not clip and name not in rows:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jfrecon import morphable
-from jfrecon.fitting import occluders
+from jfrecon.fitting import black_and_white, occluders
 from jfrecon.fitting.fitter import WEIGHTS, Fitter, _each
 from jfrecon.geometry import mesh
 from jfrecon.morphable import linear
@@ -193,7 +193,15 @@ def test_a_black_and_white_photograph_has_grey_light(fitter, person):
     one = dataclasses.replace(
         start, light=orange[:1], **{n: getattr(chi, n)[:1] for n in ('expression', 'rotation', 'translation')}
     )
-    assert abs(hue(fitter.go_on(alone, one).maps.diffuse) / before - 1) < 0.1
+    after = fitter.go_on(alone, one).maps
+    assert abs(hue(after.diffuse) / before - 1) < 0.1
+    # Nor do eyes, teeth and blotches that get darker or brighter.
+    for name in ('diffuse', 'behind'):
+        was, now = (np.asarray(getattr(maps, name))[:1] for maps in (whole.maps, after))
+        changed = np.abs(now - was).mean(-1) > 0.03
+        assert changed.any()
+        share = (now - was)[changed] / (was + black_and_white.BLACK)[changed]
+        np.testing.assert_allclose(share, share.mean(-1, keepdims=True).repeat(3, -1), rtol=0.01, err_msg=name)
 
 
 def test_the_colours_of_a_black_and_white_photograph_do_not_count(fitter, person):

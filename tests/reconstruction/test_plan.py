@@ -56,7 +56,10 @@ HARD = [
 
 def test_no_two_files_can_get_one_folder():
     draws = np.random.default_rng(0)
-    for names in [HARD, *(list(draws.permutation(HARD)[: draws.integers(2, 12)]) for _ in range(60))]:
+    few = [
+        ['x.jpg', 'x.png', 'x_png/1.jpg'], ['x.jpg', 'x.png', 'x_png_0/1.jpg'], ['x.jpg', 'x.png', 'x_png_0.jpg'],
+    ]  # fmt: skip
+    for names in [HARD, *few, *(list(draws.permutation(HARD)[: draws.integers(2, 12)]) for _ in range(60))]:
         folders = plan.named_folders([str(name) for name in names])
         assert folders.keys() == set(names)
         together = [
@@ -69,6 +72,7 @@ def test_folders_mirror_the_tree_and_keep_their_stems():
     assert plan.named_folders(['1.jpg', '2.jpg']) == {'1.jpg': '1', '2.jpg': '2'}
     assert plan.named_folders(['a/1.jpg', 'b/1.jpg']) == {'a/1.jpg': 'a/1', 'b/1.jpg': 'b/1'}
     assert plan.named_folders(['x.jpg', 'x.png', 'y.png']) == {'x.jpg': 'x_jpg', 'x.png': 'x_png', 'y.png': 'y'}
+    assert plan.named_folders(['img_001.jpg', 'img_002.jpg']) == {'img_001.jpg': 'img_001', 'img_002.jpg': 'img_002'}
     assert plan.named_folders(['group.jpg', 'group_0.jpg']) == {'group.jpg': 'group', 'group_0.jpg': 'group_0_jpg'}
 
 
@@ -89,7 +93,7 @@ def test_names_that_are_too_long_are_cut(tmp_path):
 
 def test_what_cannot_become_a_face_is_known_before(tmp_path):
     photos, out = tmp_path / 'photos', tmp_path / 'out'
-    fill(photos, 'good.jpg', 'notes.txt', 'x.jpg/inside.jpg')
+    fill(photos, 'good.jpg', 'notes.txt', 'x.jpg/inside.jpg', '.hidden.jpg')
     os.mkfifo(tmp_path / 'pipe.jpg')
     (tmp_path / 'loop.jpg').symlink_to(tmp_path / 'loop.jpg')
     place = socket.socket(socket.AF_UNIX)
@@ -108,7 +112,11 @@ def test_what_cannot_become_a_face_is_known_before(tmp_path):
     }
     assert [Path(job.name).name for job in made.jobs] == ['good.jpg', 'inside.jpg'] and made.total == 6
     text = '\n'.join(made.notes)
-    assert 'passed over 1 file: 1 .txt' in text and 'a link to a folder' in text and 'pipe.jpg: not a file' in text
+    assert (
+        'passed over 2 files: 1 .txt, 1 hidden' in text
+        and 'a link to a folder' in text
+        and 'pipe.jpg: not a file' in text
+    )
 
 
 def test_what_cannot_be_written_is_known_before(tmp_path, monkeypatch):
@@ -155,6 +163,20 @@ def test_landmarks_are_those_of_the_path(tmp_path):
     assert '1 photograph without landmarks' in text and '--box' in text
     alone = plan.make([tmp_path / 'b' / '1.JPG'], tmp_path / 'out', landmarks=rows)
     assert alone.jobs[0].given.landmarks[:, 0, 0].tolist() == [0, 2], 'not those of a/1.jpg'
+
+
+def test_a_box_is_for_photographs_and_videos_and_reasons_are_the_first(tmp_path):
+    fill(tmp_path, 'in/a.jpg', 'in/b.mp4')
+    os.mkfifo(tmp_path / 'pipe.jpg')
+    box = np.array([[1.0, 2, 3, 4]])
+    made = plan.make([tmp_path / 'in'], tmp_path / 'out', box=box)
+    assert [job.given.boxes is box for job in made.jobs] == [True, True]
+    made = plan.make([tmp_path / 'in', tmp_path / 'pipe.jpg'], tmp_path / 'out', landmarks=points('a.jpg'))
+    assert [reason for _, reason in made.failed] == ['it is a named pipe, not a file']
+
+
+def test_many_names_are_cut_short():
+    assert plan.listed(list('abcde')) == 'a, b, c, d, e' and plan.listed(list('abcdefg')) == 'a, b, c, d, e and 2 more'
 
 
 def test_what_is_there_is_refused_left_out_or_replaced(tmp_path):
