@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from pathlib import Path
 
 import pytest
 
-from jfrecon import files
+from jfrecon import commands, files
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path):
@@ -34,3 +37,20 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / 'file').write_text('in the way')
     with pytest.raises(OSError):
         files.write_text(tmp_path / 'file' / 'below', 'text')
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch, capsys):
+    """Linux says which disk is full of no file: the command's one line would be 'No space left on device' alone."""
+    path = tmp_path / 'landmarks.npz'
+    files.write_bytes(path, b'old')
+    write = Path.write_bytes
+
+    def full(self, content):
+        write(self, content[:2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    with pytest.raises(SystemExit) as left:
+        commands.run(lambda: files.write_bytes(path, b'new content'))
+    assert left.value.code == 2 and capsys.readouterr().err == f'error: {path}: No space left on device\n'
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [('landmarks.npz', b'old')]
