@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f'there are no photographs and no videos in {", ".join(map(files.shown, options.inputs[:3]))}')
     if any(path.suffix.lower() in videos.SUFFIXES for _, path in wanted):
         videos.require()
+    elif options.every is not None:
+        raise commands.no_effect('--every', 'without a video')
     detector.ready()
 
     rows: list[tuple[str, Detection]] = []
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     pending: collections.deque[Picture] = collections.deque()
 
     def read() -> Iterator[np.ndarray]:
-        for picture in _pictures(wanted, options.every, failed):
+        for picture in _pictures(wanted, options.every or 1, failed):
             pending.append(picture)
             yield picture.image
 
@@ -145,11 +147,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--out', type=Path, required=True, metavar='FILE', help='*.npz')
     parser.add_argument('--draw', type=Path, metavar='DIR', help='write the photographs with their landmarks')
     parser.add_argument('--dense', action='store_true', help="the mesh's 478 points as well")
-    parser.add_argument('--every', type=int, default=1, metavar='N', help='look at each N-th frame of a video')
+    parser.add_argument('--every', type=int, metavar='N', help='look at each N-th frame of a video; default: 1')
     parser.add_argument('--landmarker', metavar='NAME', help=detection.HELP)
     parser.add_argument('--overwrite', action='store_true', help='replace FILE, and pictures in DIR')
     options = parser.parse_args(arguments)
-    if options.every < 1:
+    if options.every is not None and options.every < 1:
         raise UserError('--every is at least 1')
     if options.out.suffix != '.npz':
         raise UserError(f'--out={options.out}: name a file that ends in .npz')

