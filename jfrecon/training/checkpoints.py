@@ -7,11 +7,15 @@ optimiser, random key, counts of skipped steps).
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import json
 import logging as python_logging
+import os
 import shutil
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -58,17 +62,59 @@ def manager(workdir: str | Path, every: int, keep: int, keep_every: int = 0) -> 
 
 
 def save(checkpoints: ocp.CheckpointManager, state: TrainState, config: dict[str, Any], force: bool = False) -> None:
-    """Starts to write the state unless its step is there; without ``force``, only when it is due."""
+    """Starts to write the state unless its step is there; without ``force``, only when it is due.
+
+    Raises:
+      UserError: the disk has no room for it, or had none for the one before.
+    """
     step = int(state.step)
-    if step in checkpoints.all_steps():
+    if step in checkpoints.all_steps() or not (force or checkpoints.should_save(step)):
         return
     network, training = _items(state)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves((network, state.opt_state)))
+    free = shutil.disk_usage(checkpoints.directory).free
+    if free < size:  # before anything is written: what a full disk breaks off has to be found and removed
+        raise _full(checkpoints, f'a checkpoint has {size / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free')
     items = ocp.args.Composite(
         network=ocp.args.StandardSave(network),
         training=ocp.args.StandardSave(training),
         config=ocp.args.JsonSave(config),
     )
-    checkpoints.save(step, args=items, force=force)
+    with _on_disk(checkpoints):
+        checkpoints.save(step, args=items, force=force)
+
+
+def close(checkpoints: ocp.CheckpointManager) -> None:
+    """Wait for what is being written, and close.
+
+    Raises:
+      UserError: the disk has no room for it.
+    """
+    with _on_disk(checkpoints):
+        checkpoints.wait_until_finished()
+        checkpoints.close()
+
+
+@contextlib.contextmanager
+def _on_disk(checkpoints: ocp.CheckpointManager) -> Iterator[None]:
+    """Names a full disk as such, of which Orbax and TensorStore speak each in their own way, and removes the half."""
+    try:
+        yield
+    except Exception as error:
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        python_logging.getLogger('asyncio').setLevel(python_logging.CRITICAL)  # see `restore`
+        for half in Path(checkpoints.directory).glob('*.orbax-checkpoint-tmp'):
+            shutil.rmtree(half, ignore_errors=True)
+        raise _full(checkpoints, os.strerror(errno.ENOSPC)) from error
+
+
+def _full(checkpoints: ocp.CheckpointManager, what: str) -> UserError:
+    steps = checkpoints.all_steps(read=True)
+    further = f'goes on from step {max(steps)}' if steps else 'begins anew'
+    return UserError(
+        f'{checkpoints.directory}: no room for a checkpoint ({what}); with room the same command {further}'
+    )
 
 
 def restore(checkpoints: ocp.CheckpointManager, abstract: TrainState) -> TrainState | None:

@@ -128,8 +128,7 @@ def train(
     finally:
         journal.close()
         batches.close()
-        saved.wait_until_finished()
-        saved.close()
+        checkpoints.close(saved)
     if stopping.signal is not None and step < config.steps:
         print(f'stopped after step {step}; the same command resumes', file=sys.stderr, flush=True)
         raise SystemExit(stopping.exit_code)

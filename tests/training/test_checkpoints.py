@@ -192,3 +192,39 @@ def test_what_was_not_packed_is_named(written, tmp_path):
     for path in (other, torn, tmp_path / 'missing.safetensors'):
         with pytest.raises(UserError, match=path.name):
             checkpoints.load(path)
+
+
+def test_a_checkpoint_that_the_disk_has_no_room_for_is_not_begun(run, monkeypatch):
+    usage = shutil.disk_usage(run)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda _: usage._replace(free=100))
+    with checkpoints.manager(run, every=2, keep=2) as saved:
+        checkpoints.save(saved, example(7), CONFIG)  # is not due
+        words = (
+            r'checkpoints: no room for a checkpoint \(.* MB are free\); with room the same command goes on from step 6'
+        )
+        with pytest.raises(UserError, match=words):
+            checkpoints.save(saved, example(8), CONFIG)
+    assert sorted(path.name for path in (run / 'checkpoints').iterdir()) == ['4', '6']
+
+
+@pytest.mark.parametrize('where', ['save', 'wait_until_finished'])
+def test_a_disk_that_gets_full_while_it_writes_leaves_no_half(where, tmp_path, monkeypatch):
+    """As TensorStore says it, in the middle of much else."""
+    half = tmp_path / 'checkpoints' / '2.orbax-checkpoint-tmp'
+
+    def full(*_, **__):
+        (half / 'network').mkdir(parents=True)
+        raise ValueError('RESOURCE_EXHAUSTED: Failed to write to file 20: No space left on device [os_error_code=28]')
+
+    saved = checkpoints.manager(tmp_path, every=2, keep=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(saved, where, full)
+        with pytest.raises(UserError, match=r'No space left on device.*the same command begins anew'):
+            checkpoints.save(saved, example(2), CONFIG)
+            checkpoints.close(saved)
+    assert not half.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(saved, 'save', lambda *_, **__: [][0])
+        with pytest.raises(IndexError):  # our own mistakes keep their name
+            checkpoints.save(saved, example(4), CONFIG, force=True)
+    checkpoints.close(saved)
