@@ -110,7 +110,8 @@ def _on_disk(checkpoints: ocp.CheckpointManager) -> Iterator[None]:
 
 
 def _full(checkpoints: ocp.CheckpointManager, what: str) -> UserError:
-    steps = checkpoints.all_steps(read=True)
+    checkpoints.reload()
+    steps = checkpoints.all_steps()
     further = f'goes on from step {max(steps)}' if steps else 'begins anew'
     return UserError(
         f'{checkpoints.directory}: no room for a checkpoint ({what}); with room the same command {further}'

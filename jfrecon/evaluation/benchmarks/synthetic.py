@@ -26,8 +26,9 @@ def run(checkpoint: Path, out: Path) -> dict[str, dict[str, float]]:
     Returns metric -> {'baseline': the mean face's value, 'trained': the network's}.
     """
     network, config, step = prediction.load(checkpoint)
-    faces = build.synthetic_faces(config, checkpoint / 'synthetic', 'test', HELD_OUT)
-    seen = build.source(config, checkpoint / 'synthetic')
+    kept = (checkpoint if checkpoint.is_dir() else out.parent) / 'synthetic'  # a packed network has no folder
+    faces = build.synthetic_faces(config, kept, 'test', HELD_OUT)
+    seen = build.source(config, kept)
     floor = baseline.predictor(network, build.mean_landmarks(config, seen), config.light_bands)
     examples = pipeline.with_truth(
         faces,
