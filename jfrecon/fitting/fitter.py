@@ -167,7 +167,9 @@ class Fitter:
         self, chi: FaceParameters, batch: Batch, increments: Maps, key: jax.Array, progress: Progress | None
     ) -> FaceParameters:
         chi = _greyed(dataclasses.replace(chi, maps=None), batch)
-        before = increments, self._with(chi, increments, chi.light).maps
+        maps = self._with(chi, increments, chi.light).maps
+        assert maps is not None
+        before = increments, maps
         known = chi, batch, self._sight(_each(chi, batch), batch), before
         increments, light = self._maps((increments, chi.light), known, key, progress)
         return _greyed(_each(self._with(chi, _hued(increments, batch, *before), light), batch), batch)
