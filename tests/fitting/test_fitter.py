@@ -87,8 +87,9 @@ def test_maps_take_what_the_morphable_model_lacks(fitter, person):
     """From the true shape, pose and coefficients: what is left is in the albedo of skin and eyes, and it is found."""
     batch, chi, whole = person
     start = dataclasses.replace(chi, identity=chi.identity[:1], albedo=chi.albedo[:1])
-    sight = fitter._sight(chi, batch)
-    increments, light = fitter._maps((fitter._nothing(), chi.light), (start, batch, sight), jax.random.key(0))
+    nothing = fitter._nothing()
+    known = start, batch, fitter._sight(chi, batch), (nothing, fitter._with(start, nothing, chi.light).maps)
+    increments, light = fitter._maps((nothing, chi.light), known, jax.random.key(0))
 
     def error(increments, light):
         made = _each(fitter._with(start, increments, light), batch)
