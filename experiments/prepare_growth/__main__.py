@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = harness.parser(NAME, main.__doc__)
     parser.add_argument('--processes', type=int, default=commands.cores(), help='of the preparation')
     options = parser.parse_args(arguments)
-    run = harness.start(NAME, options.out)
+    run = harness.start(NAME, options.out, options.overwrite)
     rows = {}
     for count in QUICK if options.quick else COUNTS:
         with tempfile.TemporaryDirectory() as folder:
