@@ -62,6 +62,8 @@ def head(**worn: bool) -> tuple[np.ndarray, ...]:
     photo[eyes] = [0.3, 0.3, 0.35]
     photo[near([*range(48, 68)], 3)] = [0.6, 0.2, 0.2]
     photo[near([50, 52], 4)] = [0.15, 0.1, 0.1]
+    if not worn:
+        photo[near([4, 8, 12], 7) | (np.hypot(x - 35, y - 75) < 3)] = [0.2, 0.1, 0.1]  # a beard, and a mole
     front = np.zeros_like(face)
     skin = np.where(eyes | near([*range(60, 68)], 2), 0.1, 0.95)
     if worn.get('glasses'):
@@ -92,7 +94,7 @@ def test_what_is_worn_in_the_middle_of_a_face_is_found(what):
     assert found[away].mean() < 0.05
 
 
-def test_brows_eyes_lips_and_a_moustache_are_the_face_s_own():
+def test_brows_eyes_lips_a_beard_and_a_mole_are_the_face_s_own():
     """They differ as much, but no part of them is what the network calls no skin, but for eyes and lips themselves."""
     *known, _ = head()
     assert not occluders.within(*known).any()
