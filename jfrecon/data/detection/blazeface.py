@@ -23,6 +23,8 @@ FOLDER = 'face_detection'
 # Least scores: of what is seen in the whole photograph, in tiles, and in turned photographs. A head that is taken for
 # upright while it lies on its side or upside down has a lower score than in the turn that sets it upright.
 LEAST, IN_TILE, TURNED = 0.5, 0.6, 0.78
+# What has less than a third of the largest face's size is a badge, an ear or a hand, unless its score is as high.
+BESIDE, SURE = 1 / 3, 0.75
 OVERLAP = 0.3  # intersection over union of boxes that are one face
 SMALLEST_TILE = 96  # pixels; smaller ones show nothing that the whole photograph does not
 POINTS = 6  # right eye, left eye, tip of the nose, mouth, right ear, left ear
@@ -89,7 +91,7 @@ def _search(
     ):  # fmt: skip
         for k, candidate in _ask(anchors, images, views, least):
             found[k].append(candidate)
-    return [merged(candidates) for candidates in found]
+    return [beside(merged(candidates)) for candidates in found]
 
 
 def whole_view(image: np.ndarray) -> View:
@@ -129,6 +131,12 @@ def merged(found: Sequence[Candidate]) -> list[Candidate]:
                       mean([c.points for c in same]))
         )  # fmt: skip
     return kept
+
+
+def beside(found: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates without those that are small beside the largest one and not sure."""
+    largest = max((float(candidate.size.max()) for candidate in found), default=0.0)
+    return [one for one in found if one.score >= SURE or one.size.max() >= BESIDE * largest]
 
 
 def overlap(a: Candidate, b: Candidate) -> float:

@@ -24,9 +24,7 @@ FILE = 'face_landmark/face_landmark_with_attention.tflite'
 TABLE = Path(__file__).with_name('landmarks68.json')  # by `python -m experiments.landmark_table`
 POINTS = 478
 MARGIN = 1.5  # side of a crop over the longer side of the face's box
-PRESENCE = (
-    0.9  # that it is a face, at least: faces have 0.99 and more, ears and leaves less (experiments.finding_faces)
-)
+PRESENCE = 0.9  # that it is a face, at least; what faces have says experiments.finding_faces
 FOLLOWED = 0.5  # of one that was there a frame ago
 OUTER_EYES = 33, 263  # of the mesh
 ACROSS, ALONG = (234, 454), (152, 10)  # from cheek to cheek, from chin to forehead

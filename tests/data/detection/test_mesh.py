@@ -122,6 +122,13 @@ def test_detections_that_overlap_are_one(astronaut):
     assert second is not far and second.centre[0] == 150
 
 
+def test_what_is_small_beside_a_face_has_to_be_sure():
+    make = lambda score, size: Candidate(score, np.zeros(2), np.full(2, float(size)), np.zeros((6, 2)))
+    face, ear, child, small = make(0.9, 90), make(0.7, 25), make(0.7, 40), make(0.8, 25)
+    assert blazeface.beside([face, ear, child, small]) == [face, child, small]
+    assert blazeface.beside([ear]) == [ear] and blazeface.beside([]) == []
+
+
 def test_tiles_cover_the_photograph():
     for shape in ((1000, 1000), (600, 1000), (1000, 400), (180, 180)):
         tiles = blazeface.tile_views(np.zeros((*shape, 3), np.uint8))
