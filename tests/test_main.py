@@ -266,7 +266,8 @@ def test_ctrl_c_leaves_at_once():
 
 @pytest.mark.parametrize('chosen', [None, '/some/where', ''])
 def test_compiled_programs_are_kept_unless_told_otherwise(chosen, tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != 'JAX_COMPILATION_CACHE_DIR'}
+    told = 'JAX_COMPILATION_CACHE_DIR', 'JFRECON_CACHE'
+    environment = {name: value for name, value in os.environ.items() if name not in told}
     environment |= {'XDG_CACHE_HOME': str(tmp_path)} | ({} if chosen is None else {'JAX_COMPILATION_CACHE_DIR': chosen})
     program = (
         'from jfrecon import commands\nimport jax\ncommands.run(lambda: print(jax.config.jax_compilation_cache_dir))'

@@ -79,7 +79,7 @@ def test_a_clip_becomes_a_group(clip, tmp_path, monkeypatch):
     settings = Settings(crop='landmarks', every=5)
     monkeypatch.setattr(parts, 'FRAMES', 2)
     monkeypatch.setattr(run.workers, 'each', lambda work, tasks, _: ((task, work(task)) for task in tasks))
-    recorded = run.record(plan, settings, 10, {})
+    recorded = run.record(plan, settings, {})
     out = tmp_path / 'out'
     rejected = run.prepare(plan, out, settings, recorded, 1)
     assert rejected == [(f'clip.mp4_{n:06d}', 'nothing is given for it') for n in (10, 20)]

@@ -18,7 +18,7 @@ from jfrecon.types import Pinhole
 
 SIZE, FOCAL, AWAY = 256, 1024.0, 1000.0
 MODEL = types.SimpleNamespace(landmark_ids=np.arange(68))
-EYES = 84 * FOCAL / (AWAY + 1)  # pixels between the outer corners, which are 84 mm apart, 1 mm behind the middle
+EYES = 90 * FOCAL / (AWAY + 5)  # pixels between the outer corners, which are 90 mm apart, 5 mm behind the middle
 
 
 def seen(turn: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

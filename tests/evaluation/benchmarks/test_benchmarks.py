@@ -43,7 +43,8 @@ def test_the_command_asks_for_data_before_anything_else(tmp_path, monkeypatch):
 )
 def test_results_that_are_there_are_refused_before_anything_else(tmp_path, benchmark, there):
     (tmp_path / there).write_text('mine')
-    arguments = [f'--checkpoint={tmp_path}', f'--benchmark={benchmark}', f'--data={tmp_path}']
+    data = [] if benchmark == 'synthetic' else [f'--data={tmp_path}']
+    arguments = [f'--checkpoint={tmp_path}', f'--benchmark={benchmark}', *data]
     with pytest.raises(UserError, match=f'{there} is there already: --overwrite'):
         evaluate.main([*arguments, f'--out={tmp_path}/a.json'])
     with pytest.raises(UserError, match=r'a\.csv is to end in \.json'):
