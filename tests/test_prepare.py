@@ -270,13 +270,13 @@ def test_ctrl_c_and_on(brightest, tmp_path):
 
 
 def test_killed_and_resumed(photos, alone, tmp_path):
-    """Four deaths at random moments; `experiments/prepare_survives` is the large one, with photographs."""
+    """Two deaths at random moments; `experiments/prepare_survives` is the large one, with photographs."""
     killed = tmp_path / 'killed'
     begun = time.monotonic()
     assert run(*given(photos), f'--out={tmp_path / "timed"}')[0] == 0
     whole = time.monotonic() - begun
     rng = np.random.default_rng(0)
-    for how in (signal.SIGKILL, signal.SIGTERM) * 2:
+    for how in (signal.SIGKILL, signal.SIGTERM):
         process = command(*given(photos), f'--out={killed}', f'--processes={rng.integers(1, 4)}')
         try:
             process.wait(rng.uniform(0.3, 0.8) * whole)

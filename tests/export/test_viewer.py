@@ -80,7 +80,8 @@ def browser(folder):
     theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 64) for end in (theirs_in, theirs_out)]  # it wants them to be 3 and 4
     command = [
         str(CHROMIUM), '--headless', '--no-sandbox', '--use-angle=swiftshader', '--enable-unsafe-swiftshader',
-        '--window-size=600,600', f'--user-data-dir={folder}', '--remote-debugging-pipe', 'about:blank',
+        '--window-size=600,600', '--proxy-server=127.0.0.1:9', f'--user-data-dir={folder}', '--remote-debugging-pipe',
+        'about:blank',
     ]  # fmt: skip
     start = ['bash', '-c', f'exec "$@" 3<&{theirs[0]} 4>&{theirs[1]}', 'bash', *command]
     quiet = subprocess.DEVNULL
@@ -109,22 +110,40 @@ def browser(folder):
             ask('Browser.close')
 
 
+LAMP = """
+for (const [name, value] of Object.entries({{ lamp: 2, light: 0.1, azimuth: {}, elevation: 0 }})) {{
+  const input = document.querySelector(`#viewer [name=${{name}}]`);
+  input.value = value;
+  input.dispatchEvent(new Event('input'));
+}}
+"""
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason='the page needs a browser')
-@pytest.mark.parametrize('perspective', [True, False])
-def test_the_page_shows_the_face(perspective, content, tmp_path):
-    """Whole, in the middle, about as large whatever the camera."""
-    page = tmp_path / 'report.html'
-    part = viewer.part(content[perspective], np.ones((4, 8, 3), np.float32), np.zeros(2, np.float32))
-    report.page(page, 'face', [], [part])
+def test_the_page_shows_the_face_and_relights_it_without_a_network(content, tmp_path):
+    """Whole, in the middle, about as large whatever the camera; a lamp lights the side that it stands at."""
     with browser(tmp_path / 'profile') as show:
-        evaluate = show(page.as_uri())
-        for _ in range(600):
-            if evaluate('document.body?.dataset.drawn'):
-                break
-            time.sleep(0.1)
-        picture = evaluate("document.querySelector('canvas').toDataURL()")
-    canvas = Image.open(io.BytesIO(base64.b64decode(picture.split(',')[1]))).convert('L')
-    lit = np.asarray(canvas) > 40  # of a white face on black
-    assert 0.15 < lit.mean() < 0.5
-    assert not lit[[0, -1]].any(), 'from the forehead to under the chin'
-    assert np.abs(np.argwhere(lit).mean(0) / lit.shape - 0.5).max() < 0.15
+        for perspective, file in content.items():
+            page = tmp_path / f'{perspective}.html'
+            part = viewer.part(file, np.ones((4, 8, 3), np.float32), np.zeros(2, np.float32))
+            report.page(page, 'face', [], [part])
+            evaluate = show(page.as_uri())
+            for _ in range(600):
+                if evaluate('document.body?.dataset.drawn'):
+                    break
+                time.sleep(0.1)
+            lit = canvas(evaluate) > 40  # of a white face on black
+            assert 0.15 < lit.mean() < 0.5
+            assert not lit[[0, -1]].any(), 'from the crown to the neck'
+            assert np.abs(np.argwhere(lit).mean(0) / lit.shape - 0.5).max() < 0.15
+        for azimuth in (-80, 80):
+            evaluate(LAMP.format(azimuth))
+            halves = [half.sum() for half in np.array_split(canvas(evaluate), 2, axis=1)]
+            bright, dim = halves if azimuth < 0 else halves[::-1]
+            assert bright > 1.2 * dim
+
+
+def canvas(evaluate):
+    """What the page has drawn, [H, W] 0..255."""
+    picture = evaluate("document.querySelector('canvas').toDataURL()")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.split(',')[1]))).convert('L')).astype(float)

@@ -53,7 +53,7 @@ ORDERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize('name', ORDERS)
+@pytest.mark.parametrize('name', [pytest.param('expression_last', marks=pytest.mark.slow), 'own'])
 def test_a_factor_depends_on_what_it_may_see_and_on_nothing_else(name):
     sees = ORDERS[name]
     network = estimator.Estimator(estimator.ordered(sees), SETTINGS)

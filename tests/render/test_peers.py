@@ -23,6 +23,7 @@ def test_rays_hit_and_are_blocked_where_embree_says(scene):
     assert found['hit_mismatches'] == found['occlusion_mismatches'] == 0
 
 
+@pytest.mark.slow
 def test_final_frame_is_the_one_that_mitsuba_makes(scene):
     size = 32
     scene = scene.replace(camera=scenes.camera(size))

@@ -75,6 +75,7 @@ def test_a_ball_does_not_shadow_itself_and_two_balls_do():
     assert np.asarray(lit.irradiance[spot]).mean() < 0.4 * np.asarray(free.irradiance[spot]).mean()
 
 
+@pytest.mark.slow
 def test_few_samples_are_noisy_but_not_biased():
     """The mean of 2-sample pictures is the 128-sample picture, block by block, within its standard error."""
     two = glossy(balls(70, level=2), 0.3)
@@ -96,6 +97,7 @@ def test_error_falls_with_the_square_root_of_the_samples():
     assert 3.2 < deviation[0] / deviation[1] < 5.5  # 4; strata do a little better
 
 
+@pytest.mark.slow
 def test_final_frames_are_antialiased_and_their_error_goes_on_falling():
     """Coverage is the share of the pixel inside the outline (closed form); noise falls below one table's."""
     ball = scene((0, 0, 0, 50), level=4).replace(light=SUN)

@@ -193,6 +193,7 @@ def wait_for_lines(workdir: Path, count: int, process: subprocess.Popen) -> None
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_sigterm_to_a_process(tmp_path):
     first = start(tmp_path, 100_000, 'checkpoint_every=1000')
     wait_for_lines(tmp_path, 3, first)
@@ -210,7 +211,7 @@ def test_kill_at_any_moment(tmp_path):
     """kill -9 within saves that happen all the time; each next run goes on from a state that is whole."""
     draw = random.Random(0)
     reached = 0
-    for _ in range(3):
+    for _ in range(2):
         process = start(tmp_path, 100_000, 'noise=0.1', 'checkpoint_every=2')
         wait_for_lines(tmp_path, reached + 6, process)
         time.sleep(draw.random() * 0.3)
