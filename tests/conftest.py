@@ -27,9 +27,9 @@ assert 'jax' not in sys.modules, 'JAX was imported before it could be told'
 # Files that take longest go first: what is left for the end must keep both workers busy until it. By itself xdist would
 # begin with those that have most tests (`--no-loadscope-reorder` in the Makefile).
 LONGEST = (
-    'test_loop', 'test_cest', 'test_s2f2', 'test_yang21', 'test_synthetic', 'test_dib21', 'test_raytrace', 'test_main',
-    'test_reconstruct', 'test_fitter', 'test_relight', 'test_peers', 'test_raster', 'test_portraits', 'test_prepare',
-    'test_trace', 'test_tfds_sources',
+    'test_relight', 'test_adding', 'test_loop', 'test_cest', 'test_s2f2', 'test_yang21', 'test_synthetic', 'test_dib21',
+    'test_raytrace', 'test_main', 'test_reconstruct', 'test_fitter', 'test_peers', 'test_raster', 'test_portraits',
+    'test_prepare', 'test_trace', 'test_tfds_sources', 'test_viewer', 'test_models', 'test_head', 'test_mesh',
 )  # fmt: skip
 
 

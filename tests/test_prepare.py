@@ -243,6 +243,7 @@ def test_help_has_an_example(capsys):
     assert exited.value.code == 0 and 'example: python -m jfrecon.prepare' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_on(brightest, tmp_path):
     """To the whole group of processes, as a terminal sends it, while they look for faces."""
     folder, out = tmp_path / 'photos', tmp_path / 'out'

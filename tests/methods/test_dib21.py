@@ -192,6 +192,7 @@ def test_gradients_are_finite_for_faces_out_of_the_frame_and_behind_the_camera(m
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.jit(jax.grad(energy))(chi)))
 
 
+@pytest.mark.slow
 def test_a_short_training_improves_every_part_of_the_fit(method, variables, batch):
     params, model_state = variables
     optimiser = optax.adam(1e-3)

@@ -231,6 +231,7 @@ def test_kill_at_any_moment(tmp_path):
     assert numbers(tmp_path)[:10] == numbers(clean)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_run(tmp_path):
     """Two on loopback (gloo) compute what one does, stop together when one is told to, and resume as one."""
     port = free_port()
