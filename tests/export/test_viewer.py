@@ -120,22 +120,22 @@ for (const [name, value] of Object.entries({{ lamp: 2, light: 0.1, azimuth: {}, 
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason='the page needs a browser')
-def test_the_page_shows_the_face_and_relights_it_without_a_network(content, tmp_path):
+@pytest.mark.parametrize('perspective', [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_the_page_shows_the_face_and_relights_it_without_a_network(perspective, content, tmp_path):
     """Whole, in the middle, about as large whatever the camera; a lamp lights the side that it stands at."""
     with browser(tmp_path / 'profile') as show:
-        for perspective, file in content.items():
-            page = tmp_path / f'{perspective}.html'
-            part = viewer.part(file, np.ones((4, 8, 3), np.float32), np.zeros(2, np.float32))
-            report.page(page, 'face', [], [part])
-            evaluate = show(page.as_uri())
-            for _ in range(600):
-                if evaluate('document.body?.dataset.drawn'):
-                    break
-                time.sleep(0.1)
-            lit = canvas(evaluate) > 40  # of a white face on black
-            assert 0.15 < lit.mean() < 0.5
-            assert not lit[[0, -1]].any(), 'from the crown to the neck'
-            assert np.abs(np.argwhere(lit).mean(0) / lit.shape - 0.5).max() < 0.15
+        page = tmp_path / 'report.html'
+        part = viewer.part(content[perspective], np.ones((4, 8, 3), np.float32), np.zeros(2, np.float32))
+        report.page(page, 'face', [], [part])
+        evaluate = show(page.as_uri())
+        for _ in range(600):
+            if evaluate('document.body?.dataset.drawn'):
+                break
+            time.sleep(0.1)
+        lit = canvas(evaluate) > 40  # of a white face on black
+        assert 0.15 < lit.mean() < 0.5
+        assert not lit[[0, -1]].any(), 'from the crown to the neck'
+        assert np.abs(np.argwhere(lit).mean(0) / lit.shape - 0.5).max() < 0.15
         for azimuth in (-80, 80):
             evaluate(LAMP.format(azimuth))
             halves = [half.sum() for half in np.array_split(canvas(evaluate), 2, axis=1)]

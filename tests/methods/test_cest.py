@@ -417,6 +417,7 @@ def test_weak_perspective_forgets_depth_and_keeps_size(method):
     np.testing.assert_allclose(cropped.pixels, 2 * (face.pixels - jnp.array([3.0, 4.0])), rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_it_learns(method, variables, batch, energy):
     params, state = variables
     weights, optimiser = dict(method.weights), optax.adam(2e-3)

@@ -129,6 +129,7 @@ def test_energy_of_the_truth_is_next_to_nothing_and_of_anything_else_is_not(meth
     assert terms(chi.replace(rotation=chi.rotation + 0.1))[1].min() > 0.01
 
 
+@pytest.mark.slow
 def test_data_term_of_both_renderers_has_the_terms_of_either(method):
     chi = people(method, 2)
     batch = photographs(method, chi)

@@ -161,6 +161,7 @@ def test_the_truth_explains_the_photographs_and_a_smooth_surface_does_not(method
     assert truth < 0.75 * flat and mirrored > 1.3 * flat
 
 
+@pytest.mark.slow
 def test_the_fine_stage_learns_what_albedo_and_light_cannot_say(method, variables, bumpy, energy):
     params, model_state = variables
     optimiser = optax.adam(1e-2)

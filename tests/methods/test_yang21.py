@@ -255,6 +255,7 @@ def test_unseen_texels_are_noise_and_others_stay():
     assert noise.mean() == pytest.approx(0.5, abs=0.01) and noise.std() == pytest.approx(0.25, abs=0.01)
 
 
+@pytest.mark.slow
 def test_refinement_explains_what_the_prior_cannot(method, variables, batch, energy):
     params, state = variables
     weights, optimiser = {**method.weights, 'prior': 0.0}, optax.adam(3e-3)

@@ -88,6 +88,7 @@ def test_few_samples_are_noisy_but_not_biased():
     assert lit.sum() > 15 and np.abs(z).max() < 4.5
 
 
+@pytest.mark.slow
 def test_error_falls_with_the_square_root_of_the_samples():
     ball = scene((0, 0, 0, 60))
     deviation = []

@@ -5,12 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jfrecon.render import raytrace, sampling
 from jfrecon.shading import environment
 from tests.render.spheres import SIZE, balls, glossy
 
 
+@pytest.mark.slow
 def test_no_gradient_passes_through_a_density():
     """A sampler whose density and directions depend on the light, and that does not stop the gradient itself."""
     two = glossy(balls(70, level=2), 0.3)

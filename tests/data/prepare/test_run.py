@@ -79,6 +79,7 @@ def test_the_manifest_has_the_hashes_of_the_files(photos, tmp_path, alone):
         assert len(content) == entry['bytes'] and hashlib.sha256(content).hexdigest() == entry['sha256']
 
 
+@pytest.mark.slow
 def test_processes_change_nothing(photos, tmp_path, alone, monkeypatch):
     prepare(photos, tmp_path / 'alone')
     monkeypatch.undo()
