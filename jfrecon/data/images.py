@@ -147,8 +147,8 @@ def exif_focal(exif: Image.Exif, width: int, height: int) -> float:
     """Focal length in pixels; NaN if unknown.
 
     From the 35 mm equivalent, f_px = f_35 diagonal_px / diagonal_film; without one, from the focal length and the
-    resolution of the sensor (the focal plane). Pictures whose shape differs from the one that the camera recorded were
-    cropped later: the tags no longer hold. Neither do sensors and lenses that nobody makes.
+    resolution of the sensor (the focal plane). Return NaN if the picture has another shape than the camera recorded,
+    since it was cropped later, and if sensor or lens have a size that no camera has.
     """
     details = exif.get_ifd(ExifTags.IFD.Exif)
     tag = ExifTags.Base

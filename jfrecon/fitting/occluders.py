@@ -17,16 +17,13 @@ ODD, LEAST = 3.0, 0.06  # how many times the median difference is odd, and no le
 REACH = 0.05  # how far occluders reach in from the rim, in widths of the face; above the brows as far as they like
 AROUND = 1  # pixels around them that their colour has bled into
 
-# Of `within`, looked at on 20 photographs (`experiments/occluders`). How many times the median difference is odd, and
+# Of `within`, chosen by looking at 20 photographs and not measured. How many times the median difference is odd, and
 # strong, and the least and most that this may be (sRGB).
 ODD_WITHIN, STRONG_WITHIN = (3.0, 0.06, 0.12), (4.0, 0.12, 0.18)
 SMALLEST, HOLE = 0.001, 0.005  # of the face: what is found at least, and what is left out in the middle of it at least
 GLASSES = 0.05  # of the bridge of the nose, from which on it carries glasses
 AROUND_WITHIN = 2  # as AROUND: of thin frames the edges are not as odd, and would be left as two lines
-TOUCHED, SURROUNDED = (
-    0.2,
-    0.6,
-)  # of what is just around the mouth, or an eye: in part of it, or all of it, is hidden too
+TOUCHED, SURROUNDED = 0.2, 0.6  # of what is around the mouth, or an eye: part of it, or all of it, is hidden too
 # Distances in those of the outer corners of the eyes: what belongs to an eye with its brow, to the opening of an eye,
 # to the lips; where shadows of the lips and of the nose end; how wide a ring around an eye or the mouth is.
 EYE_AND_BROW, EYE, LIPS, SHADOWS, RING = 0.07, 0.06, 0.08, 0.15, 0.05

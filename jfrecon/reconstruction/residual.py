@@ -20,8 +20,7 @@ from jfrecon.types import MorphableModel
 OUTER_EYES = 36, 45  # iBUG
 COVERED = 0.2  # of the hull of the landmarks, below which a face that is drawn lies beside the one that is photographed
 MIDDLE = 0.28  # of the side of a square, its radius: a circle as large as the hull of the landmarks of a face in it
-# Below which a face is doubtful; `experiments/occluders` has the shares of skin of photographs and of what is beside
-# the faces in them.
+# Below which a face is doubtful; chosen by looking at photographs, not measured by a command of the project.
 SKIN, PRESENCE = 0.7, 0.75
 
 

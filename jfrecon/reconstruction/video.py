@@ -61,7 +61,8 @@ def reconstruct(
     Args:
       frames: reads the video; called twice, as its frames are not kept.
       make: with a network.
-      box: [4] x, y, w, h: the face lies in it in all frames; by default whoever fills most of it is followed.
+      box: [4] x, y, w, h: the face lies in it in all frames; by default the person with the largest
+        face area, over all frames, is followed.
       focal: pixels; by default the network's, in sides of the face's square.
       progress: called after every step of the fit.
       landmarker: the detector that looks for the face.

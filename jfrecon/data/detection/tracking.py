@@ -57,7 +57,7 @@ class Track:
 
 
 def tracks(detector: Detector, images: Iterable[np.ndarray]) -> list[Track]:
-    """Return the people in a video, whoever fills most of it first.
+    """Follow each person through a video; return the one with the largest face area, over all frames, first.
 
     Args:
       detector: finds the faces.
@@ -88,7 +88,7 @@ def picture(image: np.ndarray, face: Detection) -> np.ndarray:
 
 
 def apart(looks: np.ndarray, others: np.ndarray) -> float:
-    """How unlike two pictures of `picture` are: 0 for the same, 1 for any two."""
+    """Return half the mean squared difference of two pictures [LOOK, LOOK, 3]: 0 if equal, about 1 if uncorrelated."""
     return float(np.square(looks - others).mean() / 2)
 
 
@@ -136,7 +136,7 @@ class _Follower:
         self._assign(number, faces, image, cut)
 
     def _hides(self, faces: Sequence[Detection], number: int) -> bool:
-        """Whether one of the faces may be in front of somebody who was lost a moment ago."""
+        """Return whether a face may hide a person who was seen in the last `MEMORY` frames and is not seen now."""
         lost = [track for track in self.tracks if 1 < number - track.last <= MEMORY]
         places = [(_expected(track, number), size(track.faces[track.last])) for track in lost]
         return any(

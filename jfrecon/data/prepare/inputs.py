@@ -34,7 +34,7 @@ class Input:
     Attributes:
       name: relative to the folder that holds all inputs.
       path: where it is.
-      block: of the listing, see `Plan`; its faces go into the shard of that number.
+      block: number of the block of the listing that holds it, see `Plan`; also the number of the shard of its faces.
       clip: whether it is a video.
       group: the subject, or the video's name.
       sha256: of the file.
