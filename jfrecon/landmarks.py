@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import dataclasses
 import io
 import sys
 from collections.abc import Iterator, Sequence
@@ -62,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     with_face = set()
     for seen in detector.each(read()):
         picture, seen = pending.popleft(), [face for face in seen if np.isfinite(face.known).any()]
-        rows += [(picture.name, _scaled(face, 1 / picture.scale)) for face in seen]
+        rows += [(picture.name, face.scaled(1 / picture.scale)) for face in seen]
         if seen:
             with_face.add(picture.file)
         if options.dense and any(face.dense is None for face in seen):
@@ -109,11 +108,6 @@ def _pictures(wanted: Sequence[tuple[str, Path]], every: int, failed: dict[str, 
                 yield Picture(shown, shown, photo.image, photo.scale)
         except Unreadable as error:
             failed[shown] = str(error)
-
-
-def _scaled(face: Detection, scale: float) -> Detection:
-    dense = None if face.dense is None else face.dense * scale
-    return dataclasses.replace(face, landmarks=face.landmarks * scale, dense=dense)
 
 
 def _packed(rows: list[tuple[str, Detection]], dense: bool) -> bytes:

@@ -23,6 +23,11 @@ MEAN = np.array([
     (0, -32, 15), (-11, -32, 13),
 ], np.float64)  # fmt: skip
 
+# Upper and lower points of the right eye, the left eye and the lips; corners of the right and the left eye.
+OPENINGS = (37, 41), (38, 40), (43, 47), (44, 46), (61, 67), (62, 66), (63, 65)
+OF_EYES = 4  # of these
+CORNERS = (36, 39), (42, 45)
+
 ENOUGH = 12  # points that say where the others are
 FRACTIONS = 1.5  # pixels; no landmark of a face is further from the corner where they are fractions
 APART = 0.3  # see `Fit`; more is no face
@@ -48,6 +53,15 @@ def completed(landmarks: np.ndarray) -> np.ndarray:
     rotation, translation = alignment.pinhole_pose(MEAN[known], seen, focal, centre, depth)
     estimated = alignment.projected(MEAN, rotation, translation, focal, centre)
     return np.where(known[:, None], landmarks, estimated).astype(landmarks.dtype)
+
+
+def opened(landmarks: np.ndarray, openings: np.ndarray) -> np.ndarray:
+    """Return landmarks [68, 2] whose lids and lips are as far apart as ``openings`` [7, 2] say (`OPENINGS`)."""
+    moved = landmarks.copy()
+    upper, lower = np.array(OPENINGS).T
+    middle = (landmarks[upper] + landmarks[lower]) / 2
+    moved[upper], moved[lower] = middle + openings / 2, middle - openings / 2
+    return moved
 
 
 class Fit(NamedTuple):

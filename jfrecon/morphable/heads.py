@@ -9,7 +9,7 @@ import numpy as np
 from flax import struct
 
 from jfrecon.geometry.mesh import apply_map, subdivide
-from jfrecon.morphable.coat import EYE, MOUTH, SKIN, TEETH, coat
+from jfrecon.morphable.coat import EYE, IRIS_RADIUS, MOUTH, SKIN, TEETH, coat
 from jfrecon.morphable.obj import Obj, triangulate
 from jfrecon.types import Array, MorphableModel, Topology
 
@@ -151,6 +151,20 @@ def in_face(head: Head) -> np.ndarray:
     topology = head.model.topology
     u = np.asarray(topology.uv)[np.asarray(topology.uv_triangles), 0]
     return (u <= 1.0).all(-1) & (np.asarray(head.part) == SKIN)
+
+
+def irises(head: Head) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The middles of the right and the left iris: mean [2, 3], identity and expression bases [K, 2, 3], mm."""
+    mean = np.asarray(head.model.mean)
+    middles = []
+    for ball in (np.asarray(head.right_eyeball), np.asarray(head.left_eyeball)):
+        axis = (mean[ball].min(0) + mean[ball].max(0)) / 2
+        off = np.hypot(*(mean[ball] - axis)[:, :2].T)
+        iris = ball[(off < IRIS_RADIUS) & (mean[ball, 2] > axis[2])]
+        middles.append([np.asarray(getattr(head.model, name))[..., iris, :].mean(-2) for name in BASES[:3]])
+    right, left = middles
+    mean, identity, expression = (np.stack(both, -2) for both in zip(right, left))
+    return mean, identity, expression
 
 
 def portrait(head: Head) -> MorphableModel:

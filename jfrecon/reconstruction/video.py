@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jfrecon.data import detection
+from jfrecon import morphable
+from jfrecon.data import cropping, detection, landmark_layout
 from jfrecon.data.cropping import Box
 from jfrecon.data.detection import tracking
 from jfrecon.data.detection.detector import Detection
 from jfrecon.data.sample import Sample, Unreadable
 from jfrecon.data.videos import BreaksOff, Frame
+from jfrecon.fitting import motion
+from jfrecon.morphable import heads
 from jfrecon.reconstruction import photograph
 from jfrecon.reconstruction.photograph import Face, Reconstructor
 from jfrecon.reconstruction.result import Reconstruction
 from jfrecon.render import panel
-from jfrecon.types import FaceParameters
+from jfrecon.types import FaceParameters, Pinhole
 
 Frames = Callable[[], Iterator[Frame]]  # from the first on
 
-STEADY = 0.08  # seconds: standard deviation of the Gaussian that smooths boxes and faces in time
-KEYS = 6  # frames that a fit looks at
+STEADY, DIM = 0.08, 0.5  # seconds: standard deviations of the Gaussians that smooth boxes and light in time
+KEYS = 5  # frames that a fit looks at
+BATCH = 8  # frames that one call of a program sees: one shape for all videos
 PICTURE = 256  # pixels of the side of the pictures
-MOVING = ('expression', 'rotation', 'translation', 'light')
+MOVING = ('expression', 'rotation', 'translation', 'light')  # what differs from frame to frame
 
 
 class Clip(NamedTuple):
@@ -37,6 +43,7 @@ class Clip(NamedTuple):
       motion: the face in every frame, leaves [F, ...]; identity, albedo and maps are those of ``result``.
       numbers: [F] of the frames, and ``times``: [F] seconds, when each is shown.
       pictures: [F, PICTURE, 2 PICTURE, 3] uint8: the frame around the face, and the face over it.
+      seen: what the detector saw.
       missing: what is wrong with the video, of which only some frames could be read; '' for nothing.
     """
 
@@ -46,6 +53,7 @@ class Clip(NamedTuple):
     numbers: np.ndarray
     times: np.ndarray
     pictures: np.ndarray
+    seen: motion.Seen
     missing: str
 
 
@@ -53,10 +61,12 @@ def reconstruct(
     frames: Frames, make: Reconstructor, box: np.ndarray | None = None, focal: float = float('nan'),
     progress: Callable[[], None] | None = None, landmarker: str = detection.DEFAULT,
 ) -> Clip:  # fmt: skip
-    """Reconstructs the largest face of a video, by a network and, where there is a fitter, by a fit to some frames.
+    """Reconstructs the largest face of a video.
 
-    What the fit changes in the frames that it has seen is spread over those in between. Of a video that breaks off it
-    takes the frames before that.
+    Identity, albedo and maps are those of a fit to `KEYS` of its frames together, or of a network alone where there is
+    no fitter; pose, expression and gaze follow the points that the detector sees in each frame
+    (`jfrecon.fitting.motion`). The light of a frame is the network's, changed as the fit changed that of the key
+    frames. Of a video that breaks off it takes the frames before that.
 
     Args:
       frames: reads the video; called twice, as its frames are not kept.
@@ -77,58 +87,59 @@ def reconstruct(
         for *_, image in frames():
             photograph.with_focal(Sample(image), focal)
             break
-    numbers, times, boxes, presence = _follow(_readable(frames, missing), box, landmarker, network.crop_scale)
+    numbers, times, faces = _follow(_readable(frames, missing), box, landmarker)
+    seen = _seen(times, faces)
+    scenes = _scenes(seen)
+    boxes = _boxes(faces, times, scenes, network.crop_scale)
     if not np.isfinite(focal):
         focal = network.focal * float(np.median([place.side for place in boxes]))
-    keys = set(np.linspace(0, len(boxes) - 1, KEYS).round().astype(int).tolist()) | {len(boxes) // 2}
+    places = _keys(faces)
 
     kept: dict[int, Face] = {}
     around = _union(boxes)
-    found, shown = [], []
+    light: list[np.ndarray] = []
+    shown: list[np.ndarray] = []
+    waiting: list[Face] = []
     for k, frame in enumerate(_readable(frames, [])):
-        height, width = frame.image.shape[:2]
-        principal = np.array([width / 2, height / 2], np.float32)
-        sample = Sample(frame.image, focal=focal, principal=principal, notes=tuple(missing))
-        face = Face(sample, boxes[k], presence[k])
-        batch = face.cut(network.size)
-        found.append(jax.tree.map(np.asarray, make.predicted(batch)))
-        shown.append(photograph.cut([Face(sample, around)], PICTURE))
-        if k in keys:
+        face = _face(frame.image, faces[k], boxes[k], focal, tuple(missing))
+        if k in places:
             kept[k] = face
-    steady = _steady(jax.tree.map(lambda *leaves: np.concatenate(leaves), *found), times)
+        square = face._replace(box=around).cut(PICTURE)
+        shown.append(np.round(255 * square.image[0]).astype(np.uint8))
+        waiting.append(face)
+        if len(waiting) == BATCH or k + 1 == len(boxes):
+            batch = photograph.cut([*waiting, *waiting[-1:] * (BATCH - len(waiting))], network.size)
+            light += [*np.asarray(make.predicted(batch).light)[: len(waiting)]]
+            waiting = []
 
-    places = sorted(kept)
     results = make([kept[k] for k in places], progress)
-    middle = places.index(len(boxes) // 2)
-    person = results[middle].parameters
+    person = results[KEYS // 2].parameters
+    head = morphable.head_around(make.portrait.model)
+    irises = None if head is None else heads.irises(head)
+    moved = motion.follow(make.model, person, results[KEYS // 2].camera, seen, irises)
+    steady = np.stack(light)
     bands = person.light.shape[-2]
-    steady = dataclasses.replace(
-        steady, light=np.pad(steady.light, ((0, 0), (0, bands - steady.light.shape[-2]), (0, 0)))
-    )
-    moving = {}
-    for name in MOVING:
-        ours = getattr(steady, name)
-        change = np.stack([getattr(result.parameters, name) for result in results]) - ours[places]
-        moving[name] = ours + _between(times[places], change, times)
-    motion = dataclasses.replace(steady, **{name: value.astype(np.float32) for name, value in moving.items()})
+    steady = np.pad(steady, ((0, 0), (0, bands - steady.shape[-2]), (0, 0)))
+    steady = _by_scene(steady, times, scenes, DIM)
+    change = np.stack([found.parameters.light for found in results]) - steady[places]
+    steady = steady + _between(times[places], change, times)
     every = lambda leaf: np.broadcast_to(leaf, (len(boxes), *np.shape(leaf)))
-    motion = dataclasses.replace(motion, identity=every(person.identity), albedo=every(person.albedo), maps=None)
-    centre = kept[places[middle]]
-    chi = dataclasses.replace(at(motion, places[middle]), maps=person.maps)
+    moving = dataclasses.replace(
+        person,
+        identity=every(person.identity), albedo=every(person.albedo), light=steady.astype(np.float32), maps=None,
+        **moved._asdict(),
+    )  # fmt: skip
+    centre = kept[places[KEYS // 2]]
+    chi = dataclasses.replace(at(moving, places[KEYS // 2]), maps=person.maps)
     one = jax.tree.map(lambda leaf: np.asarray(leaf)[None], chi)
     result = make.placed([centre], one, centre.cut(PICTURE))[0]
-
-    pictures = []
-    for k, batch in enumerate(shown):
-        chi = dataclasses.replace(at(motion, k), maps=person.maps)
-        one = jax.tree.map(lambda leaf: np.asarray(leaf)[None], chi)
-        pictures.append(panel.rows(make.portrait, one, batch.image, batch.camera, ('input', 'overlay'))[0])
-    return Clip(centre, result, motion, numbers, times, np.stack(pictures), ''.join(missing))
+    pictures = _pictures(make, moving, person, shown, square.camera)
+    return Clip(centre, result, moving, numbers, times, pictures, seen, ''.join(missing))
 
 
-def at(motion: FaceParameters, k: int) -> FaceParameters:
+def at(moving: FaceParameters, k: int) -> FaceParameters:
     """The face in one frame."""
-    return jax.tree.map(lambda leaf: leaf[k], motion)
+    return jax.tree.map(lambda leaf: leaf[k], moving)
 
 
 def _readable(frames: Frames, missing: list[str]) -> Iterator[Frame]:
@@ -140,9 +151,9 @@ def _readable(frames: Frames, missing: list[str]) -> Iterator[Frame]:
 
 
 def _follow(
-    frames: Iterator[Frame], box: np.ndarray | None, landmarker: str, scale: float
-) -> tuple[np.ndarray, np.ndarray, list[Box], list[float]]:
-    """Numbers and times of the frames, a steady square around the face in each, and its presence, 0 where not found."""
+    frames: Iterator[Frame], box: np.ndarray | None, landmarker: str
+) -> tuple[np.ndarray, np.ndarray, list[Detection | None]]:
+    """Numbers and times of the frames, and the face in each, None where too little of it is found."""
     numbers: list[int] = []
     times: list[float] = []
 
@@ -156,20 +167,87 @@ def _follow(
     if box is not None:
         inside = [sum(_inside(face, box) for face in track.faces.values()) for track in tracks]
         tracks = [tracks[int(np.argmax(inside))]] if max(inside, default=0) else []
-    centres = np.full((len(numbers), 3), np.nan)
-    presence = [0.0] * len(numbers)
-    for k, face in tracks[0].faces.items() if tracks else ():
-        square, presence[k] = face.square(scale), face.presence
-        centres[k] = *_centre(square), np.log(square.side)
-    seen = np.isfinite(centres).all(-1)
-    if 2 * seen.sum() <= len(seen):
+    known = lambda face: np.isfinite(face.known).all(-1).sum() >= landmark_layout.ENOUGH
+    found = {k: face for k, face in tracks[0].faces.items() if known(face)} if tracks else {}
+    if 2 * len(found) <= len(numbers):
         where = '' if box is None else ' in the given box'
-        raise Unreadable(f'a face is found{where} in {seen.sum()} of {len(seen)} frames')
-    when = np.array(times)
-    path = smooth(_between(when[seen], centres[seen], when), when, STEADY)
-    sides = np.exp(path[:, 2])
-    boxes = [Box(float(x - s / 2), float(y - s / 2), float(s)) for (x, y, _), s in zip(path, sides)]
-    return np.array(numbers), when, boxes, presence
+        raise Unreadable(f'a face is found{where} in {len(found)} of {len(numbers)} frames')
+    return np.array(numbers), np.array(times), [found.get(k) for k in range(len(numbers))]
+
+
+def _landmarks(face: Detection) -> np.ndarray:
+    """[68, 2] where they are known, lips and lids as far apart as the detector says."""
+    if face.openings is None:
+        return cropping.shut_lips(face.known)
+    return landmark_layout.opened(face.known, face.openings)
+
+
+def _seen(times: np.ndarray, faces: list[Detection | None]) -> motion.Seen:
+    """What the detector saw of a face, NaN where it saw none."""
+    upper, lower = np.array(landmark_layout.OPENINGS).T
+    unknown = np.full((68, 2), np.nan)
+    landmarks = np.stack([unknown if face is None else _landmarks(face) for face in faces])
+    shares = [
+        np.zeros(68) if face is None else np.ones(68) if face.confidence is None else face.confidence for face in faces
+    ]
+    gaze = [np.full(2, np.nan) if face is None or face.gaze is None else face.gaze.mean(0) for face in faces]
+    return motion.Seen(
+        times, landmarks, np.stack(shares), landmarks[:, upper] - landmarks[:, lower], np.stack(gaze)
+    )  # fmt: skip
+
+
+def _scenes(seen: motion.Seen) -> list[slice]:
+    """The frames between cuts."""
+    starts = [0, *(np.flatnonzero(motion.cuts(seen)) + 1).tolist(), len(seen.times)]
+    return [slice(start, end) for start, end in itertools.pairwise(starts)]
+
+
+def _boxes(faces: list[Detection | None], times: np.ndarray, scenes: list[slice], scale: float) -> list[Box]:
+    """A steady square around the face in each frame."""
+    centres = np.full((len(faces), 3), np.nan)
+    for k, face in enumerate(faces):
+        if face is not None:
+            square = face.square(scale)
+            centres[k] = *_centre(square), np.log(square.side)
+    known = np.isfinite(centres).all(-1)
+    path = _by_scene(_between(times[known], centres[known], times), times, scenes, STEADY)
+    return [Box(float(x - s / 2), float(y - s / 2), float(s)) for (x, y, _), s in zip(path, np.exp(path[:, 2]))]
+
+
+def _keys(faces: list[Detection | None]) -> list[int]:
+    """`KEYS` frames that show the face, evenly over the video and in its middle; some twice in a short one."""
+    found = np.flatnonzero([face is not None for face in faces])
+    places = found[np.linspace(0, len(found) - 1, KEYS).round().astype(int)]
+    places[KEYS // 2] = found[np.abs(found - len(faces) // 2).argmin()]
+    return places.tolist()
+
+
+def _face(image: np.ndarray, found: Detection | None, box: Box, focal: float, notes: tuple[str, ...]) -> Face:
+    """The face in a frame, with what the detector knows of it."""
+    height, width = image.shape[:2]
+    principal = np.array([width / 2, height / 2], np.float32)
+    sample = Sample(image, focal=focal, principal=principal, notes=notes)
+    if found is None:
+        return Face(sample, box, 0.0)
+    share = None if found.confidence is None else np.asarray(found.confidence, np.float32)
+    sample = sample.replace(landmarks=_landmarks(found).astype(np.float32), confidence=share)
+    return Face(sample, box, found.presence)
+
+
+def _pictures(
+    make: Reconstructor, moving: FaceParameters, person: FaceParameters, shown: list[np.ndarray], camera: Pinhole
+) -> np.ndarray:
+    """[F, PICTURE, 2 PICTURE, 3] uint8: what is shown, and the face over it. camera: of each, leaves [1, ...]."""
+    pictures = []
+    maps = jax.tree.map(lambda leaf: np.asarray(leaf)[None], person.maps)
+    camera, maps = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf), BATCH, 0), (camera, maps))
+    for start in range(0, len(shown), BATCH):
+        frames = np.minimum(np.arange(start, start + BATCH), len(shown) - 1)
+        chi = dataclasses.replace(jax.tree.map(lambda leaf, frames=frames: leaf[frames], moving), maps=maps)
+        images = jnp.asarray(np.stack([shown[k] for k in frames]) / np.float32(255))
+        drawn = panel.rows(make.portrait, chi, images, camera, ('input', 'overlay'))
+        pictures.append(drawn[: len(shown) - start])
+    return np.concatenate(pictures)
 
 
 def _inside(face: Detection, box: np.ndarray) -> bool:
@@ -216,10 +294,9 @@ def smooth(values: np.ndarray, times: np.ndarray, sigma: float) -> np.ndarray:
     return smoothed.reshape(values.shape)
 
 
-def _steady(chi: FaceParameters, times: np.ndarray) -> FaceParameters:
-    """Smoothed in time, leaves [F, ...]."""
-    moving: Any = {name: smooth(np.asarray(getattr(chi, name)), times, STEADY) for name in MOVING}
-    return dataclasses.replace(chi, maps=None, **moving)
+def _by_scene(values: np.ndarray, times: np.ndarray, scenes: list[slice], sigma: float) -> np.ndarray:
+    """Values [F, ...] smoothed in time, but not across cuts."""
+    return np.concatenate([smooth(values[scene], times[scene], sigma) for scene in scenes])
 
 
 def _between(known: np.ndarray, values: np.ndarray, times: np.ndarray) -> np.ndarray:

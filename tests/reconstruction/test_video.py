@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import itertools
+
+import jax
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
@@ -76,7 +79,7 @@ def test_a_face_is_followed_and_moves_steadily(make, detector, monkeypatch):
     assert clip.numbers.tolist() == [5 * k for k in range(FRAMES)]
     assert clip.pictures.shape == (FRAMES, 32, 64, 3)
 
-    # one person, whose pose trembles less than the network's predictions do
+    # one person, whose pose is not the trembling network's
     assert np.ptp(clip.motion.identity, axis=0).max() == 0 and clip.motion.maps is None
     assert np.diff(clip.motion.rotation, axis=0).std() < 0.35 * 0.1 * np.sqrt(2)
     # three pixels a frame, at the distance that the camera gives them; blank frames are walked through
@@ -114,6 +117,27 @@ def test_smoothing_knows_when_frames_are_shown():
     burst = np.r_[0.0, 0.1, 0.2, 0.3 + np.arange(20) * 1e-4]
     values = np.r_[0.0, 0.0, 0.0, np.ones(20)][:, None]
     assert video.smooth(values, burst, 0.1)[2, 0] < 0.5
+
+
+def test_one_program_makes_videos_of_any_length_at_their_own_times(make, detector, monkeypatch, caplog):
+    monkeypatch.setattr(video, 'PICTURE', 32)
+    video.reconstruct(walking, make)
+    times = np.cumsum(np.r_[0.0, np.random.default_rng(2).uniform(0.01, 0.1, FRAMES - 1)])
+    shorter = lambda: itertools.islice(walking(times=times), 13)
+    with jax.log_compiles(), caplog.at_level('WARNING'):
+        clip = video.reconstruct(shorter, make)
+    compiled = [record.getMessage() for record in caplog.records if 'Compiling' in record.getMessage()]
+    assert not compiled, compiled
+    np.testing.assert_array_equal(clip.times, times[:13])
+    assert len(clip.pictures) == len(clip.motion.rotation) == 13
+
+
+def test_key_frames_show_the_face_and_are_always_as_many():
+    face = Detection(np.zeros((68, 2)))
+    for count, blank in ((1, ()), (5, (2,)), (40, (0, 19, 20, 39)), (300, ())):
+        places = video._keys([None if k in blank else face for k in range(count)])
+        assert len(places) == video.KEYS and not set(places) & set(blank)
+        assert abs(places[video.KEYS // 2] - count // 2) <= 2 and places == sorted(places)
 
 
 def test_of_a_video_that_breaks_off_what_there_is(make, detector, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,12 +23,17 @@ class Detection:
       confidence: [68] of the landmarks, in 0..1: what they weigh; None: 1.
       presence: in 0..1, that it is a face.
       dense: [M, 2] further points in an order of the detector's own, None where it has none.
+      openings: [7, 2] from the lower to the upper point of each pair of `landmark_layout.OPENINGS`, None where the
+        detector knows no more of it than its landmarks say.
+      gaze: [2, 2] from the middle of the corners of the subject's right and left eye to the iris, None where unknown.
     """
 
     landmarks: np.ndarray
     confidence: np.ndarray | None = None
     presence: float = 1.0
     dense: np.ndarray | None = None
+    openings: np.ndarray | None = None
+    gaze: np.ndarray | None = None
 
     @property
     def known(self) -> np.ndarray:
@@ -35,6 +41,12 @@ class Detection:
         if self.confidence is None:
             return self.landmarks
         return np.where(np.asarray(self.confidence)[:, None] > 0, self.landmarks, np.nan)
+
+    def scaled(self, scale: float) -> Detection:
+        """The face in an image that is ``scale`` times as wide."""
+        times = lambda values: None if values is None else values * scale
+        points: Any = {name: times(getattr(self, name)) for name in ('landmarks', 'dense', 'openings', 'gaze')}
+        return dataclasses.replace(self, **points)
 
     def square(self, scale: float) -> Box:
         """The square of a crop: ``scale`` times the bounding box of the known landmarks.

@@ -28,6 +28,9 @@ PRESENCE = 0.9  # that it is a face, at least; what faces have says experiments.
 FOLLOWED = 0.5  # of one that was there a frame ago
 OUTER_EYES = 33, 263  # of the mesh
 ACROSS, ALONG = (234, 454), (152, 10)  # from cheek to cheek, from chin to forehead
+# Upper and lower points in the order of `landmark_layout.OPENINGS`; corners and iris of the right and the left eye.
+OPENINGS = (160, 144), (158, 153), (385, 380), (387, 373), (81, 178), (13, 14), (311, 402)
+CORNERS, IRISES = ((33, 133), (362, 263)), (468, 473)
 SAME = 0.5  # part of the smaller box of points that lies in the larger one, where both are one face
 # A landmark whose normal points this far away from the camera is hidden; one that does less so is seen.
 HIDDEN, SEEN = -0.5, -0.2
@@ -104,6 +107,17 @@ def landmarks68(points: np.ndarray) -> np.ndarray:
     """The iBUG landmarks [..., 68, 2] of mesh points [..., 478, 3]: weighted means of few points each (`TABLE`)."""
     ids, weights, _ = _table()
     return (points[..., ids, :2] * weights[..., None]).sum(-2)
+
+
+def openings(points: np.ndarray) -> np.ndarray:
+    """[..., 7, 2] from the lower to the upper lid and lip of mesh points [..., 478, 3], see `OPENINGS`."""
+    upper, lower = np.array(OPENINGS).T
+    return points[..., upper, :2] - points[..., lower, :2]
+
+
+def gaze(points: np.ndarray) -> np.ndarray:
+    """[..., 2, 2] from the middle of the corners of either eye to its iris, of mesh points [..., 478, 3]."""
+    return points[..., list(IRISES), :2] - points[..., list(map(list, CORNERS)), :2].mean(-2)
 
 
 def confidence68(points: np.ndarray) -> np.ndarray:
