@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -17,91 +17,13 @@ from jfrecon import commands, outputs, pretrained
 from jfrecon.data import detection, images, landmark_files, listing, videos
 from jfrecon.data.sample import Unreadable
 from jfrecon.errors import UserError
-from jfrecon.export import requirements
+from jfrecon.export import folders, requirements
+from jfrecon.export.folders import Found, Settings, Tally
 from jfrecon.files import digest, shown
 from jfrecon.fitting.fitter import FREEZABLE, Fitter
-from jfrecon.reconstruction import photograph, plan, prediction, residual, result, video
+from jfrecon.reconstruction import photograph, plan, prediction, video
 from jfrecon.reconstruction.photograph import Face, Reconstructor
 from jfrecon.reconstruction.plan import Existing, Job
-from jfrecon.reconstruction.residual import Confidence, Residual
-from jfrecon.reconstruction.result import Reconstruction
-
-SMALLEST, LARGEST = 64, 4096  # texels of the side of a head's texture
-BLACK_AND_WHITE = "black and white: the light is grey, the skin's hue is the morphable model's"
-
-
-class Found(NamedTuple):
-    """A face in a photograph.
-
-    Attributes:
-      job: the photograph.
-      face: where it is.
-      number: of ``faces`` in it, from 0 on.
-      folder: of the face, relative to the output.
-    """
-
-    job: Job
-    face: Face
-    number: int
-    faces: int
-    folder: str
-
-
-@dataclasses.dataclass
-class Tally:
-    """What has become of a batch so far; each failure is said when it happens.
-
-    Attributes:
-      done, skipped, failed: so many faces, or files where it did not come to faces.
-      doubtful: names of faces that may not fit.
-      worst: 'landmarks', 'presence' and 'skin' of the faces (`residual`), of each the worst that there is.
-    """
-
-    done: int = 0
-    skipped: int = 0
-    failed: int = 0
-    doubtful: list[str] = dataclasses.field(default_factory=list)
-    worst: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    def fail(self, name: str, error: Exception | str) -> None:
-        """Count a failure."""
-        self.failed += 1
-        if isinstance(error, OSError):
-            named = '' if error.filename is None else f'{shown(error.filename)}: '
-            error = f'{named}{error.strerror}'
-        say(f'failed: {name}: {error}')
-
-    def add(self, folder: str, residual: Residual, confidence: Confidence, doubts: list[str]) -> None:
-        """Count a face that is done."""
-        self.done += 1
-        for name, value, worse in (
-            ('landmarks', residual.landmarks, max),
-            ('presence', confidence.presence, min),
-            ('skin', confidence.skin, min),
-        ):
-            if value is not None:
-                self.worst[name] = worse(self.worst.get(name, value), value)
-        if doubts:
-            self.doubtful.append(folder)
-            say(f'doubtful: {folder}: {"; ".join(doubts)}')
-
-    def so_far(self) -> str:
-        """What is done, where it ends early."""
-        return f'{self.done} face{" is" if self.done == 1 else "s are"} done'
-
-    def line(self, what: str, out: Path) -> str:
-        """The last line."""
-        faces = f'{plan.counted("face", self.done)} of {what}'
-        counts = {'failed': self.failed, 'skipped': self.skipped, 'doubtful': len(self.doubtful)}
-        more = [f'{count} {kind}' for kind, count in counts.items() if count]
-        named = f' ({plan.listed(self.doubtful)})' if self.doubtful else ''
-        worst = ', '.join(f'{name} {value:.2f}' for name, value in self.worst.items())
-        fit = f' ({"at worst " if self.done > 1 else ""}{worst})' if worst else ''
-        return f'{", ".join([faces, *more])}{named}: {shown(out)}{fit}'
-
-    def code(self) -> int:
-        """2 where nothing is there in the end, 1 where something failed."""
-        return 2 if not self.done + self.skipped else 1 if self.failed else 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -128,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise commands.no_effect('--every', 'without a video')
     if options.same_person and todo.total == todo.clips:
         raise commands.no_effect('--same-person', 'on videos, whose faces are made one by one')
-    tally = Tally(skipped=len(todo.skipped))
+    tally = Tally(say, skipped=len(todo.skipped))
     for line in todo.notes:
         say(line)
     for name, reason in todo.failed:
@@ -165,141 +87,51 @@ def _reconstruct(
     network = None
     if options.checkpoint is not None:
         network = prediction.load(options.checkpoint)[0]
-    scale = photograph.SCALE if network is None else network.crop_scale  # a network knows crops as it was trained with
     if landmarker:
         detection.load(landmarker).ready()
-
-    def seen(job: Job) -> list[Face | Unreadable]:
-        photo = images.read(job.path).sample(name=job.name)
-        if options.focal is not None:
-            photo = photograph.with_focal(photo, options.focal)
-        return photograph.search(photo, job.given, landmarker, network, scale)
-
+    settings = _settings(options, landmarker)
     if photos:
         make = photograph.reconstructor(network, options.refine)
-        for person in _people(photos, seen, options, tally):
-            label = person[0].folder if len(person) == 1 else f'{len(person)} photographs'
-            try:
-                with _bar(make, label) as bar:
-                    made = make([found.face for found in person], bar.update)
-            except Unreadable as error:
-                tally.fail(label, error)
-                continue
-            for found, face in zip(person, made):
-                _write(options, found, make, face, tally, [other.job.name for other in person])
+        bar = tqdm(photos, desc='photographs', unit='photo', disable=None)
+        folders.photographs(bar, make, settings, tally, _bar)
     if clips:
         if network is None:
             network, options.refine = prediction.load(pretrained.NETWORK)[0], True
         make = photograph.reconstructor(network, options.refine)
         for job in tqdm(clips, desc='videos', unit='video', disable=None):
             try:
-                if missing := _video(job, make, landmarker, options, tally):
+                if missing := _video(job, make, options, settings, tally):
                     tally.fail(job.name, f'{missing}; the face is of these')
             except Unreadable as error:
                 tally.fail(job.name, error)
 
 
-def _bar(make: Reconstructor, label: str) -> tqdm:
-    return tqdm(total=make.fitter.total if make.fitter else 0, desc=label, leave=False, disable=None)
+@contextlib.contextmanager
+def _bar(label: str, total: int) -> Iterator[Callable[[], None]]:
+    with tqdm(total=total, desc=label, leave=False, disable=None) as bar:
+        yield bar.update
 
 
-def _people(
-    photos: list[Job],
-    seen: Callable[[Job], list[Face | Unreadable]],
-    options: argparse.Namespace,
-    tally: Tally,
-) -> Iterator[list[Found]]:
-    """Each face by itself, one photograph after another; or one face of each photograph, all together."""
-    together: list[Found] = []
-    for job in tqdm(photos, desc='photographs', unit='photo', disable=None):
-        try:
-            faces = seen(job)
-        except Unreadable as error:
-            tally.fail(job.name, error)
-            continue
-        found = []
-        for k, face in enumerate(faces):
-            folder = job.folder if len(faces) == 1 or options.same_person else f'{job.folder}_{k}'
-            if isinstance(face, Unreadable):
-                tally.fail(job.name if len(faces) == 1 else f'{job.name}, face {k}', face)
-            else:
-                found.append(Found(job, face, k, len(faces), folder))
-        if options.same_person:
-            together += sorted(found, key=lambda one: -one.face.box.side)[:1]
-            continue
-        for one in found:
-            if options.existing is Existing.SKIP and outputs.complete(options.out / one.folder):
-                tally.skipped += 1
-            else:
-                yield [one]
-    if together:
-        yield together
+def _settings(options: argparse.Namespace, landmarker: str = '') -> Settings:
+    return Settings(options.out, landmarker, options.existing, options.texture, options.focal, options.same_person)
 
 
-def _write(
-    options: argparse.Namespace,
-    found: Found,
-    make: Reconstructor,
-    face: Reconstruction,
-    tally: Tally,
-    person: list[str],
-    moving: Any = None,
-) -> None:
-    """Write a face's folder; say where it fails, what was kept aside and whether the face is doubtful."""
-    from jfrecon.export import asset
-
-    if options.existing is Existing.SKIP and outputs.complete(options.out / found.folder):
-        tally.skipped += 1  # of a person in several photographs
-        return
-    layers = result.layers(make.portrait, face)
-    measured = residual.measure(make.model, face, found.face, layers)
-    sure = residual.confidence(found.face)
-    doubts = residual.doubts(measured, sure, make.fitter is not None)
-    square = np.round(found.face.cut(asset.PHOTOGRAPH).image[0] * 255).astype(np.uint8)
-    photo = found.face.sample
-    notes = [*photo.notes, *([BLACK_AND_WHITE] if found.face.black_and_white else [])]
-    facts = {
-        'photograph': found.job.name,
-        **({'photograph_scale': photo.scale} if photo.scale != 1 else {}),
-        **({'notes': notes} if notes else {}),
-        'face': found.number,
-        'faces': found.faces,
-        **({'person': person} if len(person) > 1 else {}),
-        'residual': measured._asdict(),
-        'confidence': sure._asdict(),
-        'doubts': doubts,
-    }
-    try:
-        facts['sha256'] = digest(found.job.path)
-        kept = asset.write(
-            options.out / found.folder, make.model, make.portrait, face, make.atlas, square, facts, moving, layers,
-            options.existing, options.texture,
-        )  # fmt: skip
-    except (UserError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in commands.FULL:
-            raise
-        tally.fail(found.folder, error)
-        return
-    for name in kept:
-        say(f'{shown(options.out / found.folder)}: what you had put there is kept as {name}')
-    tally.add(found.folder, measured, sure, doubts)
-
-
-def _video(job: Job, make: Reconstructor, landmarker: str, options: argparse.Namespace, tally: Tally) -> str:
+def _video(job: Job, make: Reconstructor, options: argparse.Namespace, settings: Settings, tally: Tally) -> str:
     """Write the face of a video; say what is wrong with one of which only some frames could be read, '' for nothing."""
     from jfrecon.export import asset
 
-    with _bar(make, job.name) as bar:
+    with _bar(job.name, make.fitter.total if make.fitter else 0) as step:
         clip = video.reconstruct(
             lambda: videos.frames(job.path, options.every or 1),
             make,
             None if options.box is None else options.box[0],
             options.focal or float('nan'),
-            bar.update,
-            landmarker or detection.DEFAULT,
+            step,
+            settings.landmarker or detection.DEFAULT,
         )
     moving = asset.Video(clip.motion, clip.numbers, clip.times, clip.pictures)
-    _write(options, Found(job, clip.face, 0, 1, job.folder), make, clip.result, tally, [job.name], moving)
+    found = Found(job, clip.face, 0, 1, job.folder)
+    folders.write(found, make, clip.result, settings, tally, [job.name], moving)
     return clip.missing
 
 
@@ -312,7 +144,7 @@ def _go_on(options: argparse.Namespace) -> int:
     ((name, path),) = listing.find(options.inputs, ()).files
     folder = options.start.resolve().name
     plan.require_free(options.out / folder, options.existing)
-    tally = Tally()
+    tally = Tally(say)
     if options.existing is Existing.SKIP and outputs.complete(options.out / folder):
         tally.skipped += 1
         print(tally.line('1 photograph', options.out))
@@ -334,10 +166,11 @@ def _go_on(options: argparse.Namespace) -> int:
         say(f'{name} has changed since {shown(options.start)} was made of {about.get("photograph")}, or is another one')
     make = Reconstructor(model, fitter.portrait, fitter.atlas, None, fitter)
     face = Face.again(photo, before)
-    with tqdm(total=fitter.steps[-1], desc=name, disable=None) as bar:
-        made = make.go_on(face, before, bar.update)
+    with _bar(name, fitter.steps[-1]) as step:
+        made = make.go_on(face, before, step)
     number, count = (int(about.get(key, default)) for key, default in (('face', 0), ('faces', 1)))
-    _write(options, Found(Job(name, path, folder), face, number, count, folder), make, made, tally, [name])
+    found = Found(Job(name, path, folder), face, number, count, folder)
+    folders.write(found, make, made, _settings(options), tally, [name])
     print(tally.line('1 photograph', options.out))
     return tally.code()
 
@@ -391,7 +224,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--texture',
         type=int,
-        help=f"texels of the side of the head's texture, {SMALLEST} to {LARGEST}; default: 1024",
+        help=f"texels of the side of the head's texture, {folders.SMALLEST} to {folders.LARGEST}; default: 1024",
     )
     parser.add_argument('--start', type=Path, metavar='FACE', help='a folder that this command left: fit on from there')
     parser.add_argument(
@@ -420,8 +253,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.start is not None and given:
         flags = ', '.join(f'--{name.replace("_", "-")}' for name in given)
         raise UserError(f'--start knows the face, its place and its camera: leave {flags} out')
-    if options.texture is not None and not SMALLEST <= options.texture <= LARGEST:
-        raise UserError(f'--texture={options.texture}: {SMALLEST} to {LARGEST} texels')
+    folders.require_texture(options.texture)
     options.existing = (
         Existing.OVERWRITE if options.overwrite else Existing.SKIP if options.skip_existing else Existing.REFUSE
     )

@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from jfrecon import morphable, outputs, pretrained, reconstruct
 from jfrecon.data import cropping, images, videos
 from jfrecon.data.detection.detectors import mesh
+from jfrecon.demo.desk import Desk
 from jfrecon.errors import UserError
 from jfrecon.export import asset, film, head
 from jfrecon.fitting import start
@@ -119,6 +120,24 @@ def test_a_photograph_becomes_a_folder_that_other_programs_open(made, network):
     assert objects == ['head', 'eye_left', 'eye_right', 'teeth', 'mouth'] and len(whole.geometry) == 5
     named = {line.split()[1] for line in (folder / 'head.mtl').read_text().splitlines() if line.endswith('.png')}
     assert named == {name for name in FILES if name.startswith(('head_', 'eye_'))} and about['texture'] == 64
+
+
+def test_the_page_makes_the_same_files_as_the_command(run, astronaut, network, tmp_path):
+    assert run(astronaut)[0] == 0
+    desk = Desk(tmp_path / 'people', photograph.reconstructor(network, refine=False))
+    upload = Path(shutil.copy(astronaut, tmp_path / 'astronaut.png'))
+    (folder,) = desk.reconstruct('me', [upload], False, lambda share, words: None).faces
+    assert {path.name for path in folder.iterdir()} == FILES
+    dated = {'light.exr', 'metadata.json', 'report.html'}  # the second in which it was written, its hash, a copy
+    mine, its = (
+        {name: content for name, content in contents(where).items() if name not in dated}
+        for where in (folder, tmp_path / 'out' / 'astronaut')
+    )
+    assert mine == its
+    about, other = (
+        json.loads((where / 'metadata.json').read_text()) for where in (folder, tmp_path / 'out' / 'astronaut')
+    )
+    assert {**about, 'files': {}} == {**other, 'files': {}}
 
 
 def test_a_huge_photograph_is_read_at_half_its_size(run, tmp_path, monkeypatch):

@@ -7,7 +7,8 @@ diffuse.png       albedo, sRGB; specular.png: weight of the specular lobe, sRGB;
 light.exr, .hdr   see `jfrecon.export.hdri`
 parameters.npz    vertices, faces, landmarks, camera, coefficients; layers.npz: pictures as large as the photo
 photograph.png    the square of the photograph that the face is in
-panel.png         it and layers side by side; report.html: the same, and a face that can be relit
+panel.png         it and layers side by side
+report.html       the same, the head to be turned and relit beside the photograph, and all files to be saved
 frames.npz        of a video: when each frame is shown, and the face's pose, expression and light in it
 video.mp4         of a video: it, and the face over it
 metadata.json     what they are of, in which units, and whose morphable model it is
@@ -113,19 +114,19 @@ def write(
     texture = head.TEXTURE if texture is None else texture
     layers = result.layers(portrait, face) if layers is None else layers
     with outputs.unfinished(folder) as made:
-        _fill(made, model, portrait, face, atlas, photograph, facts, video, layers, texture)
+        _fill(made, folder.name, model, portrait, face, atlas, photograph, facts, video, layers, texture)
         return outputs.publish(made, folder, outputs.FACE, existing is not Existing.REFUSE)
 
 
-def _fill(folder, model, portrait, face, atlas, photograph, facts, video, layers, texture) -> None:
+def _fill(folder, name, model, portrait, face, atlas, photograph, facts, video, layers, texture) -> None:
     chi = face.parameters
     chi = chi.replace(maps=_maps(model, atlas, chi))
     # a network's maps need not have the atlas's size
     size = len(chi.maps.diffuse)
     texels = atlas.texels if size == len(atlas.mirror) else uv.texel_map(model.topology, size)
     pictures = encoded(chi.maps, texels)
-    for name, content in pictures.items():
-        files.write_bytes(folder / f'{name}.png', content)
+    for kind, content in pictures.items():
+        files.write_bytes(folder / f'{kind}.png', content)
     moving = {} if video is None else {'motion': video.motion, 'times': video.times}
     dressed = head.dress(portrait.model, chi, chi.maps, texture)
     glb = gltf.binary(dressed, chi, face.camera, face.size, roughness=portrait.roughness, **moving)
@@ -167,11 +168,11 @@ def _fill(folder, model, portrait, face, atlas, photograph, facts, video, layers
     Image.fromarray(row[0]).save(folder / 'panel.png')
     about = _metadata(portrait, face, facts) | {'texture': texture}
     files.write_json(folder / 'metadata.json', about)
-    title = str(facts.get('photograph', folder.name))
-    notes = [*_doubts(facts), f'Morphable model: {model.name}. {model.licence}', *facts.get('notes', [])]
-    parts = [viewer.part(glb, radiance, np.asarray(chi.expression)), report.figure(row, panel.LAYERS)]
-    parts += map(report.paragraph, _fit(facts))
-    report.page(folder / 'report.html', title, notes, parts)
+    contents = {path.name: path.read_bytes() for path in folder.iterdir()}
+    parts = [viewer.part(contents, name, radiance, np.asarray(chi.expression)), report.figure(row, panel.LAYERS)]
+    about_it = [*_fit(facts), *facts.get('notes', []), f'Morphable model: {model.name}. {model.licence}']
+    parts += map(report.paragraph, about_it)
+    report.page(folder / 'report.html', str(facts.get('photograph', name)), _doubts(facts), parts)
 
 
 def _write_head(folder: Path, dressed: head.Dressed, chi: FaceParameters, roughness: float) -> None:

@@ -21,6 +21,10 @@ th:first-child, td:first-child { text-align: left; } tr + tr { border-top: 1px s
 img { width: 100%; image-rendering: auto; } svg { width: 100%; height: 12rem; background: #f6f6f6; }
 figcaption { display: flex; } figcaption span { flex: 1; text-align: center; } figure { margin: 1rem 0; }
 code { background: #f2f2f2; padding: .1rem .3rem; }
+@media (max-width: 40rem) {
+  body { margin: .5rem auto; padding: 0 .6rem; } h1 { font-size: 1.2rem; margin: .4rem 0; overflow-wrap: anywhere; }
+  .panels { overflow-x: auto; } .panels > * { min-width: var(--width); }
+}
 """
 
 
@@ -47,7 +51,8 @@ def write(
 def page(path: Path, title: str, notes: Sequence[str], parts: Sequence[str]) -> None:
     """Write a page in the style of all: a title, paragraphs of plain text, parts of HTML."""
     head = [
-        f'<!doctype html><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>',
+        f'<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f'<title>{html.escape(title)}</title><style>{_STYLE}</style>',
         f'<h1>{html.escape(title)}</h1>',
         *map(paragraph, notes),
     ]
@@ -81,7 +86,7 @@ def figure(pictures: np.ndarray, columns: Sequence[str]) -> str:
     caption = ''.join(f'<span>{html.escape(name)}</span>' for name in columns)
     data = base64.b64encode(encoded.getvalue()).decode()
     return (
-        f'<figure><figcaption>{caption}</figcaption>'
+        f'<figure class="panels" style="--width: {6 * len(columns)}rem"><figcaption>{caption}</figcaption>'
         f'<img alt="reconstructions" src="data:image/png;base64,{data}"></figure>'
     )
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import fcntl
 import io
-import itertools
 import json
-import os
+import re
 import shutil
 import subprocess
-import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -21,11 +18,11 @@ from jfrecon import morphable
 from jfrecon.export import gltf, report, viewer
 from jfrecon.morphable import linear
 from jfrecon.types import FaceParameters, Pinhole
+from tests.browser import CHROMIUM, browser, drawn
 from tests.export import glb
 from tests.export.test_gltf import dressed
 
 SIZE, FOCAL, PRINCIPAL = (640, 367), 950.0, (305.0, 318.75)
-CHROMIUM = shutil.which('chromium') or shutil.which('google-chrome')
 PROJECT = """
 import { PerspectiveCamera } from './three.min.mjs';
 import { readFileSync } from 'fs';
@@ -73,49 +70,35 @@ def test_three_js_draws_the_photograph_by_itself(content, tmp_path):
     np.testing.assert_allclose(json.loads(run.stdout), wanted, atol=0.01)
 
 
-@contextlib.contextmanager
-def browser(folder):
-    """What opens a page and evaluates JavaScript in it, by Chromium's pipe for debuggers: JSON and a zero byte."""
-    (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
-    theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 64) for end in (theirs_in, theirs_out)]  # it wants them to be 3 and 4
-    command = [
-        str(CHROMIUM), '--headless', '--no-sandbox', '--use-angle=swiftshader', '--enable-unsafe-swiftshader',
-        '--window-size=600,600', '--proxy-server=127.0.0.1:9', f'--user-data-dir={folder}', '--remote-debugging-pipe',
-        'about:blank',
-    ]  # fmt: skip
-    start = ['bash', '-c', f'exec "$@" 3<&{theirs[0]} 4>&{theirs[1]}', 'bash', *command]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(start, pass_fds=theirs, stdout=quiet, stderr=quiet)
-    for end in (theirs_in, theirs_out, *theirs):
-        os.close(end)
-    numbers = itertools.count(1)
-    with process, open(ours_in, 'rb', 0) as answers, open(ours_out, 'wb', 0) as questions:
-
-        def ask(method, session=None, **parameters):
-            question = {'id': next(numbers), 'method': method, 'params': parameters}
-            questions.write(json.dumps(question | ({'sessionId': session} if session else {})).encode() + b'\0')
-            while True:
-                text = b''.join(iter(lambda: answers.read(1), b'\0'))
-                if (answer := json.loads(text)).get('id') == question['id']:
-                    return answer['result']
-
-        def show(url):
-            target = ask('Target.createTarget', url=url)['targetId']
-            session = ask('Target.attachToTarget', targetId=target, flatten=True)['sessionId']
-            return lambda what: ask('Runtime.evaluate', session, expression=what)['result'].get('value')
-
-        try:
-            yield show
-        finally:
-            ask('Browser.close')
+def test_the_page_holds_all_files_as_a_zip_that_a_script_finds_them_in():
+    contents = {'face.glb': b'glTF' * 9, 'photograph.png': b'png', 'face.obj': b'v 0 0 0\n' * 100, 'ä.png': b'4'}
+    part = viewer.part(contents, '</script>', np.ones((4, 8, 3), np.float32), np.zeros(2, np.float32))
+    text = lambda name: re.search(f'id="{name}">(.*?)</script>', part, re.S)[1]
+    archive, facts = base64.b64decode(text('files')), json.loads(text('facts'))
+    with zipfile.ZipFile(io.BytesIO(archive)) as read:
+        assert {name: read.read(f'</script>/{name}') for name in contents} == contents
+    places = facts['members']
+    assert {name: archive[slice(*place)] for name, place in places.items()} == {
+        name: content for name, content in contents.items() if name != 'face.obj'
+    }
+    assert viewer.part(contents, '</script>', np.ones((4, 8, 3), np.float32), np.zeros(2, np.float32)) == part
 
 
 LAMP = """
-for (const [name, value] of Object.entries({{ lamp: 2, light: 0.1, azimuth: {}, elevation: 0 }})) {{
+for (const [name, value] of Object.entries({{ lamp: 2, brightness: 0.1, azimuth: {}, elevation: 0 }})) {{
   const input = document.querySelector(`#viewer [name=${{name}}]`);
   input.value = value;
   input.dispatchEvent(new Event('input'));
 }}
+"""
+
+
+CHOOSE = """
+(() => {{
+  const input = document.querySelector('#viewer [name={0}]') ?? document.querySelector('[data-expression]');
+  input.value = '{1}';
+  input.dispatchEvent(new Event('input'));
+}})();
 """
 
 
@@ -125,13 +108,11 @@ def test_the_page_shows_the_face_and_relights_it_without_a_network(perspective, 
     """Whole, in the middle, about as large whatever the camera; a lamp lights the side that it stands at."""
     with browser(tmp_path / 'profile') as show:
         page = tmp_path / 'report.html'
-        part = viewer.part(content[perspective], np.ones((4, 8, 3), np.float32), np.zeros(2, np.float32))
+        contents = {'face.glb': content[perspective]}
+        part = viewer.part(contents, 'me', np.ones((4, 8, 3), np.float32), np.zeros(2, np.float32))
         report.page(page, 'face', [], [part])
         evaluate = show(page.as_uri())
-        for _ in range(600):
-            if evaluate('document.body?.dataset.drawn'):
-                break
-            time.sleep(0.1)
+        drawn(evaluate)
         lit = canvas(evaluate) > 40  # of a white face on black
         assert 0.15 < lit.mean() < 0.5
         assert not lit[[0, -1]].any(), 'from the crown to the neck'
@@ -142,6 +123,12 @@ def test_the_page_shows_the_face_and_relights_it_without_a_network(perspective, 
             left, right = (half.sum() for half in np.array_split(canvas(evaluate), 2, axis=1))
             share.append(left / (left + right))
         assert share[0] > share[1] + 0.2, share
+        before = canvas(evaluate)
+        for name, value in {'view': 'wireframe', 'light': 'studio', 'turn': 180, 'expression': 1}.items():
+            evaluate(CHOOSE.format(name, value))
+            after = canvas(evaluate)
+            assert np.abs(after - before).max() > 20, name
+            before = after
 
 
 def canvas(evaluate):

@@ -1,7 +1,7 @@
 // What the viewer needs of three.js, bundled by `make viewer` into three.min.mjs.
 export {
   DataTexture, DirectionalLight, EquirectangularReflectionMapping, Euler, FloatType, LinearFilter, MeshBasicMaterial,
-  NoToneMapping, PMREMGenerator, PerspectiveCamera, RGBAFormat, RepeatWrapping, Scene, WebGLRenderer,
+  MeshNormalMaterial, NoToneMapping, PMREMGenerator, PerspectiveCamera, RGBAFormat, RepeatWrapping, Scene, WebGLRenderer,
 } from 'three';
 export { OrbitControls } from 'three/addons/controls/OrbitControls.js';
 export { GLTFLoader } from 'three/addons/loaders/GLTFLoader.js';

@@ -1,0 +1,1 @@
+"""A page on this machine where photographs become heads: `python -m jfrecon.demo`."""
