@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from jfrecon import __main__ as every
 from jfrecon import commands
 from jfrecon.errors import UserError
 
@@ -33,6 +34,18 @@ def said(command: str, capsys, *arguments: str) -> str:
 
 def test_there_are_commands():
     assert {'jfrecon.prepare', 'jfrecon.reconstruct', 'jfrecon.morphable.__main__'} <= set(COMMANDS)
+
+
+def test_one_name_runs_them_all():
+    listed = {f'jfrecon.{name}' for name in every.COMMANDS} - {'jfrecon.main'}
+    ours = {command.removesuffix('.__main__') for command in COMMANDS} - {'jfrecon.morphable.calibration'}
+    assert listed == ours
+    run = lambda *words: subprocess.run(
+        [sys.executable, '-m', 'jfrecon', *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    unknown, usage = run('reconstrukt'), run('pack', '--help')
+    assert unknown.returncode == 2 and unknown.stderr.startswith('error: jfrecon reconstrukt: there are reconstruct')
+    assert usage.returncode == 0 and usage.stdout.startswith('usage: python -m jfrecon.pack')
 
 
 @pytest.mark.parametrize('command', COMMANDS)
