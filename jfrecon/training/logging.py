@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from jfrecon import files
@@ -31,6 +30,8 @@ class Journal:
 
     def __init__(self, workdir: Path, step: int, steps: int) -> None:
         self._workdir = workdir
+        from tensorboardX import SummaryWriter  # imports PyTorch where there is one, which takes seconds
+
         truncate(workdir / METRICS, step)
         self._file = open(workdir / METRICS, 'a', encoding='utf-8')
         self._events = SummaryWriter(str(workdir), purge_step=step + 1)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from jfrecon.data import detection, images
 from jfrecon.data.cropping import Box, require_face, whole_image
-from jfrecon.data.detection import Given, skin
+from jfrecon.data.detection import Given
 from jfrecon.data.sample import Sample, Unreadable, check
 
 CROPS = ('landmarks', 'whole')
@@ -75,7 +75,11 @@ def faces(photo: Sample, given: Given, settings: Settings) -> tuple[list[Sample]
         try:
             box = whole_image(photo.image) if settings.crop == 'whole' else seen.square(settings.scale)
             part = cut(face, box, settings.size)
-            kept.append(skin.with_mask(part) if settings.parse and part.mask is None else part)
+            if settings.parse and part.mask is None:
+                from jfrecon.data.detection import skin  # with JAX, which takes each process a second
+
+                part = skin.with_mask(part)
+            kept.append(part)
         except Unreadable as error:
             rejected.append(Rejected(name, str(error)))
     return kept, rejected
