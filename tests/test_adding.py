@@ -216,9 +216,13 @@ def test_a_cest_factor_is_a_class_and_a_line(monkeypatch):
     batch = Batch(
         image, points, np.ones((2, 68), np.float32), np.ones(image.shape[:3], np.float32), camera, np.arange(2)
     )
-    loss = jax.jit(jax.value_and_grad(method.loss, has_aux=True))
-    at = lambda params: loss(params, state, batch, jax.random.key(0), jnp.int32(0))
-    gradient = at(params)[1]
+    new = {name: params[name] for name in ('gloss', 'relief')}
+    loss = jax.jit(
+        jax.value_and_grad(
+            lambda new: method.loss({**params, **new}, state, batch, jax.random.key(0), jnp.int32(0)), has_aux=True
+        )
+    )
+    gradient = loss(new)[1]
     predict = jax.jit(method.predict)
     before = predict(params, state, image, camera)
     np.testing.assert_allclose(before.maps.specular, 1 / (1 + np.exp(3)), rtol=0.2)
@@ -228,15 +232,13 @@ def test_a_cest_factor_is_a_class_and_a_line(monkeypatch):
         # along the last layer, by finite differences: a step that single precision resolves
         last = [path for path, _ in jax.tree.leaves_with_path(params[name]) if 'last' in str(path)]
         assert last
-        away = lambda step: {
-            **params,
-            name: jax.tree.map_with_path(lambda path, leaf: leaf + step * (path in last), params[name]),
-        }
+        move = lambda step: jax.tree.map_with_path(lambda path, leaf: leaf + step * (path in last), new[name])
+        away = lambda step: {**new, name: move(step)}
         moved = sum(np.asarray(leaf).sum() for path, leaf in jax.tree.leaves_with_path(gradient[name]) if path in last)
-        difference = (at(away(0.01))[0][0] - at(away(-0.01))[0][0]) / 0.02
+        difference = (loss(away(0.01))[0][0] - loss(away(-0.01))[0][0]) / 0.02
         assert abs(moved) > 1e-3
         np.testing.assert_allclose(moved, difference, rtol=0.05)
-        assert np.abs(photo(predict(away(2.0), state, image, camera)) - photo(before)).max() > 1 / 255
+        assert np.abs(photo(predict({**params, **away(2.0)}, state, image, camera)) - photo(before)).max() > 1 / 255
 
 
 def test_a_sampler_is_a_function():

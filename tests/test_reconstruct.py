@@ -26,6 +26,7 @@ from jfrecon.fitting import start
 from jfrecon.morphable import linear
 from jfrecon.reconstruction import photograph, prediction, video
 from jfrecon.reconstruction.prediction import Predictor
+from jfrecon.render import portraits
 from jfrecon.render.portraits import Portrait
 from jfrecon.training import checkpoints
 from tests import detectors
@@ -54,6 +55,8 @@ def patched(network):
         patch.setattr(prediction, 'load', lambda _: (network, None, 0))
         patch.setattr(photograph, 'TEXTURE', 16)
         patch.setattr(head, 'TEXTURE', 64)
+        patch.setattr(asset, 'PANEL', 64)
+        patch.setattr(portraits, 'DIRECTIONS', 64)
         patch.setattr(mesh, 'DETECTOR', detectors.ASTRONAUT)
         yield
 

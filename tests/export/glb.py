@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+import struct
+from typing import Any, NamedTuple
 
 import numpy as np
-import pygltflib
 from scipy.spatial.transform import Rotation
 
 WIDTH = {'SCALAR': 1, 'VEC2': 2, 'VEC3': 3, 'VEC4': 4}
 TYPE = {5125: np.uint32, 5126: np.float32}
 
 
-class Glb(NamedTuple):
-    """A file of bytes ``content``; accessors [N, C] by number."""
+class Object(dict):
+    """A JSON object whose properties are attributes, None (an offset: 0) where the file leaves them out."""
 
-    file: pygltflib.GLTF2
+    def __getattr__(self, name: str) -> Any:
+        return self.get(name, 0 if name == 'byteOffset' else None)
+
+
+class Glb(NamedTuple):
+    """A file's JSON, its accessors [N, C] by number and its one buffer."""
+
+    file: Object
     accessors: list[np.ndarray]
+    buffer: bytes
 
 
 def read(content: bytes) -> Glb:
-    file = pygltflib.GLTF2.load_from_bytes(content)
-    blob = file.binary_blob()
+    """Chunks as in 4.4 of the specification: JSON, then the one binary buffer."""
+    magic, version, length, size, kind = struct.unpack('<4sIII4s', content[:20])
+    assert (magic, version, length, kind) == (b'glTF', 2, len(content), b'JSON')
+    file = json.loads(content[20 : 20 + size], object_hook=Object)
+    binary, kind = struct.unpack('<I4s', content[20 + size : 28 + size])
+    assert kind == b'BIN\0' and file.buffers[0].byteLength <= binary == length - 28 - size
+    blob = content[28 + size :]
 
     def view(index, dtype, width, count):
         found = file.bufferViews[index]
@@ -33,12 +47,12 @@ def read(content: bytes) -> Glb:
         if accessor.bufferView is not None:
             result = view(accessor.bufferView, dtype, width, accessor.count)
         if accessor.sparse is not None:
-            rows = view(accessor.sparse.indices.bufferView, np.uint32, 1, accessor.sparse.count)[:, 0]
+            rows = view(accessor.sparse['indices'].bufferView, np.uint32, 1, accessor.sparse.count)[:, 0]
             result = result.copy()
-            result[rows] = view(accessor.sparse.values.bufferView, dtype, width, accessor.sparse.count)
+            result[rows] = view(accessor.sparse['values'].bufferView, dtype, width, accessor.sparse.count)
         return result
 
-    return Glb(file, [values(accessor) for accessor in file.accessors])
+    return Glb(file, [values(accessor) for accessor in file.accessors], blob)
 
 
 def vertices(glb: Glb, time: int | None = None) -> np.ndarray:

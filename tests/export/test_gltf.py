@@ -238,7 +238,7 @@ def test_maps_are_the_files_and_skin_is_as_glossy_as_ours(found, whole):
     file = found.file
     skin = file.materials[0]
     image = lambda texture: file.images[file.textures[texture].source]
-    content = lambda view: file.binary_blob()[view.byteOffset : view.byteOffset + view.byteLength]
+    content = lambda view: found.buffer[view.byteOffset : view.byteOffset + view.byteLength]
     glossy = skin.extensions['KHR_materials_specular']
     for name, texture in (
         ('diffuse', skin.pbrMetallicRoughness.baseColorTexture.index),

@@ -61,8 +61,8 @@ def test_three_js_draws_the_photograph_by_itself(content, tmp_path):
     found = glb.read(content[True])
     points = glb.vertices(found)
     camera = found.file.cameras[0]
-    given = {'camera': {'perspective': vars(camera.perspective), 'extras': camera.extras}, 'points': points.tolist()}
-    (tmp_path / 'given.json').write_text(json.dumps(given, default=lambda _: None))
+    given = {'camera': {'perspective': camera.perspective, 'extras': camera.extras}, 'points': points.tolist()}
+    (tmp_path / 'given.json').write_text(json.dumps(given))
     (tmp_path / 'project.mjs').write_text(PROJECT)
     shutil.copy(viewer.HERE / 'three.min.mjs', tmp_path)
     run = subprocess.run(['node', 'project.mjs'], cwd=tmp_path, check=True, capture_output=True, timeout=60)
