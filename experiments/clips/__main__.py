@@ -52,7 +52,7 @@ from jfrecon.render import surface
 from jfrecon.types import Camera, FaceParameters, MorphableModel
 
 NAME = 'clips'
-MOST = 150  # frames of a clip
+MOST = 100  # frames of a clip
 QUICK, FEWER = 2, 60  # clips and frames of `--quick`
 STEADY = 0.08  # seconds: the Gaussian that smooths the network's predictions
 RIGID = [27, 28, 29, 30, 36, 39, 42, 45]  # landmarks that expressions hardly move

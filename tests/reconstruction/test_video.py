@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import jax
@@ -121,15 +122,23 @@ def test_smoothing_knows_when_frames_are_shown():
 
 def test_one_program_makes_videos_of_any_length_at_their_own_times(make, detector, monkeypatch, caplog):
     monkeypatch.setattr(video, 'PICTURE', 32)
+    counts = []
+
+    def infer(image, camera):
+        counts.append(len(image))
+        return make.network.infer(image, camera)
+
+    counting = dataclasses.replace(make, network=dataclasses.replace(make.network, infer=infer))
     video.reconstruct(walking, make)
     times = np.cumsum(np.r_[0.0, np.random.default_rng(2).uniform(0.01, 0.1, FRAMES - 1)])
-    shorter = lambda: itertools.islice(walking(times=times), 13)
+    shorter = lambda: itertools.islice(walking(times=times), 12)
     with jax.log_compiles(), caplog.at_level('WARNING'):
-        clip = video.reconstruct(shorter, make)
+        clip = video.reconstruct(shorter, counting)
+    assert set(counts) == {video.BATCH, video.KEYS}
     compiled = [record.getMessage() for record in caplog.records if 'Compiling' in record.getMessage()]
     assert not compiled, compiled
-    np.testing.assert_array_equal(clip.times, times[:13])
-    assert len(clip.pictures) == len(clip.motion.rotation) == 13
+    np.testing.assert_array_equal(clip.times, times[:12])
+    assert len(clip.pictures) == len(clip.motion.rotation) == 12
 
 
 def test_key_frames_show_the_face_and_are_always_as_many():
