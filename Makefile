@@ -1,6 +1,7 @@
 # make quickstart   train on synthetic faces and reconstruct held-out ones: runs/quickstart/report.html
 # make test         lint, types and the test suite
 # make install      .venv with all that tests and experiments need
+# make docs         the documentation, warnings are errors: runs/site/index.html
 # make viewer       three.js for report.html, bundled anew from npm
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ QUIETLY := --quiet --disable-pip-version-check --no-compile
 # of 10 (two cores, 2026-11-27)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test types suite install core viewer
+.PHONY: quickstart test types suite install core docs viewer
 
 core: $(VENV)/.core
 install: $(VENV)/.install
@@ -46,6 +47,10 @@ types: install
 
 suite: install
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+
+docs: core
+	$(BIN)/pip install $(QUIETLY) --constraint requirements.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 viewer:
 	npm install --no-save --prefix runs/npm $(THREE) esbuild@0.28.2
