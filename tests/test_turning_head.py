@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -44,6 +46,15 @@ def test_each_part_keeps_its_texture_or_its_colour():
     np.testing.assert_allclose(np.asarray(looked)[whole.topology.uv_triangles[2]], 0.5, atol=1e-6)
     used = whole.vertices[np.unique(whole.topology.triangles)]
     np.testing.assert_allclose(used.min(0), -used.max(0), atol=1e-6)
+
+
+def test_the_readme_begins_with_the_film():
+    root = Path(__file__).parents[1]
+    first = re.search(r'!\[[^]]*\]\(([^)]+)\)', (root / 'README.md').read_text())[1]
+    assert first == 'experiments/turning_head/astronaut.webp'
+    assert (root / first).stat().st_size < 2e6
+    with Image.open(root / first) as film:
+        assert 40 <= film.n_frames <= 60
 
 
 def test_a_film_plays_its_frames_again_and_again():

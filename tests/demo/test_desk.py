@@ -100,13 +100,16 @@ def test_photographs_of_one_name_stay_two(desk, upload, tmp_path):
 
 
 def test_who_goes_in_the_middle_ends_the_work_and_leaves_nothing(desk, upload, tmp_path):
+    said = []
+
     def goes(share, words):
+        said.append(words)
         if 'step 1' in words:
             desk.leave('ann')
 
     with pytest.raises(Left):
         desk.reconstruct('ann', [upload('a.png')], False, goes)
-    assert left(tmp_path) == []
+    assert left(tmp_path) == [] and said[-1] == 'a: step 1 of 2'
     with pytest.raises(Left):
         desk.reconstruct('ann', [upload('b.png')], False, quiet)
     assert left(tmp_path) == []
