@@ -36,7 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     detection.load(detection.DEFAULT).ready()
     make = photograph.reconstructor(network, refine=False)
     ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    for name in ('SIGTERM', 'SIGHUP'):  # Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: ended.set())
     with outputs.unfinished(files.cache() / 'demo') as folder:
         folder.chmod(0o700)  # photographs of people
         with page.serve(Desk(folder / 'people', make, options.texture), folder / 'uploads', options.port) as address:

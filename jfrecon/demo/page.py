@@ -112,7 +112,7 @@ def build(desk: Desk) -> gradio.Blocks:
                 )
             with gradio.Column():
                 camera = gradio.Image(
-                    label='camera', sources=['webcam'], type='filepath', format='png', buttons=[],
+                    label='camera', sources=['webcam'], type='filepath', format='png', image_mode=None, buttons=[],
                     webcam_options=gradio.WebcamOptions(mirror=False),
                 )  # fmt: skip
         same_person = gradio.Checkbox(label='all photographs show one person')
