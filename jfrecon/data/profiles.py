@@ -175,7 +175,11 @@ def _of_png(gamma: float, chromaticity: tuple[float, ...] | None) -> Profile | N
 
 def _is_adobe(exif: Image.Exif) -> bool:
     """Whether a camera has set Adobe RGB, which it says by EXIF alone (DCF 2.0, section 3.3)."""
-    if exif.get_ifd(ExifTags.Base.ExifInteroperabilityOffset).get(ExifTags.Interop.InteropIndex) == 'R03':
+    try:
+        interoperability = exif.get_ifd(ExifTags.Base.ExifInteroperabilityOffset)
+    except KeyError:  # of Pillow before 13, where there is none
+        interoperability = {}
+    if interoperability.get(ExifTags.Interop.InteropIndex) == 'R03':
         return True
     return exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace) == 2  # not EXIF's own, but written
 
