@@ -62,8 +62,8 @@ def record(folder: Path) -> dict[str, Any]:
     try:
         if not path.is_file() or path.stat().st_size > LARGEST:
             return {}
-        about = json.loads(path.read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError):
+        about = files.read_json(path)
+    except (OSError, ValueError):
         return {}
     if not isinstance(about, dict) or not all(isinstance(about.get(key, {}), dict) for key in (FILES, REPLACING)):
         return {}

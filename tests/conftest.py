@@ -19,7 +19,8 @@ os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 # Without the emitters that need MLIR, and without splitting programs into parts, pytest with an empty cache took 532 s
 # instead of 875 (two cores, 2026-11-27).
 os.environ['XLA_FLAGS'] = ' '.join([
-    '--xla_cpu_use_fusion_emitters=false', '--xla_cpu_parallel_codegen_split_count=1', os.environ.get('XLA_FLAGS', '')
+    '--xla_cpu_use_fusion_emitters=false', '--xla_cpu_parallel_codegen_split_count=1',
+    '--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE', os.environ.get('XLA_FLAGS', ''),
 ])  # fmt: skip
 
 assert 'jax' not in sys.modules, 'JAX was imported before it could be told'

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from jfrecon import files
 from jfrecon.errors import UserError
 
 INDEX = 'index.csv'  # of the pictures beside it
@@ -88,27 +87,16 @@ def read_index(path: Path) -> dict[str, list[str]]:
 
 def _npz(path: Path, key: str) -> LandmarkFile:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if key not in archive:
-                found = [name for name in archive.files if archive[name].ndim == 3]
-                raise UserError(f'{path} has no {key!r}; arrays that could be landmarks: {", ".join(found) or "none"}')
-            landmarks = np.asarray(archive[key], np.float32)
-            confidence = np.asarray(archive['confidence'], np.float32) if 'confidence' in archive else None
-            columns = {
-                name: [str(text) for text in archive[name]] for name in ('filename', 'subject') if name in archive
-            }
+        archive = files.read_npz(path)
+        if key not in archive:
+            found = [name for name, values in archive.items() if values.ndim == 3]
+            raise UserError(f'{path} has no {key!r}; arrays that could be landmarks: {", ".join(found) or "none"}')
+        landmarks = np.asarray(archive[key], np.float32)
+        confidence = np.asarray(archive['confidence'], np.float32) if 'confidence' in archive else None
+        columns = {name: [str(text) for text in archive[name]] for name in ('filename', 'subject') if name in archive}
     except UserError:
         raise
-    except (
-        ValueError,
-        TypeError,
-        OSError,
-        EOFError,
-        AttributeError,
-        MemoryError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f'{path} is not an npz of plain arrays ({type(error).__name__}: {error})') from error
     if 'filename' not in columns:
         try:

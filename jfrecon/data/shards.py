@@ -320,7 +320,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             raise UserError(f"{folder} has no {MANIFEST}, its folders have: read them together as '{folder}/*'")
         raise UserError(f'{folder} has no {MANIFEST}: not shards, or writing them was interrupted; write them again')
     try:
-        manifest = json.loads(path.read_text(encoding='utf-8'))
+        manifest = files.read_json(path)
         if manifest['format'] != FORMAT or manifest['version'] != VERSION:
             raise UserError(f'{path} is not version {VERSION} of {FORMAT}: write the shards again')
         shards = manifest['shards']

@@ -11,12 +11,12 @@ The landmarks come as fractions of the image and are returned in pixels.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jfrecon import files
 from jfrecon.data.sample import Sample, Source, Unreadable, check
 from jfrecon.errors import UserError
 
@@ -82,7 +82,7 @@ def _open(name: str, split: str, data_dir: str | None) -> Any:
 def _remedy(name: str, folder: Path, data_dir: str | None) -> str:
     """What to do, where the data set is not in a version's folder, or in a format without random access; else ''."""
     try:
-        form = json.loads((folder / 'dataset_info.json').read_text(encoding='utf-8')).get('fileFormat', 'tfrecord')
+        form = files.read_json(folder / 'dataset_info.json').get('fileFormat', 'tfrecord')
     except (OSError, ValueError, AttributeError):  # none, or one that was left by half
         where = f' --data_dir={data_dir}' if data_dir else ''
         return (

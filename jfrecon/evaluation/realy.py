@@ -44,8 +44,8 @@ def read_keypoints(path: str | Path, triangle_count: int) -> np.ndarray:
       UserError: not such a file, or it names triangles that the template of so many triangles does not have.
     """
     try:
-        keypoints = np.array(json.loads(Path(path).read_text(encoding='utf-8')), np.float64)
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        keypoints = np.array(files.read_json(path), np.float64)
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f'{path}: not a readable list of REALY keypoints ({error})') from error
     if keypoints.shape != (KEYPOINTS, 3) or not np.isfinite(keypoints).all():
         raise UserError(f'{path}: expected {KEYPOINTS} entries [triangle, weight, weight], as REALY ships them')

@@ -17,9 +17,6 @@ metadata.json     what they are of, in which units, and whose morphable model it
 from __future__ import annotations
 
 import dataclasses
-import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -200,20 +197,20 @@ def read(folder: Path) -> tuple[Reconstruction, dict[str, Any]]:
       UserError: a file is missing or is not what it was.
     """
     try:
-        about = json.loads((folder / 'metadata.json').read_text(encoding='utf-8'))
-        with np.load(folder / 'parameters.npz', allow_pickle=False) as archive:
-            found = {name: np.asarray(archive[name]) for name in (*COEFFICIENTS, *PLACED)}
-            behind = {'behind': np.asarray(archive['behind'])} if 'behind' in archive else {}
-            perspective = 'weak_perspective' not in archive
+        about = files.read_json(folder / 'metadata.json')
+        archive = files.read_npz(folder / 'parameters.npz')
+        found = {name: archive[name] for name in (*COEFFICIENTS, *PLACED)}
+        behind = {'behind': archive['behind']} if 'behind' in archive else {}
+        perspective = 'weak_perspective' not in archive
     except OSError as error:
         raise UserError(f'{error.filename or folder}: {error.strerror}; {folder} is no reconstructed face') from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, KeyError) as error:
         raise UserError(f'{folder} is no reconstructed face, or a broken one ({error})') from error
     whole = found | behind
     wrong = [name for name, shape in EXACT.items() if whole[name].shape != shape]
     wrong += [name for name, shape in SHAPES.items() if name in whole and whole[name].shape[1:] != shape]
     wrong += [name for name, values in whole.items() if values.dtype.kind not in 'fiu' or not np.isfinite(values).all()]
-    if outputs.REPLACING in about:
+    if isinstance(about, dict) and outputs.REPLACING in about:
         raise UserError(f'{folder} is half replaced by another face: the command that did it ends it with --overwrite')
     if wrong or not isinstance(about, dict):
         raise UserError(f'{folder}: {wrong[0] if wrong else "metadata.json"} is not what a reconstruction leaves')
@@ -245,9 +242,9 @@ def read_video(folder: Path, face: Reconstruction) -> Video | None:
         return None
     names = ('numbers', 'times', *MOVING)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            found = {name: np.asarray(archive[name]) for name in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        archive = files.read_npz(path, names)
+        found = {name: archive[name] for name in names}
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f'{path} is not what a reconstruction leaves ({error}): reconstruct its video again') from error
     chi, times = face.parameters, found['times']
     shapes = {'numbers': (), 'times': (), **{name: np.shape(getattr(chi, name)) for name in MOVING}}

@@ -7,6 +7,7 @@ The file's middle looks along +x and its right half ends at +z, as glTF viewers,
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -56,7 +57,7 @@ def read(path: Path) -> np.ndarray:
         raise UserError(f'{path}: light is read from {" and ".join(SUFFIXES)}')
     opened = oiio.ImageInput.open(str(path))
     if opened is None:
-        raise UserError(f'{path} is not a readable picture of light: {_first_line(oiio.geterror())}')
+        raise UserError(f'{path} is not a readable picture of light: {_complaint(oiio)}')
     try:
         spec = opened.spec()
         if spec.width != 2 * spec.height or spec.width * spec.height > MAX_PIXELS:
@@ -68,7 +69,7 @@ def read(path: Path) -> np.ndarray:
     finally:
         opened.close()
     if radiance is None:
-        raise UserError(f'{path} breaks off: {_first_line(oiio.geterror())}')
+        raise UserError(f'{path} breaks off: {_complaint(oiio)}')
     if radiance.ndim != 3 or radiance.shape[-1] < 3:
         radiance = np.repeat(radiance.reshape(spec.height, spec.width, -1)[..., :1], 3, -1)
     radiance = radiance[..., :3]
@@ -87,8 +88,13 @@ def read(path: Path) -> np.ndarray:
     return np.stack([np.asarray(small(channel)) for channel in np.moveaxis(own, -1, 0)], -1)
 
 
-def _first_line(text: str) -> str:
-    return (text.strip().splitlines() or ['it cannot be decoded'])[0]
+def _complaint(oiio: Any) -> str:
+    """The first line of its error, which may quote bytes of a damaged file that are no text."""
+    try:
+        lines = oiio.geterror().strip().splitlines()
+    except UnicodeDecodeError:
+        lines = []
+    return lines[0] if lines else 'it cannot be decoded'
 
 
 def _library():

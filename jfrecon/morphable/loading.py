@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jfrecon import files
 from jfrecon.errors import UserError
 from jfrecon.morphable.coat import EYE, SKIN, coat
 from jfrecon.morphable.unwrap import cylindrical
@@ -37,9 +37,8 @@ def arrays(path: Path, missing: str) -> dict[str, np.ndarray]:
       UserError: it is another file, damaged, or holds more than arrays; ``missing`` says where to get it.
     """
     try:
-        with np.load(path, allow_pickle=False) as found:
-            return dict(found)
-    except (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        return files.read_npz(path)
+    except (OSError, ValueError) as error:
         raise UserError(f'{path}: damaged, or not an .npz file of arrays; {missing}') from error
 
 

@@ -9,7 +9,6 @@ MoMoIO.scala, Apache 2.0.)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import h5py
 import numpy as np
 from scipy.spatial import cKDTree
 
+from jfrecon import files
 from jfrecon.errors import UserError
 from jfrecon.morphable import loading
 
@@ -87,7 +87,7 @@ def landmarks(path: Path, file: h5py.File, mean: np.ndarray) -> dict[str, int]:
         return {}
     text = file['metadata/landmarks/json'][()]
     text = text if isinstance(text, bytes) else np.asarray(text).tobytes()
-    points = {entry['id']: entry['coordinates'] for entry in json.loads(text.rstrip(b'\0').decode())}
+    points = {entry['id']: entry['coordinates'] for entry in files.parse_json(text.rstrip(b'\0'))}
     if not points:
         return {}
     place = loading.shaped(path, 'metadata/landmarks/json', list(points.values()), None, 3)

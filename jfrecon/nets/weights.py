@@ -14,7 +14,6 @@ Names do not tell where a bottleneck strides. torchvision's weights, and transfo
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -239,7 +238,7 @@ def _check_stride(path: Path, model: ResNet) -> None:
     if not config.is_file() or not model.bottleneck:
         return
     try:
-        given = bool(json.loads(config.read_text()).get('downsample_in_bottleneck', False))
+        given = bool(files.read_json(config).get('downsample_in_bottleneck', False))
     except (ValueError, AttributeError) as error:
         raise UserError(f'{config}: not the JSON settings of a ResNet') from error
     if given != model.stride_in_first:

@@ -210,7 +210,7 @@ def _unpacked(path: Path) -> tuple[dict[str, Any], int, Params, ModelState]:
     try:
         with safe_open(path, 'numpy') as file:
             about = file.metadata() or {}
-        config, step = json.loads(about['config']), int(about['step'])
+        config, step = files.parse_json(about['config']), int(about['step'])
         tree = unflatten_dict({tuple(name.split('/')): jnp.asarray(value) for name, value in tensors.items()})
         params, model_state = tree['params'], tree.get('model_state', {})  # a network may carry nothing besides
     except (KeyError, ValueError) as error:

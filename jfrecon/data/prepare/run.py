@@ -13,7 +13,6 @@ import csv
 import dataclasses
 import functools
 import io
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -76,7 +75,7 @@ def lock(out: Path) -> Iterator[None]:
 def hashed(out: Path) -> dict[str, Seen]:
     """What an interrupted run hashed, by path."""
     try:
-        found = json.loads((out / PARTS / HASHED).read_text(encoding='utf-8'))
+        found = files.read_json(out / PARTS / HASHED)
         return {path: Seen(*row) for path, row in found.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
@@ -122,7 +121,7 @@ def _begin(out: Path, recorded: dict[str, Any]) -> None:
         files.write_json(path, recorded)
         return
     try:
-        difference = _difference(json.loads(path.read_text(encoding='utf-8')), recorded)
+        difference = _difference(files.read_json(path), recorded)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f'{path} is damaged: choose another --out') from error
     if difference:
@@ -229,7 +228,7 @@ def _write(out: Path, block: int, numbers: list[int]) -> dict[str, Any]:
 def _note(out: Path, block: int) -> dict[str, Any] | None:
     """The note of a written block whose shard is there."""
     try:
-        note = json.loads((out / PARTS / f'block-{block:05d}.json').read_text(encoding='utf-8'))
+        note = files.read_json(out / PARTS / f'block-{block:05d}.json')
         shard = note['shard']
         return note if shard is None or (out / shard['file']).stat().st_size == shard['bytes'] else None
     except (OSError, ValueError):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from jfrecon import files
 from jfrecon.data import landmark_files, matching
 from jfrecon.data.detection import Given
 from jfrecon.errors import UserError
@@ -23,9 +22,9 @@ def read_boxes(path: Path) -> tuple[list[str], np.ndarray]:
     """
     try:
         if path.suffix.lower() == '.npz':
-            with np.load(path, allow_pickle=False) as archive:
-                names = [str(name) for name in archive['filename']]
-                boxes = np.asarray(archive['boxes'], np.float64)
+            archive = files.read_npz(path)
+            names = [str(name) for name in archive['filename']]
+            boxes = np.asarray(archive['boxes'], np.float64)
         else:
             with path.open(newline='', encoding='utf-8') as file:
                 rows = list(csv.DictReader(file))
@@ -38,10 +37,7 @@ def read_boxes(path: Path) -> tuple[list[str], np.ndarray]:
         ValueError,
         TypeError,
         OSError,
-        EOFError,
         csv.Error,
-        zipfile.BadZipFile,
-        zlib.error,
     ) as error:
         raise UserError(
             f'{path} does not hold filename, x, y, w, h (csv) or filename and boxes (npz): {type(error).__name__}'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +81,7 @@ def prepare(
 
 def _recipe(folder: Path) -> dict | None:
     try:
-        return json.loads((folder / RECIPE).read_text(encoding='utf-8'))
+        return files.read_json(folder / RECIPE)
     except (OSError, ValueError):
         return None
 

@@ -8,13 +8,13 @@ standard deviations. Its lengths are centimetres; it comes without albedo.
 from __future__ import annotations
 
 import functools
-import json
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from jfrecon import files
 from jfrecon.errors import UserError
 from jfrecon.morphable import obj
 from jfrecon.morphable.coat import EYE, LASH, MOUTH, SKIN, TEETH
@@ -142,7 +142,7 @@ def _read_folder(folder: Path) -> Source:
     neutral = obj.read(folder / 'generic_neutral_mesh.obj')
     identities = sorted(folder.glob('identity[0-9][0-9][0-9].obj'))
     try:
-        names = tuple(map(str, json.loads((folder / 'vertex_indices.json').read_text(encoding='utf-8'))['expressions']))
+        names = tuple(map(str, files.read_json(folder / 'vertex_indices.json')['expressions']))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'{folder}/vertex_indices.json: no readable list of expressions; {MISSING}') from error
     if not identities or not names or any(Path(name).name != name for name in names):
@@ -161,14 +161,14 @@ def _read_folder(folder: Path) -> Source:
 
 def _read_packed(file: Path) -> Source:
     try:
-        with np.load(file, allow_pickle=False) as data:
-            polygons = data['quads'].astype(np.int32)
-            uv_polygons = _uv_polygons(data, polygons)
-            mesh = obj.Obj(data['neutral'].astype(np.float64), data['uvs'], polygons, uv_polygons, np.array([]))
-            names = tuple(str(name) for name in data['expression_names'])[:EXPRESSIONS]
-            identity = data['identity_basis'].astype(np.float32)
-            expression = data['expression_basis'][:EXPRESSIONS].astype(np.float32)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        data = files.read_npz(file)
+        polygons = data['quads'].astype(np.int32)
+        uv_polygons = _uv_polygons(data, polygons)
+        mesh = obj.Obj(data['neutral'].astype(np.float64), data['uvs'], polygons, uv_polygons, np.array([]))
+        names = tuple(str(name) for name in data['expression_names'])[:EXPRESSIONS]
+        identity = data['identity_basis'].astype(np.float32)
+        expression = data['expression_basis'][:EXPRESSIONS].astype(np.float32)
+    except (OSError, KeyError, ValueError) as error:
         raise UserError(f'{file}: not a packed ICT-FaceKit ({error}); {MISSING}') from error
     if identity.shape[1:] != mesh.vertices.shape or expression.shape[1:] != mesh.vertices.shape:
         raise UserError(f'{file}: the modes do not fit the mesh; {MISSING}')
@@ -177,7 +177,7 @@ def _read_packed(file: Path) -> Source:
     return Source(mesh, identity, expression, names)
 
 
-def _uv_polygons(data: np.lib.npyio.NpzFile, polygons: np.ndarray) -> np.ndarray:
+def _uv_polygons(data: Mapping[str, np.ndarray], polygons: np.ndarray) -> np.ndarray:
     """[P, 4] texture corners: a polygon's are spread over its triangles, a fan from the first corner."""
     owner, corners = data['triangle_polygon'], data['triangles_uv']
     first = np.searchsorted(owner, np.arange(len(polygons)))

@@ -1,0 +1,87 @@
+"""The first inputs of `experiments/fuzz`, and that it notices what it is there to notice."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from experiments.fuzz import mutations, reader, seeds
+from jfrecon import files
+
+INPUTS = 14
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    return seeds.make(tmp_path_factory.mktemp('seeds'))
+
+
+@pytest.mark.parametrize('kind', seeds.KINDS)
+def test_a_changed_file_is_read_or_is_an_error_of_one_line(kind, made, tmp_path):
+    path, read = made[kind]
+    data = path.read_bytes()
+    read(path)
+    try:
+        for number in range(INPUTS):
+            path.write_bytes(mutations.mutated(data, number, 0))
+            answer = reader.outcome(lambda: read(path))
+            assert not answer['fault'] and answer['MiB'] < 512, (number, answer)
+    finally:
+        path.write_bytes(data)
+
+
+def test_an_error_of_another_kind_is_a_fault():
+    assert reader.outcome(lambda: np.zeros(3)[4])['fault']
+    assert not reader.outcome(lambda: None)['fault']
+
+
+def test_changes_depend_on_number_and_seed_alone():
+    data = bytes(range(256))
+    first = [mutations.mutated(data, number, 0) for number in range(50)]
+    assert first == [mutations.mutated(data, number, 0) for number in range(50)]
+    assert len(set(first)) == 50 and mutations.mutated(data, 0, 1) != first[0]
+
+
+def npz(header: dict, data: bytes) -> bytes:
+    """An archive of one array, whose header says what it is told."""
+    member, out = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(member, header)
+    with zipfile.ZipFile(out, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('a.npy', member.getvalue() + data)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    'shape, data',
+    [((10**12,), bytes(8)), ((-1,), bytes(8)), ((2**33, 2**33), bytes(8)), ((0, 10**30), b'x'), ((1,), bytes(4))],
+)
+def test_what_a_header_claims_is_compared_with_its_data(shape, data, tmp_path):
+    path = tmp_path / 'a.npz'
+    path.write_bytes(npz({'descr': '<f8', 'fortran_order': False, 'shape': shape}, data))
+    answer = reader.outcome(lambda: files.read_npz(path))
+    assert answer['what'].startswith('ValueError') and answer['MiB'] < 64, answer
+
+
+def test_arrays_are_those_that_numpy_wrote(tmp_path):
+    kept = {'a': np.arange(6.0).reshape(2, 3), 'b': np.asfortranarray(np.arange(6).reshape(2, 3)), 'c': np.array(['x'])}
+    kept |= {'empty': np.zeros((0, 3), np.float32), 'scalar': np.float32(2)}
+    for write in (np.savez, np.savez_compressed):
+        write(tmp_path / 'a.npz', **kept)
+        found = files.read_npz(tmp_path / 'a.npz')
+        assert found.keys() == kept.keys()
+        for name, values in kept.items():
+            np.testing.assert_array_equal(found[name], values)
+            assert found[name].dtype == np.asarray(values).dtype
+        assert files.read_npz(tmp_path / 'a.npz', ['a', 'missing']).keys() == {'a'}
+
+
+def test_json_that_is_nested_too_deeply_is_no_json(tmp_path):
+    (tmp_path / 'a.json').write_text('[' * 200_000)
+    with pytest.raises(ValueError, match='nested too deeply'):
+        files.read_json(tmp_path / 'a.json')
+    (tmp_path / 'a.json').write_text(json.dumps({'a': [1]}))
+    assert files.read_json(tmp_path / 'a.json') == {'a': [1]}
