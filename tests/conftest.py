@@ -17,7 +17,8 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 # and experiments run with them.
 os.environ.setdefault('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
 # Without the emitters that need MLIR, and without splitting programs into parts, pytest with an empty cache took 532 s
-# instead of 875 (two cores, 2026-11-27).
+# instead of 875 (two cores, 2026-11-27); with the preset tests/methods/test_s2f2.py takes 48 s of CPU instead of 52
+# (2026-11-30).
 os.environ['XLA_FLAGS'] = ' '.join([
     '--xla_cpu_use_fusion_emitters=false', '--xla_cpu_parallel_codegen_split_count=1',
     '--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE', os.environ.get('XLA_FLAGS', ''),
