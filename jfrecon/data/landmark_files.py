@@ -93,7 +93,8 @@ def _npz(path: Path, key: str) -> LandmarkFile:
             raise UserError(f'{path} has no {key!r}; arrays that could be landmarks: {", ".join(found) or "none"}')
         landmarks = np.asarray(archive[key], np.float32)
         confidence = np.asarray(archive['confidence'], np.float32) if 'confidence' in archive else None
-        columns = {name: [str(text) for text in archive[name]] for name in ('filename', 'subject') if name in archive}
+        columns: dict[str, list[str]] = {}
+        columns |= {name: [str(text) for text in archive[name]] for name in ('filename', 'subject') if name in archive}
     except UserError:
         raise
     except (OSError, ValueError, TypeError) as error:
