@@ -11,6 +11,7 @@ import pytest
 
 from experiments.fuzz import mutations, reader, seeds
 from jfrecon import files
+from jfrecon.errors import UserError
 
 INPUTS = 14
 
@@ -32,6 +33,18 @@ def test_a_changed_file_is_read_or_is_an_error_of_one_line(kind, made, tmp_path)
             assert not answer['fault'] and answer['MiB'] < 512, (number, answer)
     finally:
         path.write_bytes(data)
+
+
+def test_numbers_of_no_type_in_a_matlab_file(made, tmp_path):
+    """Which end the process in SciPy."""
+    data = made['basel2009.mat'].path.read_bytes()
+    name = data.index(b'meanshape')
+    kind = data.index((9).to_bytes(4, 'little'), name + 9)  # doubles
+    path = tmp_path / 'BFM_model_front.mat'
+    for number in (0, 8, 41, 0x7FFF):
+        path.write_bytes(data[:kind] + number.to_bytes(4, 'little') + data[kind + 4 :])
+        with pytest.raises(UserError, match=r'BFM_model_front\.mat: damaged'):
+            made['basel2009.mat'].read(path)
 
 
 def test_an_error_of_another_kind_is_a_fault():

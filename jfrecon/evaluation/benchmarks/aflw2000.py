@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 from absl import logging
 
 from jfrecon.data import landmark_files
@@ -25,6 +24,7 @@ from jfrecon.errors import UserError
 from jfrecon.evaluation import metrics
 from jfrecon.evaluation.benchmarks import scans
 from jfrecon.evaluation.benchmarks.photographs import LANDMARKS, Benchmark, Photo, Photos, Row
+from jfrecon.morphable import matlab
 from jfrecon.reconstruction.prediction import Predictor
 from jfrecon.reconstruction.result import Reconstruction
 
@@ -94,7 +94,7 @@ class Aflw2000(Benchmark):
 def read_fit(path: Path) -> tuple[np.ndarray, float]:
     """Landmarks [68, 2] in the pixels of the file, and the yaw in degrees; raises `UserError`."""
     try:
-        content = scipy.io.loadmat(path, variable_names=['pt3d_68', 'Pose_Para'])
+        content = matlab.read(path, 'pt3d_68', 'Pose_Para')
         landmarks = np.asarray(content['pt3d_68'], np.float32)
         yaw = float(np.asarray(content['Pose_Para'], np.float64).ravel()[1])
     except Exception as error:  # the reader of a damaged file fails in any way

@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.io import loadmat
 
 from jfrecon.errors import UserError
-from jfrecon.morphable import basel, loading
+from jfrecon.morphable import basel, loading, matlab
 from jfrecon.types import MorphableModel
 
 MISSING = basel.MISSING
@@ -161,7 +160,7 @@ def _points(basis: np.ndarray, keep: np.ndarray | slice = slice(None)) -> np.nda
 
 def _mat(path: Path, *names: str) -> list[np.ndarray]:
     try:
-        content = loadmat(path, variable_names=names)
+        content = matlab.read(path, *names)
     except Exception as error:  # damaged files raise anything, from zlib's errors to IndexError
         raise UserError(f'{path}: damaged, or not a MATLAB file ({type(error).__name__})') from error
     absent = [name for name in names if name not in content]
