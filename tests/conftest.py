@@ -30,9 +30,10 @@ assert 'jax' not in sys.modules, 'JAX was imported before it could be told'
 # Files that take longest go first: what is left for the end must keep both workers busy until it. By itself xdist would
 # begin with those that have most tests (`--no-loadscope-reorder` in the Makefile).
 LONGEST = (
-    'test_relight', 'test_adding', 'test_loop', 'test_cest', 'test_s2f2', 'test_yang21', 'test_synthetic', 'test_dib21',
-    'test_raytrace', 'test_main', 'test_reconstruct', 'test_fitter', 'test_peers', 'test_raster', 'test_portraits',
-    'test_prepare', 'test_trace', 'test_tfds_sources', 'test_viewer', 'test_models', 'test_head', 'test_mesh',
+    'test_adding', 'test_raytrace', 'test_synthetic', 'test_relight', 'test_reconstruct', 'test_cest', 'test_s2f2',
+    'test_dib21', 'test_main', 'test_prepare', 'test_raster', 'test_yang21', 'test_fitter', 'test_loop', 'test_viewer',
+    'test_resnet', 'test_skin', 'test_mesh', 'test_tflite', 'test_uv', 'test_encoder', 'test_crossed', 'test_surface',
+    'test_fuzz', 'test_models', 'test_vertex', 'test_portraits', 'test_configs', 'test_trace', 'test_lighting',
 )  # fmt: skip
 
 
