@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_the_file_is_read_back_with_its_confidence(written, photos, tmp_path, mo
         raise Unreadable('far enough')
 
     monkeypatch.setattr(photograph, 'locate', locate)
-    monkeypatch.setattr(photograph, 'reconstructor', lambda *_: None)
+    monkeypatch.setattr(photograph, 'reconstructor', lambda *_: SimpleNamespace(network=None))
     assert reconstruct.main([str(photos / 'one.png'), f'--out={tmp_path / "faces"}', f'--landmarks={out}']) == 2
     ((confidence, points),) = seen
     np.testing.assert_array_equal(confidence, expected)

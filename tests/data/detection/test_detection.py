@@ -44,7 +44,7 @@ def photos(tmp_path):
 class Nobody:
     """In place of a reconstructor: the face was found, and that is enough."""
 
-    fitter = None
+    fitter = network = None
 
     def __call__(self, faces, progress):
         raise Unreadable('far enough')
