@@ -18,6 +18,8 @@ Rows beside it: the small network's prediction in each frame, smoothed by a Gaus
 mean of its expressions, which only its pose moves; and the detector's points themselves. The tables' rows are medians
 over the clips.
 
+Clips that were scored before by this command in the same folder are not made again without `--overwrite`.
+
 The sheets of frames (photograph and overlay) show people: they are for looking, not for committing.
 """
 
@@ -43,6 +45,7 @@ from jfrecon import commands, files, pretrained
 from jfrecon.data import cropping, landmark_layout, videos
 from jfrecon.data.sample import Sample
 from jfrecon.data.videos import Frame
+from jfrecon.errors import UserError
 from jfrecon.geometry import cameras, rotations
 from jfrecon.morphable import linear
 from jfrecon.reconstruction import photograph, prediction, video
@@ -66,17 +69,23 @@ def main(arguments: list[str] | None = None) -> None:
     """Reconstruct short videos, and compare how mouths and eyes open with what the detector sees."""
     parser = harness.parser(NAME, main.__doc__ or '')
     parser.add_argument('--data', type=Path, default=harness.SHARED / NAME, help='folder of the clips')
+    parser.add_argument('--clips', help='names of validation clips, between commas; by default all of them')
     options = parser.parse_args(arguments)
     folder = harness.need(options.data, 'the clips')
-    run = harness.start(NAME, options.out, options.overwrite)
+    run = harness.start(NAME, options.out, options.overwrite, adds=True)
     with (folder / 'clips.csv').open(encoding='utf-8') as table:
         names = [row['filename'] for row in csv.DictReader(table) if row['split'] == 'validation']
     names, most = (names[1 : 1 + QUICK], FEWER) if options.quick else (names, MOST)
+    if options.clips is not None:
+        wanted = options.clips.split(',')
+        if unknown := sorted(set(wanted) - {Path(name).stem for name in names}):
+            raise UserError(f'--clips: {unknown[0]} is none of {", ".join(Path(name).stem for name in names)}')
+        names = [name for name in names if Path(name).stem in wanted]
     make = photograph.reconstructor(prediction.load(pretrained.NETWORK)[0], refine=True)
     results: dict[str, Any] = {}
     for name in tqdm(names, desc='clips', unit='clip', disable=None):
-        done = options.out / 'scores' / f'{name}.json'
-        if not (run.resumed and done.exists()):
+        done = options.out / ('quick' if options.quick else 'scores') / f'{name}.json'
+        if options.overwrite or not done.exists():
             files.write_json(done, scored(folder / name, most, make, options.out))
         results[name] = json.loads(done.read_text(encoding='utf-8'))
     rows = {row: median([scores[row] for scores in results.values()]) for row in (OURS, NETWORK, STILL, RAW)}

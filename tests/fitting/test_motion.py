@@ -81,6 +81,16 @@ def test_a_known_motion_is_found_again(model, irises):
     assert found.expression.min() >= 0 and found.expression.max() <= 1
 
 
+def test_irises_look_where_the_names_of_expressions_say(model, irises):
+    mean, _, moves = irises
+    assert mean[0, 0] < -25 and mean[1, 0] > 25 and np.ptp(mean[:, 1:], axis=0).max() < 0.01, 'right, left'
+    towards = {'Up': (0, 1), 'Down': (0, -1), 'In': (1, 0), 'Out': (-1, 0)}
+    for eye, side, sign in ((0, 'Right', 1), (1, 'Left', -1)):
+        for name, (x, y) in towards.items():
+            move = moves[model.expression_names.index(f'eyeLook{name}{side}')]
+            assert move[eye, :2] @ [sign * x, y] > 2 and np.abs(move[1 - eye]).max() < 0.01
+
+
 def lids(model, found):
     points = np.asarray(model.mean)[np.asarray(model.landmark_ids)]
     points = points + np.tensordot(found.expression, np.asarray(model.expression_basis)[:, model.landmark_ids], 1)

@@ -51,6 +51,16 @@ def test_landmarks_lie_where_they_are_by_hand(face):
     assert np.ptp(inside, axis=0)[0] > 2 * np.ptp(inside, axis=0)[1], 'an eye is wider than it is open'
 
 
+def test_lips_and_lids_are_open_and_the_eyes_look_ahead(face):
+    apart = face.openings / (BY_HAND[45][0] - BY_HAND[36][0])
+    assert abs(apart[5, 1] - (BY_HAND[62][1] - BY_HAND[66][1]) / 61) < 0.05  # 3 pixels by hand
+    assert (apart[:4, 1] < -0.05).all() and (apart[:4, 1] > -0.15).all(), 'lids are 5 to 15 mm apart'
+    assert np.abs(apart[:, 0]).max() < 0.05 and np.abs(face.gaze).max() < 0.1 * 61
+    larger = face.scaled(2)
+    np.testing.assert_allclose(larger.openings, 2 * face.openings)
+    np.testing.assert_allclose(larger.gaze, 2 * face.gaze)
+
+
 @pytest.mark.parametrize('turns', [1, 2, 3])
 def test_a_photograph_on_its_side_has_the_same_landmarks(astronaut, face, turns):
     found = detection.load('mesh').find(np.ascontiguousarray(np.rot90(astronaut, turns)))
