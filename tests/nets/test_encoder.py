@@ -34,9 +34,9 @@ def test_images_are_normalised_as_published_weights_expect():
     net = Encoder('resnet18', latent=4)
     mean = jnp.broadcast_to(jnp.array([0.485, 0.456, 0.406]), (1, 64, 64, 3))
     variables = jax.jit(lambda x: net.init(jax.random.key(0), x, False))(mean)
-    apply = jax.jit(lambda x: net.apply(variables, x, False))
-    np.testing.assert_allclose(apply(mean), 0, atol=1e-6)  # what float32 leaves of (0.485 - 0.485) / 0.229
-    assert np.abs(apply(mean + 0.1)).max() > 1e-3
+    apply = jax.jit(lambda variables, x: net.apply(variables, x, False))
+    np.testing.assert_allclose(apply(variables, mean), 0, atol=1e-6)  # what float32 leaves of (0.485 - 0.485) / 0.229
+    assert np.abs(apply(variables, mean + 0.1)).max() > 1e-3
 
 
 def test_unknown_backbone_and_backbone_without_published_weights(tmp_path):
