@@ -49,6 +49,15 @@ def test_numbers_of_no_type_in_a_matlab_file(made, tmp_path):
         path.write_bytes(data[:kind] + number.to_bytes(4, 'little') + data[kind + 4 :])
         with pytest.raises(UserError, match=r'BFM_model_front\.mat: damaged'):
             made['basel2009.mat'].read(path)
+    path.write_bytes(data[:140] + (16).to_bytes(4, 'little') + data[144:])  # flags longer than they are
+    with pytest.raises(UserError, match=r'BFM_model_front\.mat: damaged'):
+        made['basel2009.mat'].read(path)
+
+
+def test_a_corner_of_twenty_digits(made, tmp_path):
+    (tmp_path / 'a.obj').write_text(made['mesh.obj'].path.read_text() + '\nf 1 2 99999999999999999999\n')
+    with pytest.raises(UserError, match=r'a\.obj: not a readable OBJ file'):
+        made['mesh.obj'].read(tmp_path / 'a.obj')
 
 
 def test_an_error_of_another_kind_is_a_fault():

@@ -17,6 +17,7 @@ ORDERS = {b'IM': '<', b'MI': '>'}
 NUMBERS = frozenset({1, 2, 3, 4, 5, 6, 7, 9, 12, 13})  # types of data, miINT8 to miUINT64 without what is reserved
 CLASSES = frozenset(range(6, 16))  # mxDOUBLE to mxUINT64
 MATRIX, COMPRESSED = 14, 15
+OPAQUE = 17  # class of MATLAB's objects, which are without dimensions
 COMPLEX = 0x800
 HEAD = 4096  # bytes of a matrix in which its name and the type of its numbers stand
 
@@ -52,12 +53,16 @@ def _check(head: bytes, order: str, names: tuple[str, ...]) -> None:
     """Raises ValueError where a matrix has one of the names and is not one of real numbers."""
     elements = _elements(head, order)
     try:
-        (_, flags), _, (_, name), (kind, _) = (next(elements) for _ in range(4))
-        if name.decode('latin1') not in names:
-            return
-        (flag,) = struct.unpack(f'{order}I', flags[:4])
+        (first, flags), (second, _), (third, name), (kind, _) = (next(elements) for _ in range(4))
+        (flag, _) = struct.unpack(f'{order}II', flags)
     except (StopIteration, RuntimeError, struct.error):
         raise ValueError('a matrix breaks off') from None
+    if flag & 0xFF == OPAQUE:
+        return
+    if (first, second, third) != (6, 5, 1):  # SciPy takes flags, dimensions and name as they have to be
+        raise ValueError('a matrix without flags, dimensions and name')
+    if name.decode('latin1') not in names:
+        return
     if flag & 0xFF not in CLASSES or flag & COMPLEX or kind not in NUMBERS:
         raise ValueError(f'{name.decode("latin1")} is no array of real numbers')
 

@@ -64,10 +64,10 @@ def read(path: Path) -> Obj:
                 polygons.append([int(c[0]) for c in corners] + pad)
                 uv_polygons.append([int(c[1]) if len(c) > 1 and c[1] else 0 for c in corners] + pad)
                 groups.append(group)
-    except (OSError, ValueError) as error:
+        quads = np.array(polygons, np.int64).reshape(-1, 4) - 1
+        uv_quads = np.array(uv_polygons, np.int64).reshape(-1, 4) - 1
+    except (OSError, ValueError, OverflowError) as error:  # numbers of twenty digits
         raise UserError(f'{path}: not a readable OBJ file ({error})') from error
-    quads = np.array(polygons, np.int64).reshape(-1, 4) - 1
-    uv_quads = np.array(uv_polygons, np.int64).reshape(-1, 4) - 1
     if not len(vertices) or not len(quads):
         raise UserError(f'{path}: no vertices or no polygons in this OBJ file')
     if quads[:, :3].min() < 0 or quads.max() >= len(vertices) or uv_quads.max() >= len(uv):
