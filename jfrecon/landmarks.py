@@ -125,7 +125,7 @@ def _packed(rows: list[tuple[str, Detection]], dense: bool) -> bytes:
         'presence': np.array([face.presence for face in faces], np.float32),
     }
     if dense:
-        arrays['dense'] = np.stack([face.dense for face in faces if face.dense is not None]).astype(np.float32)
+        arrays['dense'] = np.stack([face.dense[:, :2] for face in faces if face.dense is not None]).astype(np.float32)
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)
     return content.getvalue()

@@ -25,8 +25,9 @@ import numpy as np
 from flax import struct
 
 from jfrecon.data.detection import skin
-from jfrecon.fitting import black_and_white, lighting, occluders, start
-from jfrecon.fitting.descent import Descent
+from jfrecon.fitting import black_and_white, identity, lighting, occluders, start
+from jfrecon.fitting.descent import Descent, Energy
+from jfrecon.fitting.identity import Expected
 from jfrecon.geometry import mesh, uv
 from jfrecon.losses import energies, terms
 from jfrecon.losses.data_term import DataTerm
@@ -126,24 +127,31 @@ class Fitter:
         chi = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows)
         return dataclasses.replace(chi, identity=chi.identity[:1], albedo=chi.albedo[:1])
 
-    def __call__(self, batch: Batch, start: FaceParameters, progress: Progress | None = None) -> FaceParameters:
+    def __call__(
+        self, batch: Batch, start: FaceParameters, progress: Progress | None = None, expected: Expected | None = None
+    ) -> FaceParameters:
         """Fits one person to all images of a batch.
 
-        start: identity and albedo have leaves [1, ...], what differs from image to image [B, ...].
+        start: identity and albedo have leaves [1, ...], what differs from image to image [B, ...]. expected: the
+        identity that is known beforehand; None: anybody's.
 
         Returns all leaves [B, ...], maps included.
         """
         keys = jax.random.split(jax.random.key(0), 4)
         start = _greyed(start, batch)
-        placed = self._lit(self._landmarks(start, batch, keys[0], progress), batch)
-        chi = self._coefficients(placed, batch, keys[1], progress)
+        if expected is None:
+            expected = identity.anybody(start.identity.shape[-1])
+        else:
+            start = dataclasses.replace(start, identity=jnp.asarray(expected.mean)[None])
+        placed = self._lit(self._landmarks(start, (batch, expected), keys[0], progress), batch)
+        chi = self._coefficients(placed, (batch, expected), keys[1], progress)
         hidden, shown = self.hidden(_each(chi, batch), batch)
         if hidden.sum() > AGAIN * shown.sum():
             seen = dataclasses.replace(batch, mask=np.asarray(batch.mask) * ~hidden)
-            chi = self._coefficients(placed, seen, keys[1])
-            chi = self._ray_traced(chi, seen, keys[2], progress)
+            chi = self._coefficients(placed, (seen, expected), keys[1])
+            chi = self._ray_traced(chi, (seen, expected), keys[2], progress)
         else:
-            chi = self._ray_traced(chi, batch, keys[2], progress)
+            chi = self._ray_traced(chi, (batch, expected), keys[2], progress)
         return self._detailed(chi, batch, self._nothing(), keys[3], progress)
 
     def go_on(self, batch: Batch, start: FaceParameters, progress: Progress | None = None) -> FaceParameters:
@@ -186,10 +194,11 @@ class Fitter:
 
     @functools.cached_property
     def _landmarks(self) -> Descent:
-        def energy(chi: FaceParameters, batch: Batch, _: jax.Array) -> jax.Array:
+        def energy(chi: FaceParameters, known: tuple[Batch, Expected], _: jax.Array) -> jax.Array:
+            batch, expected = known
             chi = _each(chi, batch)
             face = surface.posed(self.model, chi, batch.camera)
-            return self._weighed({'landmarks': self._distance(face, batch), **energies.priors(chi)})
+            return self._weighed({'landmarks': self._distance(face, *known), **_priors(chi, expected)})
 
         return Descent(energy, LANDMARK_RATES, self.steps[0])
 
@@ -206,14 +215,15 @@ class Fitter:
 
         return lit
 
-    def _photographed(self, data: DataTerm) -> Callable[[FaceParameters, Batch, jax.Array], jax.Array]:
-        def energy(chi: FaceParameters, batch: Batch, key: jax.Array) -> jax.Array:
-            chi = _each(chi, batch)
+    def _photographed(self, data: DataTerm) -> Energy:
+        def energy(chi: FaceParameters, known: tuple[Batch, Expected], key: jax.Array) -> jax.Array:
+            batch, expected = known
+            chi = _each(dataclasses.replace(chi, identity=expected.kept(chi.identity)), batch)
             face = surface.posed(self.model, chi, batch.camera)
             grey = black_and_white.found(batch.image)
             light, diffuse = (black_and_white.shown(values, grey) for values in (chi.light, face.diffuse))
             costs = data(dataclasses.replace(face, diffuse=diffuse), light, batch, key)
-            return self._weighed({**costs, 'landmarks': self._distance(face, batch), **energies.priors(chi)})
+            return self._weighed({**costs, 'landmarks': self._distance(face, *known), **_priors(chi, expected)})
 
         return energy
 
@@ -322,11 +332,16 @@ class Fitter:
         )
         return dataclasses.replace(chi, maps=maps, light=light)
 
-    def _distance(self, face: surface.Surface, batch: Batch) -> jax.Array:
-        return energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
+    def _distance(self, face: surface.Surface, batch: Batch, expected: Expected) -> jax.Array:
+        return expected.landmarks * energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
 
     def _weighed(self, costs: Mapping[str, jax.Array]) -> jax.Array:
         return energies.weighed(costs, self.weights)[0]
+
+
+def _priors(chi: FaceParameters, expected: Expected) -> dict[str, jax.Array]:
+    """Those of `energies.priors`, of which identity's is about the expected one."""
+    return {**energies.priors(chi), 'identity': expected.distance(chi.identity)}
 
 
 def _within(drawn: jax.Array, batch: Batch, face: np.ndarray, landmarks: jax.Array) -> np.ndarray:

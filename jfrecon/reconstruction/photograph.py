@@ -14,8 +14,9 @@ from jfrecon import morphable
 from jfrecon.data import cropping, detection, images, landmark_layout, pipeline
 from jfrecon.data.detection import Given
 from jfrecon.data.sample import Sample, Unreadable
-from jfrecon.fitting import black_and_white
+from jfrecon.fitting import black_and_white, identity
 from jfrecon.fitting.fitter import TEXTURE, Fitter
+from jfrecon.fitting.identity import Expected
 from jfrecon.geometry import uv
 from jfrecon.reconstruction import result
 from jfrecon.reconstruction.prediction import Predictor
@@ -38,11 +39,13 @@ class Face(NamedTuple):
       sample: photograph, landmarks (NaN where unknown), focal length and principal point.
       box: the square around it.
       presence: in 0..1, that it is a face, as a detector says; None where nobody was asked.
+      dense: [M, 3] pixels, the points of the face mesh that found it; None where something else did.
     """
 
     sample: Sample
     box: cropping.Box
     presence: float | None = None
+    dense: np.ndarray | None = None
 
     def cut(self, size: int) -> Batch:
         """The square at so many pixels, as a batch of one."""
@@ -110,7 +113,8 @@ def search(
         try:
             share = None if seen.confidence is None else np.asarray(seen.confidence, np.float32)
             face = locate(photo.replace(confidence=share), seen.known, network, scale)
-            found.append(face._replace(presence=None if given.landmarks is not None else seen.presence))
+            known = given.landmarks is None
+            found.append(face._replace(presence=seen.presence if known else None, dense=seen.dense))
         except Unreadable as error:
             found.append(error)
     if not found:
@@ -184,7 +188,8 @@ class Reconstructor:
                 raise Unreadable(
                     f'{known} of its landmarks are known, too few for a fit to start from without a network'
                 )
-            return self.placed(faces, self.fitter(batch, self.fitter.upright(batch), progress), batch)
+            chi = self.fitter(batch, self.fitter.upright(batch), progress, self.expected(faces))
+            return self.placed(faces, chi, batch)
 
         batch = cut(faces, self.network.size)
         chi = _of_one_person(self.predicted(batch))
@@ -196,7 +201,12 @@ class Reconstructor:
         more = max(0, self.fitter.bands**2 - chi.light.shape[-2])
         light = jnp.pad(jnp.asarray(chi.light), ((0, 0), (0, more), (0, 0)))
         chi = dataclasses.replace(chi, light=light, maps=None)
-        return self.placed(faces, self.fitter(batch, chi, progress), batch)
+        return self.placed(faces, self.fitter(batch, chi, progress, self.expected(faces)), batch)
+
+    def expected(self, faces: Sequence[Face]) -> Expected | None:
+        """The identity that the meshes of one person's faces suggest; None where there is no mesh."""
+        meshes = [face.dense for face in faces if face.dense is not None]
+        return identity.expected(self.model, meshes) if meshes else None
 
     def predicted(self, batch: Batch) -> FaceParameters:
         """What the network sees in crops of its size, leaves [B, ...]; the light of black-and-white ones is grey."""

@@ -231,7 +231,7 @@ def _face(image: np.ndarray, found: Detection | None, box: Box, focal: float, no
         return Face(sample, box, 0.0)
     share = None if found.confidence is None else np.asarray(found.confidence, np.float32)
     sample = sample.replace(landmarks=_landmarks(found).astype(np.float32), confidence=share)
-    return Face(sample, box, found.presence)
+    return Face(sample, box, found.presence, found.dense)
 
 
 def _pictures(

@@ -22,7 +22,8 @@ class Detection:
       landmarks: [68, 2] in the iBUG order, NaN where their place is not known.
       confidence: [68] of the landmarks, in 0..1: what they weigh; None: 1.
       presence: in 0..1, that it is a face.
-      dense: [M, 2] further points in an order of the detector's own, None where it has none.
+      dense: [M, 2] or [M, 3] further points in an order of the detector's own, z in pixels too, negative towards the
+        camera; None where it has none.
       openings: [7, 2] from the lower to the upper point of each pair of `landmark_layout.OPENINGS`, None where the
         detector knows no more of it than its landmarks say.
       gaze: [2, 2] from the middle of the corners of the subject's right and left eye to the iris, None where unknown.

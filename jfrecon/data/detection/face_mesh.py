@@ -34,6 +34,9 @@ CORNERS, IRISES = ((33, 133), (362, 263)), (468, 473)
 SAME = 0.5  # part of the smaller box of points that lies in the larger one, where both are one face
 # A landmark whose normal points this far away from the camera is hidden; one that does less so is seen.
 HIDDEN, SEEN = -0.5, -0.2
+# Of the jaw's landmarks, which lie somewhere along an outline. With 1, heads of `experiments.real_heads` are turned
+# wrong by 4.4 degrees instead of 2.4.
+OUTLINE = 0.1
 LEAST = 0.01  # confidence of a hidden one, whose place is known all the same
 
 
@@ -133,7 +136,9 @@ def confidence68(points: np.ndarray) -> np.ndarray:
     z = unit(np.cross(x, y))
     towards = _table()[2] @ np.array([x[2], np.cross(z, x)[2], z[2]])
     share = np.clip((towards - HIDDEN) / (SEEN - HIDDEN), 0, 1)
-    return np.maximum(share * share * (3 - 2 * share), LEAST)
+    share = share * share * (3 - 2 * share)
+    share[:17] *= OUTLINE
+    return np.maximum(share, LEAST)
 
 
 def _looked_at(images: Sequence[np.ndarray], squares: Sequence[Square]) -> list[Mesh | None]:

@@ -44,7 +44,7 @@ def off(landmarks, places):
 
 
 def test_landmarks_lie_where_they_are_by_hand(face):
-    assert face.presence > 0.9 and face.dense.shape == (478, 2)
+    assert face.presence > 0.9 and face.dense.shape == (478, 3)
     assert off(face.landmarks, BY_HAND) < 0.1  # 5 pixels, as far as a hand is sure
     assert (face.confidence > 0.5).all(), 'she looks at the camera'
     inside = face.landmarks[36:42]
@@ -157,7 +157,7 @@ def test_many_photographs_at_once_and_frames_one_after_another(astronaut, face):
     (first,), (second,), nobody = detector.find_many([astronaut, moved, np.zeros((60, 90, 3), np.uint8)])
     np.testing.assert_allclose(first.landmarks, face.landmarks, atol=1e-3)
     assert off(second.landmarks, there) < 0.05 and nobody == []
-    followed, lost = detector.follow(moved, [face, Detection(face.landmarks, dense=face.dense + np.array([200, 250]))])
+    followed, lost = detector.follow(moved, [face, Detection(face.landmarks, dense=face.dense + np.array([200, 250, 0]))])
     assert off(followed.landmarks, there) < 0.05 and lost is None
 
 

@@ -40,7 +40,7 @@ def detection(mesh: Mesh) -> Detection:
     points = mesh.points
     return Detection(
         face_mesh.landmarks68(points), confidence=face_mesh.confidence68(points), presence=mesh.presence,
-        dense=points[:, :2], openings=face_mesh.openings(points), gaze=face_mesh.gaze(points),
+        dense=points, openings=face_mesh.openings(points), gaze=face_mesh.gaze(points),
     )  # fmt: skip
 
 
