@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
+import safetensors
 from flax import struct
 
 from jfrecon import pretrained
@@ -52,7 +52,7 @@ class Expected:
         return self.shading * identity + (1 - self.shading) * jax.lax.stop_gradient(identity)
 
     def distance(self, identity: jax.Array) -> jax.Array:
-        """The squared Mahalanobis distance of identities [B, D] from the mean, [B]; for anybody's, the sum of squares."""
+        """Return the squared Mahalanobis distances [B] of identities [B, D] from the mean."""
         away = identity - self.mean
         return jnp.sum(away * (away @ jnp.asarray(self.precision)), -1)
 
@@ -68,7 +68,8 @@ def expected(model: MorphableModel, meshes: Sequence[np.ndarray]) -> Expected | 
     Several meshes of a person share their errors: their mean is no surer than one of them.
     """
     known = _regression()
-    if model.name != known.model or any(len(mesh) != face_mesh.POINTS for mesh in meshes):
+    same = model.name == known.model and len(model.identity_basis) == len(known.precision)
+    if not same or any(mesh.shape != (face_mesh.POINTS, 3) for mesh in meshes):
         return None
     mean = np.mean([known(mesh) for mesh in meshes], 0)
     return Expected(mean.astype(np.float32), known.precision, np.float32(LANDMARKS), np.float32(0))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jfrecon import morphable
-from jfrecon.fitting import black_and_white, occluders
+from jfrecon.fitting import black_and_white, identity, occluders
 from jfrecon.fitting.fitter import WEIGHTS, Fitter, _each
 from jfrecon.geometry import mesh
 from jfrecon.morphable import linear
@@ -73,7 +73,7 @@ def test_landmarks_find_pose_and_expression(fitter, person):
     batch, chi, _ = person
     start = fitter.upright(batch)
     assert start.identity.shape == (1, 3) and start.expression.shape == (IMAGES, 8)
-    found = _each(fitter._landmarks(start, batch, jax.random.key(0)), batch)
+    found = _each(fitter._landmarks(start, (batch, identity.anybody(3)), jax.random.key(0)), batch)
     pixels = linear.landmarks(fitter.model, surface.posed(fitter.model, found, batch.camera).pixels)
     before = linear.landmarks(fitter.model, surface.posed(fitter.model, _each(start, batch), batch.camera).pixels)
     distance = lambda points: float(np.linalg.norm(np.asarray(points) - batch.landmarks, axis=-1).mean())
@@ -81,6 +81,20 @@ def test_landmarks_find_pose_and_expression(fitter, person):
     np.testing.assert_allclose(found.rotation, chi.rotation, atol=0.01)
     np.testing.assert_array_equal(found.identity[0], found.identity[1])
     np.testing.assert_array_equal(found.light, np.asarray(_each(start, batch).light))
+
+
+@pytest.mark.parametrize('shading', [0, 1])
+def test_an_identity_that_is_expected_is_where_a_fit_begins(shading, fitter, person):
+    """Landmarks that weigh nothing leave it there; shades move it only where they may."""
+    batch, *_ = person
+    mean = np.array([1.0, -2.0, 0.5], np.float32)
+    expected = identity.Expected(mean, np.eye(3, dtype=np.float32), np.float32(0), np.float32(shading))
+    spied = dataclasses.replace(fitter)
+    vars(spied).update({name: getattr(fitter, name) for name in ('_landmarks', '_coefficients', '_ray_traced')})
+    vars(spied)['_detailed'] = lambda chi, *_: _each(chi, batch)
+    found = np.asarray(spied(batch, fitter.upright(batch), expected=expected).identity)
+    assert np.allclose(found, mean, atol=1e-6) == (not shading)
+    np.testing.assert_allclose(found, np.broadcast_to(mean, found.shape), atol=0.1)
 
 
 def test_maps_take_what_the_morphable_model_lacks(fitter, person):
@@ -139,7 +153,7 @@ def test_what_is_in_front_of_a_face_is_not_fitted_to(share, fitter, person, monk
 
     def step(name):
         def made(unknowns, known, *_):
-            masks[name].append(np.asarray(known[2].weight if name == '_maps' else known.mask).sum())
+            masks[name].append(np.asarray(known[2].weight if name == '_maps' else known[0].mask).sum())
             return unknowns
 
         return made
@@ -212,7 +226,9 @@ def test_the_colours_of_a_black_and_white_photograph_do_not_count(fitter, person
     start = dataclasses.replace(chi, identity=chi.identity[:1], albedo=chi.albedo[:1])
     weights = {name: weight * (name in ('photo', 'vertex')) for name, weight in fitter.weights.items()}
     energy = dataclasses.replace(fitter, weights=weights)._photographed(fitter.vertex)
-    slope = jax.jit(jax.grad(lambda light, batch: energy(start.replace(light=light), batch, jax.random.key(0))))
+    known = lambda batch: (batch, identity.anybody(3))
+    cost = lambda light, batch: energy(start.replace(light=light), known(batch), jax.random.key(0))
+    slope = jax.jit(jax.grad(cost))
     for photographs, same in ((grey, True), (batch, False)):
         red, green, blue = np.moveaxis(np.asarray(slope(jnp.asarray(chi.light), photographs)), -1, 0)
         assert np.allclose(red, blue, atol=1e-6) == same and np.allclose(green, blue, atol=1e-6) == same

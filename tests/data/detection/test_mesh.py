@@ -157,7 +157,9 @@ def test_many_photographs_at_once_and_frames_one_after_another(astronaut, face):
     (first,), (second,), nobody = detector.find_many([astronaut, moved, np.zeros((60, 90, 3), np.uint8)])
     np.testing.assert_allclose(first.landmarks, face.landmarks, atol=1e-3)
     assert off(second.landmarks, there) < 0.05 and nobody == []
-    followed, lost = detector.follow(moved, [face, Detection(face.landmarks, dense=face.dense + np.array([200, 250, 0]))])
+    followed, lost = detector.follow(
+        moved, [face, Detection(face.landmarks, dense=face.dense + np.array([200, 250, 0]))]
+    )
     assert off(followed.landmarks, there) < 0.05 and lost is None
 
 
