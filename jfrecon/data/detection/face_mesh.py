@@ -1,6 +1,7 @@
 """Find the 478 points of MediaPipe's face mesh (Grishchenko et al. 2020, arXiv:2006.10962), and 68 landmarks from them.
 
-A face is looked at twice: around what the detector says, and again, upright, around the points that were found.
+A face is looked at twice: around what the detector says, and again, upright, around the points that were found; more
+often while that moves them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ FILE = 'face_landmark/face_landmark_with_attention.tflite'
 TABLE = Path(__file__).with_name('landmarks68.json')  # by `python -m experiments.landmark_table`
 POINTS = 478
 MARGIN = 1.5  # side of a crop over the longer side of the face's box
+LOOKS, STEADY = 6, 0.05  # looks after the first, at most; part of its side by which a square may still move
 PRESENCE = 0.9  # that it is a face, at least; what faces have says experiments.finding_faces
 FOLLOWED = 0.5  # of one that was there a frame ago
 OUTER_EYES = 33, 263  # of the mesh
@@ -142,14 +144,24 @@ def confidence68(points: np.ndarray) -> np.ndarray:
 
 
 def _looked_at(images: Sequence[np.ndarray], squares: Sequence[Square]) -> list[Mesh | None]:
-    """The face in each square of an image, looked at again around the points that were found; None: there is none."""
-    first = _looked(images, squares)
-    kept = [k for k, mesh in enumerate(first) if mesh.presence > PRESENCE / 10]
-    again = _looked([images[k] for k in kept], [_upright(first[k].points) for k in kept])
-    found: list[Mesh | None] = [None] * len(squares)
-    for k, mesh in zip(kept, again):
-        found[k] = mesh if mesh.presence > PRESENCE else None
-    return found
+    """The face in each square of an image, looked at again around the points that were found; None: there is none.
+
+    Where a look moves the square, the face did not fit into it: then it is looked at once more, up to `LOOKS` times.
+    """
+    meshes = dict(enumerate(_looked(images, squares)))
+    moving = [k for k, mesh in meshes.items() if mesh.presence > PRESENCE / 10]
+    for _ in range(LOOKS):
+        around = [_upright(meshes[k].points) for k in moving]
+        again = dict(zip(moving, _looked([images[k] for k in moving], around)))
+        moving = [k for k, square in zip(moving, around) if _moved(square, _upright(again[k].points))]
+        meshes |= again
+    return [mesh if mesh.presence > PRESENCE else None for mesh in meshes.values()]
+
+
+def _moved(square: Square, other: Square) -> bool:
+    """Whether two squares differ by more than `STEADY` of their sides."""
+    away = max(float(np.abs(other.centre - square.centre).max()), abs(other.side - square.side))
+    return away > STEADY * square.side
 
 
 def _looked(images: Sequence[np.ndarray], squares: Sequence[Square]) -> list[Mesh]:

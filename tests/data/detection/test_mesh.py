@@ -170,3 +170,12 @@ def test_a_face_that_is_cut_in_half_is_none(astronaut, face, monkeypatch):
         seen = Candidate(0.9, face.landmarks.mean(0) - [cut, 0], box, points - [cut, 0])
         monkeypatch.setattr(blazeface, 'search_each', lambda images, seen=seen: [[seen]])
         assert len(face_mesh.find(np.ascontiguousarray(astronaut[:, cut:]))) == count
+
+
+@pytest.mark.parametrize(('side', 'up'), [(0.6, -0.1), (0.6, 0.2), (0.5, 0.1)])
+def test_a_face_that_did_not_fit_into_its_square_is_looked_at_until_it_does(side, up, astronaut, face):
+    right = face_mesh._upright(face.dense)
+    small = right._replace(centre=right.centre - [0, up * right.side], side=side * right.side)
+    (mesh,) = face_mesh._looked_at([astronaut], [small])
+    width = np.linalg.norm(face.landmarks[45] - face.landmarks[36])
+    assert np.linalg.norm(face_mesh.landmarks68(mesh.points) - face.landmarks, axis=-1).mean() < 0.02 * width
