@@ -103,8 +103,8 @@ def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str
                         raise ValueError('its arrays are larger than it can hold')
                     with archive.open(entry) as stream:
                         found[name] = _array(stream, entry.file_size)
-        # zipfile, zlib and NumPy's parser of headers fail in many ways (BadZipFile, NotImplementedError for a method of
-        # compression, RuntimeError for a password, SyntaxError ...): all mean it
+        # zipfile, zlib and NumPy's parser of headers raise errors of many types for a damaged file: BadZipFile,
+        # NotImplementedError for a method of compression, RuntimeError for a password, SyntaxError for a header
         except Exception as error:
             text = str(error).splitlines()
             raise ValueError(text[0] if text else type(error).__name__) from error

@@ -23,7 +23,7 @@ Progress = Callable[[float, str], object]
 
 
 class Left(Exception):
-    """The person has closed the page, or the command ends: nobody wants the head any more."""
+    """Stop a request whose page was closed, or whose command ends."""
 
 
 class Made(NamedTuple):
@@ -62,7 +62,7 @@ class Desk:
         What the same person had made before is deleted, and so are the uploads, whatever happens.
 
         Args:
-          session: of the person.
+          session: the name of the browser session that asks.
           uploads: the photographs.
           same_person: all photographs show one person.
           progress: is called with a share of 1 and what is done.
@@ -167,7 +167,7 @@ class Desk:
             shutil.rmtree(own, ignore_errors=True)
 
     def _release(self, session: str, uploads: Iterable[Path]) -> None:
-        """Delete uploads that nobody else needs."""
+        """Let go of a session's uploads, and delete those that no other session holds."""
         with self._change:
             self._held.get(session, set()).difference_update(uploads)
             for upload in set(uploads).difference(*self._held.values()):

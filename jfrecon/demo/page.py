@@ -21,7 +21,7 @@ from jfrecon.files import shown
 
 HOST = '127.0.0.1'
 WAITING = 32  # requests in the queue; who comes later is told so
-KEPT = 4 * 3600  # seconds: older uploads are deleted, whoever may still want them
+KEPT = 4 * 3600  # seconds after which an upload is deleted, even if its request still waits in the queue
 LARGEST = '200mb'  # of an upload
 GREETING = """
 # A head from a photograph

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +26,9 @@ from jfrecon.geometry import alignment
 from jfrecon.types import Array, MorphableModel
 
 FRAME = 1, -1, -1  # from pixels to x right, y up, z towards the camera
-# Part of their weight that landmarks keep which are themselves made of the mesh's points: their errors are the same
-# again. Of 0.14, 0.3 and 1 it came out best on `experiments.real_heads`, by little; and shades, which make a face truer
-# that true landmarks hold, made it less so there.
+# The part of their weight that the mesh's own landmarks keep: they repeat the errors of the mesh. Chosen, as was that
+# shades leave the identity alone, by comparing fits to the photographs of `experiments.real_heads`, not measured by a
+# command.
 LANDMARKS = 0.3
 
 
@@ -48,7 +49,7 @@ class Expected:
     shading: Array
 
     def kept(self, identity: jax.Array) -> jax.Array:
-        """The identity, without a gradient where shades say no more of it."""
+        """Return the identity [B, D], without a gradient where `shading` is 0."""
         return self.shading * identity + (1 - self.shading) * jax.lax.stop_gradient(identity)
 
     def distance(self, identity: jax.Array) -> jax.Array:
@@ -63,7 +64,7 @@ def anybody(count: int) -> Expected:
 
 
 def expected(model: MorphableModel, meshes: Sequence[np.ndarray]) -> Expected | None:
-    """The identity of one person of whom there are meshes [M, 3] pixels; None for models that nothing was learned of.
+    """Return the identity that meshes [M, 3] in pixels of one person suggest; None for a model without a regression.
 
     Several meshes of a person share their errors: their mean is no surer than one of them.
     """
@@ -76,26 +77,28 @@ def expected(model: MorphableModel, meshes: Sequence[np.ndarray]) -> Expected | 
 
 
 def standard(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Mesh points [M, 3] pixels, turned, moved and scaled onto a reference [K, 3] of the first of them; [K, 3]."""
+    """Return the first K of mesh points [M, 3] in pixels, turned, moved and scaled onto a reference [K, 3]."""
     points = points[: len(reference)] * FRAME
     return alignment.apply(*alignment.similarity(points, reference), points)
 
 
-class Regression:
-    """The coefficients [D] of mesh points.
+class Regression(NamedTuple):
+    """A linear map from mesh points to coefficients of identity.
 
     Attributes:
       model: name of the morphable model.
-      reference: [K, 3] mean of the points.
-      weights: [3 K, D].
-      precision: [D, D].
+      reference: [K, 3] mean of the points, centred, with a root mean square distance of 1 from the origin.
+      weights: [3 K, D] coefficients, in standard deviations, of how far the points are from the reference.
+      precision: [D, D] inverse of the covariance of the errors.
     """
 
-    def __init__(self, model: str, reference: np.ndarray, weights: np.ndarray, precision: np.ndarray):
-        self.model, self.reference, self.weights, self.precision = model, reference, weights, precision
+    model: str
+    reference: np.ndarray
+    weights: np.ndarray
+    precision: np.ndarray
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        """The mean of points [M, 3] pixels."""
+        """Return the coefficients [D] that mesh points [M, 3] in pixels suggest."""
         return (standard(points, self.reference) - self.reference).ravel() @ self.weights
 
 
