@@ -128,7 +128,7 @@ def _paper() -> ConfigDict:
     config.loss.landmarks = 256.0
     config.loss.identity = 0.1 / 228
     config.loss.expression = 0.1 / 228
-    config.loss.box = 1.0  # of activations that live in 0..1, as MakeHuman's do
+    config.loss.box = 1.0  # of activations in 0..1, as MakeHuman's are; Gaussian bases have no such term
     config.loss.light = 0.0
     config.loss.exposure = 0.01  # [P] without it albedo and light are known up to a factor only
 

@@ -105,7 +105,7 @@ def _paper() -> ConfigDict:
     config.loss.identity = 0.002  # w_i
     config.loss.albedo = 0.01  # w_c
     config.loss.expression = 0.0
-    config.loss.box = 1.0
+    config.loss.box = 1.0  # of activations in 0..1, as MakeHuman's are; Gaussian bases have no such term
     config.loss.light = 0.0
     config.loss.exposure = 0.0
     # Eq. 3, whose weights the paper gives for a photometric term of weight 1; sums over texels there, means here.

@@ -57,7 +57,7 @@ def get_config() -> ConfigDict:
     config.loss.identity = 5e-3
     config.loss.albedo = 3e-4
     config.loss.expression = 1e-3
-    config.loss.box = 1.0
+    config.loss.box = 1.0  # of activations in 0..1, as MakeHuman's are; Gaussian bases have no such term
     config.loss.light = 3e-5
     config.loss.exposure = 0.01
     # Of the stages that this run does not have.

@@ -98,7 +98,7 @@ def _paper() -> ConfigDict:
     config.loss.identity = 0.002
     config.loss.albedo = 0.01
     config.loss.expression = 0.0
-    config.loss.box = 1.0
+    config.loss.box = 1.0  # of activations in 0..1, as MakeHuman's are; Gaussian bases have no such term
     config.loss.light = 0.0
     config.loss.exposure = 0.0
     config.loss.symmetry = 20.0

@@ -99,7 +99,7 @@ def _paper() -> ConfigDict:
     config.loss.identity = 3e-4
     config.loss.expression = 3e-4 * 0.8
     config.loss.albedo = 5.1e-5
-    config.loss.box = 1.0
+    config.loss.box = 1.0  # of activations in 0..1, as MakeHuman's are; Gaussian bases have no such term
     config.loss.light = 0.0
     config.loss.exposure = 0.0
     # Section 4.3 lists nine coefficients, 1.0, 0.5, 5.0, 5.0, 1, 1.0, 0.001, 1.0, 5.0, for eight names. Without the

@@ -198,7 +198,7 @@ class Fitter:
             batch, expected = known
             chi = _each(chi, batch)
             face = surface.posed(self.model, chi, batch.camera)
-            return self._weighed({'landmarks': self._distance(face, *known), **_priors(chi, expected)})
+            return self._weighed({'landmarks': self._distance(face, *known), **self._priors(chi, expected)})
 
         return Descent(energy, LANDMARK_RATES, self.steps[0])
 
@@ -223,7 +223,7 @@ class Fitter:
             grey = black_and_white.found(batch.image)
             light, diffuse = (black_and_white.shown(values, grey) for values in (chi.light, face.diffuse))
             costs = data(dataclasses.replace(face, diffuse=diffuse), light, batch, key)
-            return self._weighed({**costs, 'landmarks': self._distance(face, *known), **_priors(chi, expected)})
+            return self._weighed({**costs, 'landmarks': self._distance(face, *known), **self._priors(chi, expected)})
 
         return energy
 
@@ -249,11 +249,12 @@ class Fitter:
             radiance = black_and_white.shown(drawn.radiance * sight.arriving, grey)
             prior = surface.prior_maps(self.model, self.atlas.texels, chi.albedo[:1])
             own = jax.tree.map(lambda leaf: leaf[:1], chi.maps)
+            priors = energies.priors(chi, self.model)
             costs = {
                 'photo': terms.masked_mean(terms.photometric(radiance, sight.wanted), sight.weight, axis=(-2, -1)),
                 **energies.albedo_terms(own, prior, self.atlas.texels, self.atlas.mirror),
                 **energies.relief_terms(own.normal, self.atlas.texels, self.atlas.mirror),
-                **{name: term for name, term in energies.priors(chi).items() if name in ('light', 'exposure')},
+                **{name: priors[name] for name in ('light', 'exposure')},
                 'behind': jnp.mean(jnp.sum(jnp.square(jnp.asarray(increments.behind)), -1), -1),
             }
             return self._weighed(costs)
@@ -335,13 +336,12 @@ class Fitter:
     def _distance(self, face: surface.Surface, batch: Batch, expected: Expected) -> jax.Array:
         return expected.landmarks * energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
 
+    def _priors(self, chi: FaceParameters, expected: Expected) -> dict[str, jax.Array]:
+        """Those of `energies.priors`, of which identity's is about the expected one."""
+        return {**energies.priors(chi, self.model), 'identity': expected.distance(chi.identity)}
+
     def _weighed(self, costs: Mapping[str, jax.Array]) -> jax.Array:
         return energies.weighed(costs, self.weights)[0]
-
-
-def _priors(chi: FaceParameters, expected: Expected) -> dict[str, jax.Array]:
-    """Those of `energies.priors`, of which identity's is about the expected one."""
-    return {**energies.priors(chi), 'identity': expected.distance(chi.identity)}
 
 
 def _within(drawn: jax.Array, batch: Batch, face: np.ndarray, landmarks: jax.Array) -> np.ndarray:

@@ -19,10 +19,10 @@ from jfrecon.geometry.uv import sample_image
 from jfrecon.losses import terms
 from jfrecon.render import interpolation, vertex
 from jfrecon.shading import colour, sh
-from jfrecon.types import Array, Batch, FaceParameters, Maps
+from jfrecon.types import Array, Batch, FaceParameters, Maps, MorphableModel
 
 DOMAINS = ('linear', 'srgb')
-PRIORS = ('identity', 'albedo', 'expression', 'box', 'light', 'exposure')  # what `priors` gives
+PRIORS = ('identity', 'albedo', 'expression', 'box', 'light', 'exposure')  # what `priors` gives of activations
 ALBEDO_TERMS = ('symmetry', 'consistency_diffuse', 'consistency_specular', 'smoothness', 'albedo_box')
 RELIEF_TERMS = ('smoothness_normal', 'symmetry_normal', 'consistency_normal')
 RELAX = 'relax'  # no term: what the weight of the diffuse consistency is multiplied by after each epoch
@@ -80,13 +80,19 @@ def landmark_distance(projected: jax.Array, batch: Batch) -> jax.Array:
     return terms.masked_mean(distance, batch.landmark_weight, axis=-1)
 
 
-def priors(chi: FaceParameters) -> dict[str, jax.Array]:
-    """E_p and E_b of dib21's eq. 2, each a sum over coefficients; [B].
+def prior_terms(model: MorphableModel) -> tuple[str, ...]:
+    """Return those of `PRIORS` that `priors` gives for a model: 'box' only where activations live in [0, 1]."""
+    return tuple(name for name in PRIORS if name != 'box' or model.expression_prior == 'box')
 
+
+def priors(chi: FaceParameters, model: MorphableModel) -> dict[str, jax.Array]:
+    """E_p and E_b of dib21's eq. 2, each a sum over coefficients; [B], by the names of `prior_terms`.
+
+    Half of the expressions of a Gaussian basis are negative: a box would forbid them, 'expression' is what bounds them.
     'light' and 'exposure' are ours: the bands above the first, and the distance of the mean radiance from a white of 1.
     They keep the light from explaining the skin, its colour and how dark it is.
     """
-    return {
+    found = {
         'identity': jnp.sum(terms.prior(chi.identity), -1),
         'albedo': jnp.sum(terms.prior(chi.albedo), -1),
         'expression': jnp.sum(terms.prior(chi.expression), -1),
@@ -94,6 +100,7 @@ def priors(chi: FaceParameters) -> dict[str, jax.Array]:
         'light': jnp.sum(jnp.square(chi.light[..., 1:, :]), (-2, -1)),
         'exposure': jnp.sum(jnp.square(chi.light[..., 0, :] / sh.GREY - 1.0), -1),
     }
+    return {name: found[name] for name in prior_terms(model)}
 
 
 def albedo_terms(final: Maps, prior: Maps, texels: uv.TexelMap, mirror: Array) -> dict[str, jax.Array]:

@@ -14,7 +14,7 @@ from jfrecon import morphable
 from jfrecon.errors import UserError
 from jfrecon.geometry import uv
 from jfrecon.losses.data_term import RENDERERS, TRACED, DataTerm
-from jfrecon.losses.energies import DOMAINS
+from jfrecon.losses.energies import DOMAINS, PRIORS, prior_terms
 from jfrecon.morphable import linear
 from jfrecon.nets import decoder, encoder, head, vgg
 from jfrecon.nets.regressor import Regressor
@@ -170,6 +170,11 @@ def data_term(config: ConfigDict, model: MorphableModel, renderers: Collection[s
         roughness=config.roughness,
         domain=choice(config, 'domain', DOMAINS),
     )
+
+
+def terms(names: Iterable[str], model: MorphableModel) -> tuple[str, ...]:
+    """Return those of the names of terms that a morphable model has a use for: see `jfrecon.losses.energies.priors`."""
+    return tuple(name for name in names if name not in PRIORS or name in prior_terms(model))
 
 
 def weights(config: ConfigDict, known: Iterable[str], used: Iterable[str]) -> dict[str, float]:

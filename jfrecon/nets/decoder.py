@@ -12,6 +12,7 @@ from jfrecon.nets.transposed import ConvTranspose
 #: s2f2, table 4, row by row: channels of the transposed convolution and of the convolutions that follow. The first
 #: row's is 1x1, all others are 3x3; the last convolution's channels are the map's.
 ROWS = ((160, 256), (256, 128, 192), (192, 96, 128), (128, 64, 64), (64, 32, 42), (42, 21))
+LATENT = 256  # channels that the first row reads
 START = 4  # texels of the side of the map that the rows double
 SIDES = tuple(START << rows for rows in range(1, len(ROWS) + 1))  # of the maps that a decoder can make
 
@@ -42,7 +43,7 @@ class Decoder(nn.Module):
             raise ValueError(f'a decoder makes maps of {", ".join(map(str, SIDES))} texels, not {self.size}')
         norm = batch_norm(train, self.axis_name, self.dtype)
         first = len(ROWS) - 1 - SIDES.index(self.size)
-        width = ROWS[first][0]
+        width = ROWS[first - 1][-1] if first else LATENT  # what the row before gives, or the table's first number
         x = nn.Dense(START * START * width, dtype=self.dtype, name='start')(latent)
         x = x.reshape(-1, START, START, width)
         for row in range(first, len(ROWS)):

@@ -1,12 +1,16 @@
 """Loss terms against hand computation, their symmetries, and finite gradients at their kinks."""
 
+import collections
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jfrecon.losses import terms
+from jfrecon.losses import energies, terms
+from jfrecon.types import FaceParameters
 
+Model = collections.namedtuple('Model', 'expression_prior')
 A = jnp.array([0.2, 0.5, 0.9])
 B = jnp.array([0.5, 0.5, 0.5])
 
@@ -40,6 +44,16 @@ def test_soft_box_is_the_distance_to_the_interval():
     values = jnp.array([-0.5, 0.0, 0.3, 1.0, 1.25])
     np.testing.assert_allclose(terms.soft_box(values), [0.5, 0, 0, 0, 0.25])
     np.testing.assert_allclose(jax.grad(lambda x: terms.soft_box(x).sum())(values), [-1, 0, 0, 0, 1])
+
+
+def test_a_gaussian_basis_has_no_box():
+    """An expression at minus two deviations is as likely as one at plus two."""
+    zeros = np.zeros((1, 3), np.float32)
+    chi = FaceParameters(zeros, np.array([[-2.0, 2.0, 0.5]]), zeros, zeros, zeros, np.zeros((1, 4, 3), np.float32))
+    found = {prior: energies.priors(chi, Model(prior)) for prior in ('box', 'gaussian')}
+    np.testing.assert_allclose(found['box'].pop('box'), [3.0])
+    assert found['gaussian'].keys() == found['box'].keys() == set(energies.PRIORS) - {'box'}
+    np.testing.assert_allclose(found['gaussian']['expression'], [8.25])
 
 
 def test_symmetry_vanishes_on_symmetric_textures_only():

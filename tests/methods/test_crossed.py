@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import cest, dib21, s2f2, yang21
-from jfrecon import methods
+from jfrecon import methods, morphable
 from jfrecon.losses.data_term import RENDERERS
 from jfrecon.training import stages
 from jfrecon.types import Batch, Pinhole
@@ -26,6 +26,12 @@ BATCH = Batch(
     camera=Pinhole(np.full(COUNT, 4.5 * SIZE, np.float32), np.full((COUNT, 2), SIZE / 2, np.float32)),
     index=np.arange(COUNT),
 )
+
+
+@pytest.fixture(scope='module')
+def gaussian():
+    """MakeHuman, as if its expressions were the modes of a Gaussian basis."""
+    return dataclasses.replace(morphable.load('makehuman', None), expression_prior='gaussian')
 
 
 def built(configs, renderer, model, tmp_path, change=''):
@@ -46,7 +52,7 @@ def built(configs, renderer, model, tmp_path, change=''):
 
 @pytest.mark.parametrize('configs', [cest, dib21, s2f2, yang21], ids=lambda configs: configs.__name__)
 @pytest.mark.parametrize('model', ['makehuman', pytest.param('ict', marks=pytest.mark.slow)])
-def test_every_method_runs_with_every_renderer_and_every_model(configs, model, tmp_path):
+def test_every_method_runs_with_every_renderer_and_every_model(configs, model, tmp_path, gaussian, monkeypatch):
     weights = configs.get_config('quicktest').loss
     renderers = [name for name, terms in RENDERERS.items() if set(terms) <= set(weights)]
     assert len(renderers) == (2 if configs is yang21 else 4)  # yang21 has no term over vertices
@@ -54,10 +60,16 @@ def test_every_method_runs_with_every_renderer_and_every_model(configs, model, t
     variables = jax.eval_shape(method.init, jax.random.key(0))
     chi = jax.eval_shape(method.predict, *variables, BATCH.image, BATCH.camera)
     assert chi.identity.shape == (COUNT, 5)
-    for renderer in renderers:
-        own = dataclasses.replace(method, data=dataclasses.replace(method.data, renderer=renderer))
-        loss, _ = jax.eval_shape(own.loss, *variables, BATCH, jax.random.key(0), jnp.int32(0))
+    monkeypatch.setattr(morphable, 'load', lambda name, path: gaussian)
+    of_gaussian = built(configs, renderers[-1], model, tmp_path)
+    for k, renderer in enumerate(renderers):
+        # a box would forbid half of the expressions of a Gaussian basis
+        chosen = method if k < len(renderers) / 2 else of_gaussian
+        own = dataclasses.replace(chosen, data=dataclasses.replace(chosen.data, renderer=renderer))
+        loss, (_, metrics) = jax.eval_shape(own.loss, *variables, BATCH, jax.random.key(0), jnp.int32(0))
         assert loss.shape == ()
+        bounded = chosen is method and configs is not s2f2  # whose last stage has no priors
+        assert ('box' in metrics) == ('box' in own.weights) == bounded
 
 
 @pytest.mark.slow

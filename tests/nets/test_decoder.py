@@ -17,10 +17,16 @@ def test_layers_are_those_of_the_table():
         for name, leaves in shapes['params'].items()
         if 'kernel' in leaves and len(leaves['kernel'].shape) == 4
     }
+    rows = [
+        [('up1', 256, 160, 3), ('conv1_1', 160, 256, 1)],
+        [('up2', 256, 256, 3), ('conv2_1', 256, 128, 3), ('conv2_2', 128, 192, 3)],
+        [('up3', 192, 192, 3), ('conv3_1', 192, 96, 3), ('conv3_2', 96, 128, 3)],
+        [('up4', 128, 128, 3), ('conv4_1', 128, 64, 3), ('conv4_2', 64, 64, 3)],
+        [('up5', 64, 64, 3), ('conv5_1', 64, 32, 3), ('conv5_2', 32, 42, 3)],
+        [('up6', 42, 42, 3), ('conv6_1', 42, 21, 3), ('last', 21, 3, 3)],
+    ]
+    assert convolutions == {name: (size, size, inputs, outputs) for row in rows for name, inputs, outputs, size in row}
     assert len(convolutions) == 17
-    assert convolutions['up1'][-1] == 160 and convolutions['conv1_1'] == (1, 1, 160, 256)
-    assert convolutions['up2'] == (3, 3, 256, 256) and convolutions['conv2_2'] == (3, 3, 128, 192)
-    assert convolutions['up6'] == (3, 3, 42, 42) and convolutions['last'] == (3, 3, 21, 3)
     made = jax.eval_shape(lambda v: module.apply(v, jnp.zeros((2, 1000)), False), shapes)
     assert made.shape == (2, 256, 256, 3) and made.dtype == jnp.float32
 

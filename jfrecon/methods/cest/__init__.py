@@ -32,7 +32,8 @@ from jfrecon.types import Batch, FaceParameters, Fragments, Maps, MorphableModel
 #: albedo of every frame and its mirror image in turn (eq. 7).
 RECONSTRUCTIONS = ('own', 'other', 'mirrored', 'mirrored_other', 'every')
 
-TERMS = ('landmarks', 'identity', 'expression', 'box', 'light', 'exposure')  # of eq. 9, beside the data term
+#: Of eq. 9, beside the data term; an albedo has no prior.
+TERMS = ('landmarks', *(name for name in energies.PRIORS if name != 'albedo'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Cest(parts.Pictured):
         points = linear.landmarks(self.model, face.pixels)
         distance = terms.landmark_l1(points, batch.landmarks) / batch.image.shape[-2]
         costs['landmarks'] = terms.masked_mean(distance, batch.landmark_weight, axis=-1)
-        priors = energies.priors(chi)
+        priors = energies.priors(chi, self.model)
         costs |= {name: priors[name] for name in TERMS if name in priors}
         energy, metrics = energies.weighed(costs, weights)
         return energy, (dict(updated), {'loss': energy, **metrics})
@@ -216,7 +217,7 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Cest:
         network=estimator.Estimator(order, settings),
         reconstructions=tuple(config.reconstructions),
         frames=parts.least(config, 'data.frames', 1),
-        weights=parts.weights(config, known, (*data.terms, *TERMS)),
+        weights=parts.weights(config, known, (*data.terms, *parts.terms(TERMS, model))),
         size=parts.least(config, 'data.size', 1),
         fill=network.fill,
         perspective=config.perspective,

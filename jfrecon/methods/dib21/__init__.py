@@ -94,15 +94,15 @@ class Dib21(parts.Pictured):
         first, second = jax.random.split(key)
         energy, metrics = jnp.zeros(()), dict[str, jax.Array]()
         if self.energy != 'albedo':
-            base = self.data(face, chi.light, batch, first)
-            energy, metrics = energies.weighed({**base, **terms.costs(terms.BASE, estimate)}, self.weights)
+            base = self.data(face, chi.light, batch, first) | terms.costs(terms.BASE, estimate, self.weights)
+            energy, metrics = energies.weighed(base, self.weights)
         if increments is not None:
             assert self.epoch is not None
             final, prior = self._reflectance(chi, increments)
             again = self.data(face, chi.light, batch, second, final)
             refined = dataclasses.replace(estimate, final=final, prior=prior, atlas=self.atlas)
             weights = energies.relaxed(self.weights, step // self.epoch)
-            more, found = energies.weighed({**again, **terms.costs(terms.MAPS, refined)}, weights)
+            more, found = energies.weighed({**again, **terms.costs(terms.MAPS, refined, self.weights)}, weights)
             energy += more
             metrics |= {f'{name}_final' if name in again else name: value for name, value in found.items()}
         return energy, (dict(updated), {'loss': energy, **metrics})
@@ -122,7 +122,7 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Dib21:
         portrait=portrait,
         network=parts.regressor(config, model, axis_name, *maps),
         energy=energy,
-        weights=parts.weights(config, terms.known(), terms.used(energy, data.terms)),
+        weights=parts.weights(config, terms.known(), parts.terms(terms.used(energy, data.terms), model)),
         size=parts.least(config, 'data.size', 1),
         data=data,
         epoch=None if energy == 'base' else parts.least(config, 'epoch', 1),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import jax
 
@@ -53,7 +53,7 @@ class Estimate:
     @functools.cached_property
     def priors(self) -> dict[str, jax.Array]:
         """E_p and E_b of eq. 2, each [B]."""
-        return energies.priors(self.chi)
+        return energies.priors(self.chi, self.model)
 
     @functools.cached_property
     def albedo_terms(self) -> dict[str, jax.Array]:
@@ -93,12 +93,12 @@ def known() -> list[str]:
 
 
 def used(energy: str, photometric: Sequence[str]) -> list[str]:
-    """Return those of `known` that an energy of `ENERGIES` reads, whose renderers give these photometric terms."""
+    """Return those of `known` that an energy of `ENERGIES` has, whose renderers give these photometric terms."""
     base = list(BASE) if energy != 'albedo' else []
     maps = [*MAPS, energies.RELAX] if energy != 'base' else []
     return [*dict.fromkeys([*photometric, *base, *maps])]
 
 
-def costs(table: Mapping[str, Term], estimate: Estimate) -> dict[str, jax.Array]:
-    """Return the terms of a table for an estimate, each [B]."""
-    return {name: term(estimate) for name, term in table.items()}
+def costs(table: Mapping[str, Term], estimate: Estimate, names: Collection[str]) -> dict[str, jax.Array]:
+    """Return those terms of a table that have one of the names, for an estimate; each [B]."""
+    return {name: term(estimate) for name, term in table.items() if name in names}

@@ -112,7 +112,7 @@ class S2F2(parts.Pictured):
                 mutable=list(model_state),
             )  # fmt: skip
             face = surface.posed(self.model, chi, batch.camera)
-            terms |= energies.priors(chi)
+            terms |= energies.priors(chi, self.model)
             if increments is not None:
                 prior = surface.prior_maps(self.model, self.atlas.texels, chi.albedo)
                 maps = jax.tree.map(jnp.add, prior, increments)
@@ -160,7 +160,7 @@ def build(config: ConfigDict, axis_name: str | None = None) -> S2F2:
         network=parts.regressor(config, model, axis_name, texture, parts.decoders(config)),
         detail=details.Detail(backbone, config.network.specular_detail, parts.dtype(config), axis_name),
         energy=energy,
-        weights=parts.weights(config, known, (*data.terms, *TERMS[energy])),
+        weights=parts.weights(config, known, (*data.terms, *parts.terms(TERMS[energy], model))),
         epoch=None if energy == 'coarse' else parts.least(config, 'epoch', 1),
         size=parts.least(config, 'data.size', 1),
         data=data,

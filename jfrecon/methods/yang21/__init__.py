@@ -125,7 +125,7 @@ class Yang21(parts.Pictured):
         if self.energy == 'prior':
             costs = self.data(face, chi.light, batch, key, None, seen)
             costs['landmarks'] = energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
-            costs |= energies.priors(chi)
+            costs |= energies.priors(chi, self.model)
             if self.identity_network is not None:
                 drawn = surface.layers(self.model, face, chi.light, None, seen, self.data.roughness)
                 costs['perceptual'] = self._unlike(drawn, batch)
@@ -263,7 +263,7 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Yang21:
     data = parts.data_term(config, model, RENDERERS[energy])
     photometric = data.terms if energy == 'prior' else ()
     known = ('photo', *TERMS['prior'], *TERMS['refine'])
-    weights = parts.weights(config, known, (*photometric, *TERMS[energy]))
+    weights = parts.weights(config, known, (*photometric, *parts.terms(TERMS[energy], model)))
     wanted = PERCEPTUAL[energy]
     if weights[wanted] and config.identity is None:
         raise UserError(
