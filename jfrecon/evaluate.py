@@ -52,8 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f'{name}: {values[run.NETWORK]:.4f} (mean face {values[run.FLOOR]:.4f}){official}')
     for name, reason in benchmark.source.unreadable:
         print(f'left out: {name}: {reason}')
-    if benchmark.note:
-        print(f'not official: {benchmark.note}')
+    for note in run.notes(results):
+        print(f'not official: {note}')
     print(f'report: {options.out.with_suffix(".html")}')
 
 

@@ -35,13 +35,18 @@ class Benchmark(ABC):
 
     Attributes:
       source: the photographs.
-      note: what keeps the numbers from being the official score; '' where nothing does.
+      note: what keeps all numbers from being the official score; '' where nothing does. See `unofficial`.
       curve: the metric, in percent, whose cumulative distribution is drawn, and the end of its axis; or None.
     """
 
     source: Pictures
     note: str = ''
     curve: tuple[str, float] | None = None
+
+    def unofficial(self, metric: str) -> str:
+        """Return what keeps a metric of `summary` from being the official score; '' where nothing does."""
+        del metric
+        return self.note
 
     @abstractmethod
     def score(self, index: int, predictor: Predictor, face: Reconstruction) -> Row:

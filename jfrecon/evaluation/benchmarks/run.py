@@ -64,7 +64,7 @@ def run(benchmark: Benchmark, predictors: Mapping[str, Predictor], out: Path) ->
         metric, limit = benchmark.curve
         errors = {method: np.array([row[metric] for row in scored.values()]) for method, scored in rows.items()}
         curves.draw(out.with_name(f'{out.stem}_ced.png'), errors, limit)
-    _show(out, benchmark, results, np.concatenate(pictures))
+    _show(out, results, np.concatenate(pictures))
     return results
 
 
@@ -72,10 +72,18 @@ def _results(benchmark: Benchmark, rows: Mapping[str, Mapping[int, Row]]) -> Res
     scored = {method: benchmark.summary(list(found.values())) for method, found in rows.items()}
     images = {'images': len(next(iter(rows.values()))), 'of': len(benchmark.source)}
     # a score over some of the images is nobody's official one
-    official = not benchmark.note and images['images'] == images['of']
-    standing = {'official': official, 'note': benchmark.note}
-    metrics = next(iter(scored.values()))
-    return {name: {method: scored[method][name] for method in rows} | images | standing for name in metrics}
+    whole = images['images'] == images['of']
+    return {
+        name: {method: scored[method][name] for method in rows}
+        | images
+        | {'official': whole and not benchmark.unofficial(name), 'note': benchmark.unofficial(name)}
+        for name in next(iter(scored.values()))
+    }
+
+
+def notes(results: Results) -> list[str]:
+    """Return what keeps scores from being official ones, each reason once."""
+    return [*dict.fromkeys(str(values['note']) for values in results.values() if values['note'])]
 
 
 def _write_table(path: Path, benchmark: Benchmark, rows: Mapping[str, Mapping[int, Row]]) -> None:
@@ -98,8 +106,7 @@ def _panels(benchmark: Benchmark, index: int, predictor: Predictor, face: Recons
     return panel.rows(predictor.portrait, chi, image, camera)
 
 
-def _show(out: Path, benchmark: Benchmark, results: Results, pictures: np.ndarray) -> None:
+def _show(out: Path, results: Results, pictures: np.ndarray) -> None:
     files.write_bytes(out.with_name(f'{out.stem}_panels.png'), encode(report.montage(pictures)))
     numbers = {name: {method: values[method] for method in (FLOOR, NETWORK)} for name, values in results.items()}
-    notes = [benchmark.note] if benchmark.note else []
-    report.write(out.with_suffix('.html'), out.stem, numbers, pictures, panel.COLUMNS, notes=notes)
+    report.write(out.with_suffix('.html'), out.stem, numbers, pictures, panel.COLUMNS, notes=notes(results))

@@ -12,6 +12,8 @@ import numpy as np
 
 from jfrecon.errors import UserError
 from jfrecon.evaluation import icp, now, surface
+from jfrecon.geometry import alignment
+from jfrecon.geometry.closest import Surface
 from jfrecon.morphable import linear, obj
 from jfrecon.reconstruction.prediction import Predictor
 from jfrecon.types import MorphableModel
@@ -131,11 +133,38 @@ def scan_to_mesh(predictor: Predictor, vertices: np.ndarray, scan: Scan) -> np.n
     return now.scan_to_mesh(scan.vertices, scan.landmarks, vertices, triangles, seven(model, vertices))
 
 
-def nme_after_icp(predictor: Predictor, vertices: np.ndarray, scan: Scan) -> float:
-    """Cest's error in percent of the outer interocular distance, over `region`."""
+def read_vertices(path: Path) -> np.ndarray:
+    """Numbers [M] of vertices of a mesh, from 0, from a text file; raises `UserError`."""
+    try:
+        chosen = np.array(path.read_text(encoding='utf-8').split(), np.int64)
+    except (OSError, ValueError, OverflowError) as error:
+        raise UserError(f'{path}: not whole numbers of vertices, from 0 ({error})') from error
+    if not len(chosen) or chosen.min() < 0:
+        raise UserError(f'{path}: expected the numbers of vertices, from 0')
+    return chosen
+
+
+def nme_after_icp(predictor: Predictor, vertices: np.ndarray, scan: Scan, chosen: np.ndarray | None = None) -> float:
+    """Cest's error in percent of the outer interocular distance.
+
+    chosen: [M] vertices of the scan whose distances from the prediction are measured; None: those of the prediction's
+    vertices in `region` from the scan.
+
+    Raises:
+      UserError: the scan has no such vertices.
+    """
     model = predictor.model
-    measured = np.asarray(vertices)[region(model)]
     interocular = float(np.linalg.norm(scan.landmarks[0] - scan.landmarks[3]))  # the outer corners of the eyes
+    if chosen is not None:
+        if chosen.max() >= len(scan.vertices):
+            raise UserError(f'vertex {chosen.max()} is to be measured on a mesh of {len(scan.vertices)} vertices')
+        # to the truth's size first: what is scaled is the prediction
+        sized = alignment.apply(*alignment.similarity(seven(model, vertices), scan.landmarks), np.asarray(vertices))
+        points, triangles = scan.vertices[chosen], np.asarray(model.topology.triangles)
+        _, rotation, translation = icp.align(sized, triangles, points)
+        distance = Surface(sized, triangles).closest((points - translation) @ rotation)[0]
+        return float(100 * distance.mean() / interocular)
+    measured = np.asarray(vertices)[region(model)]
     return icp.nme_after_icp(
         measured, scan.vertices, scan.triangles, seven(model, vertices), scan.landmarks, interocular
     )

@@ -65,7 +65,41 @@ def test_dense_error_where_there_are_meshes(tmp_path):
     for i in range(len(YAWS)):
         mesh = tmp_path / 'meshes' / f'image0000{i}.obj'
         scene.write_scan(mesh, mesh.with_suffix('.txt'), scene.vertices())
-    assert summary(benchmarks.load('aflw2000', folder(tmp_path)))['nme_dense'] < 1e-3  # as for the scans
+    benchmark = benchmarks.load('aflw2000', folder(tmp_path))
+    assert summary(benchmark)['nme_dense'] < 1e-3  # as for the scans
+    assert benchmark.unofficial('nme_dense_0_30').startswith('nme_dense: other vertices than cest measures')
+    assert benchmark.unofficial('nme_box') == benchmark.note == '3 of the 2,000 images'
+
+
+def test_dense_error_on_the_vertices_that_a_file_names(tmp_path):
+    """The truth has a bump that the prediction lacks: it counts by the share of the named vertices that lie on it."""
+    points = scene.vertices().astype(np.float64)
+    mean = np.asarray(scene.model().mean)
+    tip = mean[np.asarray(scene.model().landmark_ids)[30]]
+    nearest = np.argsort(np.linalg.norm(mean - tip, axis=-1))
+    bump, around = nearest[:4], nearest[600:900]
+    points[bump, 2] += 20  # mm, towards the camera
+    for i in range(len(YAWS)):
+        mesh = tmp_path / 'meshes' / f'image0000{i}.obj'
+        scene.write_scan(mesh, mesh.with_suffix('.txt'), points)
+    listed = tmp_path / 'meshes' / 'vertices.txt'
+    listed.write_text('\n'.join(map(str, around)))
+    benchmark = benchmarks.load('aflw2000', folder(tmp_path))
+    assert benchmark.unofficial('nme_dense') == (
+        'nme_dense: correspondences by the ICP of this project; 3 of the 2,000 images'
+    )
+    assert summary(benchmark)['nme_dense'] < 1e-2
+    listed.write_text(' '.join(map(str, [*around, *bump])))
+    eyes = np.linalg.norm(np.subtract(*points[np.asarray(scene.model().landmark_ids)[[36, 45]]]))
+    expected = 100 * 20 * len(bump) / (len(bump) + len(around)) / eyes
+    # the motion follows the bump by the mean distance, which moves all others away by as much, and turns a little
+    assert expected < summary(benchmarks.load('aflw2000', tmp_path))['nme_dense'] < 3 * expected
+    listed.write_text('99999')
+    with pytest.raises(UserError, match='vertex 99999'):
+        summary(benchmarks.load('aflw2000', tmp_path))
+    listed.write_text('one two')
+    with pytest.raises(UserError, match=r'vertices\.txt: not whole numbers'):
+        benchmarks.load('aflw2000', tmp_path)
 
 
 @pytest.mark.parametrize('content', [b'', b'MATLAB 5.0 MAT-file' + b'\0' * 300, b'\x00\x01IM' * 200, {'pt3d_68': 1}])
