@@ -148,7 +148,10 @@ def _paper() -> ConfigDict:
     config.data.size = 256  # pixels of a crop
     config.data.crop = 'whole'  # photos cropped to the face already (synthetic ones are), 'landmarks' or 'prepared'
     config.data.crop_scale = 1.8  # side of the crop over the longer side of the landmarks' box
-    config.data.forehead = 0.0  # see `jfrecon.data.cropping.hull_mask`
+    config.data.forehead = 0.2  # how far the landmarks' hull grows where there is no mask; 0: no mask has a forehead
+    config.data.masks = placeholder(str)  # folder of masks of a folder's images, or parser: the embedded network
+    config.data.split = 'train'  # of a TFDS data set
+    config.data.held_out = 0.0  # share of persons, or images, whose loss is logged as validation_loss
     config.data.focal = 4.5  # of a photo whose focal length is unknown, in widths of the crop
     # White light cannot explain frames whose white differs.
     config.data.jitter = ConfigDict({'scale': 0.1, 'shift': 0.05, 'flip': 0.5, 'colour': 0.0})
@@ -160,6 +163,7 @@ def _paper() -> ConfigDict:
     config.steps = 50_000
     config.stages = ()  # in one
     config.stage = ConfigDict()
+    config.epochs = 0.0  # not 0: steps and epoch follow from the number of images
     config.log_every = 100
     config.panels_every = 5_000
     config.checkpoint_every = 2_000

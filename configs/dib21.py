@@ -132,7 +132,12 @@ def _paper() -> ConfigDict:
     config.data.size = 256  # pixels of a crop
     config.data.crop = 'whole'  # photos cropped to the face already (synthetic ones are), 'landmarks' or 'prepared'
     config.data.crop_scale = 1.8  # side of the crop over the longer side of the landmarks' box
-    config.data.forehead = 0.0  # see `jfrecon.data.cropping.hull_mask`
+    config.data.forehead = 0.2  # how far the landmarks' hull grows where there is no mask; 0: no mask has a forehead
+    config.data.masks = placeholder(str)  # folder of masks of a folder's images, or parser: the embedded network
+    config.data.split = 'train'  # of a TFDS data set
+    config.data.held_out = (
+        0.008  # share of persons, or images, whose loss is logged as validation_loss: 2,000 of 252,000
+    )
     config.data.focal = 4.5  # of a photo whose focal length is unknown, in widths of the crop
     config.data.jitter = ConfigDict({'scale': 0.1, 'shift': 0.05, 'flip': 0.5, 'colour': 0.1})
     config.data.faces = 100_000  # synthetic ones
@@ -157,6 +162,7 @@ def _paper() -> ConfigDict:
         'loss': {'consistency_diffuse': 0.015625, 'relax': 1.0},  # 0.5 / 2^5: as far as five epochs have relaxed it
         'optimiser': {'groups': {'decoder': 1e-7}},
     })  # fmt: skip
+    config.epochs = 0.0  # not 0: steps and epoch follow from the number of images
     config.log_every = 100
     config.panels_every = 5_000
     config.checkpoint_every = 2_000
@@ -196,6 +202,7 @@ def _cpu() -> ConfigDict:
     config.optimiser.clip_norm = 1.0
     config.data.size = 64
     config.data.faces = 5_000
+    config.data.held_out = 0.0
     config.data.jitter.update(scale=0.0, shift=0.0, colour=0.0)  # made faces vary in all of this already
     config.batch_size = 16
     config.epoch = 300

@@ -84,7 +84,10 @@ def get_config() -> ConfigDict:
     config.data.size = 64  # pixels of a crop
     config.data.crop = 'whole'
     config.data.crop_scale = 1.8
-    config.data.forehead = 0.0
+    config.data.forehead = 0.2  # how far the landmarks' hull grows where there is no mask; 0: no mask has a forehead
+    config.data.masks = placeholder(str)  # folder of masks of a folder's images, or parser: the embedded network
+    config.data.split = 'train'  # of a TFDS data set
+    config.data.held_out = 0.0  # share of persons, or images, whose loss is logged as validation_loss
     config.data.focal = 4.5  # widths of the crop
     config.data.jitter = ConfigDict({'scale': 0.0, 'shift': 0.0, 'flip': 0.5, 'colour': 0.0})
     config.data.faces = 4_000
@@ -96,6 +99,7 @@ def get_config() -> ConfigDict:
     config.steps = 3_600
     config.stages = ()  # in one
     config.stage = ConfigDict()
+    config.epochs = 0.0  # not 0: steps and epoch follow from the number of images
     config.log_every = 50
     config.panels_every = 1_000
     config.checkpoint_every = 250

@@ -134,7 +134,12 @@ def _paper() -> ConfigDict:
     config.data.size = 224  # pixels of a crop
     config.data.crop = 'whole'  # photos cropped to the face already (synthetic ones are), 'landmarks' or 'prepared'
     config.data.crop_scale = 1.8  # side of the crop over the longer side of the landmarks' box
-    config.data.forehead = 0.0  # see `jfrecon.data.cropping.hull_mask`
+    config.data.forehead = 0.2  # how far the landmarks' hull grows where there is no mask; 0: no mask has a forehead
+    config.data.masks = placeholder(str)  # folder of masks of a folder's images, or parser: the embedded network
+    config.data.split = 'train'  # of a TFDS data set
+    config.data.held_out = (
+        0.15  # share of persons, or images, whose loss is logged as validation_loss: the paper trains on 85 %
+    )
     config.data.focal = 4.5  # of a photo whose focal length is unknown, in widths of the crop
     config.data.jitter = ConfigDict({'scale': 0.1, 'shift': 0.05, 'flip': 0.5, 'colour': 0.1})
     config.data.faces = 100_000  # synthetic ones
@@ -153,6 +158,7 @@ def _paper() -> ConfigDict:
         'energy': 'refine',
         'optimiser': {'groups': {'encoder': 0.0, 'head': 0.0}},
     })  # fmt: skip
+    config.epochs = 0.0  # not 0: steps and epoch follow from the number of images
     config.log_every = 100
     config.panels_every = 5_000
     config.checkpoint_every = 2_000
@@ -187,6 +193,7 @@ def _cpu() -> ConfigDict:
     config.optimiser.clip_norm = 1.0
     config.data.size = 64
     config.data.faces = 5_000
+    config.data.held_out = 0.0
     config.data.jitter.update(scale=0.0, shift=0.0, colour=0.0)  # made faces vary in all of this already
     config.epoch = 300
     config.steps = 5_600

@@ -37,6 +37,7 @@ def settings(
     )
     config.log_every, config.panels_every, config.checkpoint_every = 50, 0, 500
     config.keep_checkpoints, config.keep_checkpoints_every, config.start_from = 3, 0, None
+    config.epochs = 0.0
     config.max_skipped_in_a_row = 20
     return config
 

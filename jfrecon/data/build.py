@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import grain
 import jax
@@ -12,14 +15,16 @@ from ml_collections import ConfigDict
 
 from jfrecon import morphable
 from jfrecon.data import cropping, folder, pipeline, shards, tfds_sources
-from jfrecon.data.sample import Source
+from jfrecon.data.detection import skin
+from jfrecon.data.sample import Sample, Source, Subset
 from jfrecon.data.synthetic import dataset
 from jfrecon.errors import UserError
-from jfrecon.types import Pinhole
+from jfrecon.types import Batch, Pinhole
 
 # Splits of a synthetic set differ in their seed only: a face depends on the seed and on its index alone.
 SPLITS = ('train', 'validation', 'test')
 SOURCES = ('synthetic', 'folder', 'shards', 'tfds')
+PARSER = 'parser'  # in place of a folder of masks: the embedded network
 CROPS = ('whole', 'landmarks', 'prepared')
 
 
@@ -42,6 +47,10 @@ def check(config: ConfigDict) -> None:
     for field in ('size', 'frames'):
         if data[field] < 1:
             raise UserError(f'config.data.{field} must be at least 1, got {data[field]}')
+    if not 0 <= data.held_out < 1:
+        raise UserError(f'config.data.held_out is a share from 0 to below 1, got {data.held_out}')
+    if data.forehead < 0:
+        raise UserError(f'config.data.forehead must not be negative, got {data.forehead}')
     for field in ('focal', 'crop_scale'):
         if not data[field] > 0:
             raise UserError(f'config.data.{field} must be positive, got {data[field]}')
@@ -55,7 +64,7 @@ def check(config: ConfigDict) -> None:
 
 def _check_synthetic(config: ConfigDict) -> None:
     data = config.data
-    for field, sources in (('path', 'folder, shards or tfds'), ('landmarks', 'folder')):
+    for field, sources in (('path', 'folder, shards or tfds'), ('landmarks', 'folder'), ('masks', 'folder')):
         if data[field] is not None:
             raise UserError(
                 f'config.data.{field}: synthetic faces are made, not read; choose --config.data.source={sources}'
@@ -92,7 +101,22 @@ def _check_files(config: ConfigDict, source: str) -> None:
         raise UserError(
             'config.data.crop=prepared is for config.data.source=shards, as python -m jfrecon.prepare leaves them'
         )
-    data.get('forehead')  # of faces without a mask; those that are made have one
+    if source == 'tfds':
+        data.get('split')
+    if data.masks is None:
+        if (source == 'folder' and data.landmarks is None) or (source == 'tfds' and not tfds_sources.LANDMARKS[path]):
+            raise UserError(
+                f'config.data: the images of {path} have neither landmarks nor masks: nothing says where the face is; '
+                f'set {"--config.data.landmarks=FILE.npz or " * (source == "folder")}--config.data.masks=parser, or '
+                'prepare them (python -m jfrecon.prepare --help)'
+            )
+    elif data.masks != PARSER:
+        if source != 'folder':
+            raise UserError(
+                f'config.data.masks: a folder of masks is for config.data.source=folder; here choose {PARSER}'
+            )
+        if not Path(data.masks).is_dir():
+            raise UserError(f'config.data.masks: no such folder: {data.masks}')
 
 
 def source(config: ConfigDict, cache: Path) -> Source:
@@ -103,15 +127,54 @@ def source(config: ConfigDict, cache: Path) -> Source:
     if data.path is None:
         raise UserError(f'config.data.source={data.source} needs --config.data.path')
     if data.source == 'folder':
-        return folder.Folder(data.path, data.landmarks, data.landmarks_key)
+        masks = None if data.masks == PARSER else data.masks
+        return _masked(config, folder.Folder(data.path, data.landmarks, data.landmarks_key, masks))
     if data.source == 'shards':
         faces = shards.Shards(data.path)
         if not len(faces):
             raise UserError(f'config.data.path: there is no face in {data.path}')
-        return faces
+        return _masked(config, faces)
     if data.source == 'tfds':
-        return tfds_sources.Tfds(data.path)
+        return _masked(config, tfds_sources.Tfds(data.path, data.split))
     raise UserError(f'config.data.source is {data.source!r}; there are {", ".join(SOURCES)}')
+
+
+class Parsed(Source):
+    """A source whose samples without a mask get the embedded network's.
+
+    Args:
+      source: the samples.
+      rule: photo -> square, where there are no landmarks to look around.
+    """
+
+    def __init__(self, source: Source, rule: pipeline.BoxRule):
+        super().__init__()
+        self._source, self._rule = source, rule
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def read(self, index: int) -> Sample:
+        """The sample with a mask; raises ``Unreadable``."""
+        sample = self._source.read(index)
+        if sample.mask is not None:
+            return sample
+        around = np.isfinite(sample.landmarks).all(axis=-1).any()
+        box = cropping.box_from_landmarks(sample.landmarks, skin.SCALE) if around else self._rule(sample)
+        return skin.with_mask(sample, box)
+
+    def name(self, index: int) -> str:
+        """The source's name for it."""
+        return self._source.name(index)
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """The source's groups."""
+        return self._source.groups
+
+
+def _masked(config: ConfigDict, faces: Source) -> Source:
+    return Parsed(faces, rule(config)) if config.data.masks == PARSER else faces
 
 
 def synthetic_faces(config: ConfigDict, cache: Path, split: str, count: int) -> Source:
@@ -145,12 +208,55 @@ def rule(config: ConfigDict) -> pipeline.BoxRule:
     raise UserError(f'config.data.crop is {config.data.crop!r}; there are {", ".join(CROPS)}')
 
 
-def training_batches(config: ConfigDict, workdir: Path) -> grain.MapDataset:
+class Data(NamedTuple):
+    """What a run reads.
+
+    Attributes:
+      training: element s is this process's part of step s.
+      held_out: the same of faces that are not trained on, without jitter, each once; () where none are held out.
+    """
+
+    training: grain.MapDataset
+    held_out: Sequence[Batch] = ()
+
+
+def training_data(config: ConfigDict, workdir: Path) -> Data:
     """What `jfrecon.main` trains on; synthetic faces are kept in ``workdir/synthetic``."""
-    return batches(config, source(config, workdir / 'synthetic'))
+    learnt, held_out = parts(config, source(config, workdir / 'synthetic'))
+    if held_out is None:
+        return Data(batches(config, learnt))
+    unseen = batches(config, held_out, jittered=False)
+    return Data(batches(config, learnt), unseen[: max(len(held_out) // config.batch_size, 1)])
 
 
-def batches(config: ConfigDict, faces: Source) -> grain.MapDataset:
+def images_a_run(config: ConfigDict, workdir: Path) -> int:
+    """How many images a run is trained on in each epoch; makes no synthetic faces."""
+    if config.data.source == 'synthetic':
+        return round(config.data.faces * (1 - config.data.held_out))
+    return len(parts(config, source(config, workdir))[0])
+
+
+def parts(config: ConfigDict, faces: Source) -> tuple[Source, Source | None]:
+    """The faces to train on, and those that ``config.data.held_out`` leaves out: whole persons where they are known.
+
+    Names decide, neither seed nor order: what is held out of a folder stays so when images are added to it.
+
+    Raises:
+      UserError: one of the two is empty.
+    """
+    share = config.data.held_out
+    if not share:
+        return faces, None
+    names = [group or faces.name(index) for index, group in enumerate(faces.groups)]
+    out = np.array([zlib.crc32(name.encode()) < share * 2**32 for name in names])
+    if out.all() or not out.any():
+        raise UserError(
+            f'config.data.held_out={share} leaves {(~out).sum()} of {len(out)} images to train on: change it'
+        )
+    return Subset(faces, np.flatnonzero(~out).tolist()), Subset(faces, np.flatnonzero(out).tolist())
+
+
+def batches(config: ConfigDict, faces: Source, jittered: bool = True) -> grain.MapDataset:
     """Training batches of a source; element s is this process's part of step s."""
     return pipeline.batches(
         faces,
@@ -159,7 +265,7 @@ def batches(config: ConfigDict, faces: Source) -> grain.MapDataset:
         seed=config.seed,
         default_focal=config.data.focal,
         rule=rule(config),
-        jitter=_jitter(config),
+        jitter=_jitter(config) if jittered else None,
         forehead=config.data.forehead,
         detected=config.data.source in ('folder', 'shards'),
         frames=config.data.frames,

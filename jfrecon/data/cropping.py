@@ -246,6 +246,14 @@ def hull_mask(landmarks: np.ndarray, size: int, forehead: float = 0.0) -> np.nda
     return mask
 
 
+def below_brows(sample: Sample) -> Sample:
+    """The sample with a mask that ends where the hull of its landmarks does: at the brows."""
+    assert sample.mask is not None, 'a mask is what is cut'
+    height, width = sample.mask.shape
+    hull = hull_mask(landmark_layout.completed(sample.landmarks), max(height, width))[:height, :width]
+    return sample.replace(mask=sample.mask * hull)
+
+
 def _inside(start: float, size: int, side: float, limit: int) -> np.ndarray:
     """[size] bool: crop pixels, along one axis, whose centre lies in the photo."""
     centres = start + (np.arange(size) + 0.5) * side / size

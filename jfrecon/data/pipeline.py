@@ -17,6 +17,7 @@ from absl import logging
 from jfrecon.data.cropping import (
     Box,
     Jitter,
+    below_brows,
     box_from_landmarks,
     crop,
     flip,
@@ -59,13 +60,15 @@ def prepared_box() -> BoxRule:
 class Boxed(Source):
     """A source in which samples that the box rule cannot cut are unreadable too.
 
-    With ``size`` samples are for training on crops of so many pixels: shrunk to what those need (`crop.shrink`),
-    without ground truth, and the first `MEMORY` bytes of images are remembered. To decode a small set anew in every
-    epoch and to cut its photos at full resolution costs a small network on a CPU as much as half a step.
+    With ``size`` samples are for training on crops of so many pixels. One with neither landmarks nor a mask is
+    unreadable, for the terms of both would be zero without a word. Samples are shrunk to what crops need
+    (`crop.shrink`), without ground truth, and the first `MEMORY` bytes of images are remembered. To decode a small set
+    anew in every epoch and to cut its photos at full resolution costs a small network on a CPU as much as half a step.
     """
 
-    def __init__(self, source: Source, rule: BoxRule, size: int | None = None):
+    def __init__(self, source: Source, rule: BoxRule, size: int | None = None, forehead: float = 0.0):
         super().__init__()
+        self._forehead = forehead
         self._source, self.rule = source, rule
         self._size, self._room = size, MEMORY
         self._kept: dict[int, Sample] = {}
@@ -81,6 +84,11 @@ class Boxed(Source):
         require_face(self.rule(sample), sample.image)
         if self._size is None:
             return sample
+        known = np.isfinite(sample.landmarks).all(axis=-1).any()
+        if sample.mask is None and not known:
+            raise Unreadable('it has neither landmarks nor a mask: nothing says where the face is')
+        if not (self._forehead or known):
+            raise Unreadable('without landmarks nothing says where its forehead begins: set config.data.forehead=0.2')
         sample = shrink(sample, self.rule(sample), self._size)
         with self._lock:
             if sample.image.nbytes <= self._room and index not in self._kept:
@@ -134,7 +142,7 @@ def batches(
       default_focal: focal length in crop sides, for photos that do not know theirs.
       rule: photo -> square.
       jitter: random changes of each crop, or None.
-      forehead: see ``crop.hull_mask``.
+      forehead: see ``crop.hull_mask``; 0 takes the forehead from masks that are given, too.
       detected: whether a detector found the landmarks, see ``crop.shut_lips``.
       frames: so many consecutive rows come from one group (clip), drawn anew each time; cest needs several.
       process_index, process_count: of ``jax.process_index()`` and ``jax.process_count()``.
@@ -145,13 +153,15 @@ def batches(
     if batch_size % (process_count * frames):
         raise UserError(f'batch size {batch_size} is not divisible by {process_count} processes x {frames} frames')
     clips = _clips(source, frames)
-    boxed = Boxed(source, rule, size)
+    boxed = Boxed(source, rule, size, forehead)
 
     def load(clip: int, rng: np.random.Generator) -> list[tuple[int, Sample]]:
         rows, mirrored = [], None  # a clip is mirrored whole: what a person keeps is the same in all frames
         for index, sample in _readable_frames(boxed, clips, clip, frames, rng):
             box = rule(sample) if jitter is None else jitter_box(rule(sample), jitter, rng)
             cut = crop(sample, box, size, default_focal, forehead)
+            if not forehead and sample.mask is not None:
+                cut = below_brows(cut)
             if detected:
                 cut = cut.replace(landmarks=shut_lips(cut.landmarks))
             if jitter is not None:

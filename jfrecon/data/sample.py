@@ -188,6 +188,31 @@ class InMemory(Source):
         return check(self._samples[index])
 
 
+class Subset(Source):
+    """Some of the samples of a source, by their places in it."""
+
+    def __init__(self, source: Source, places: Sequence[int]):
+        super().__init__()
+        self._source, self._places = source, list(places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def read(self, index: int) -> Sample:
+        """The sample at an index among the chosen; raises ``Unreadable``."""
+        return self._source.read(self._places[index])
+
+    def name(self, index: int) -> str:
+        """The source's name for it."""
+        return self._source.name(self._places[index])
+
+    @property
+    def groups(self) -> Sequence[str]:
+        """Those of the chosen."""
+        groups = self._source.groups
+        return [groups[place] for place in self._places]
+
+
 class Joined(Source):
     """The samples of several sources, one source after another."""
 

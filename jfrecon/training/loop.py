@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
@@ -39,7 +41,11 @@ class Batches(Protocol):
 
 
 def train(
-    config: ConfigDict, workdir: str | Path, method: Method | None = None, data: Batches | None = None
+    config: ConfigDict,
+    workdir: str | Path,
+    method: Method | None = None,
+    data: Batches | None = None,
+    held_out: Sequence[Batch] = (),
 ) -> TrainState:
     """Train ``config`` in ``workdir``, from its newest checkpoint if there is one; return the last state.
 
@@ -53,6 +59,8 @@ def train(
       workdir: gets config.json, metrics.jsonl, checkpoints/, panels/ and TensorBoard's events.
       method: instead of the one that the config names.
       data: instead of the data that the config names.
+      held_out: this process's parts of batches that are not trained on. Their mean loss is logged as 'validation_loss'
+        with every checkpoint. Batch norms look at their batch as in training, and nothing learns of it.
 
     Raises:
       UserError: the config cannot be trained, or ``workdir`` holds another experiment.
@@ -89,7 +97,7 @@ def train(
 
     # Data.
     if data is None:
-        data = build.training_batches(config, workdir)
+        data, held_out = build.training_data(config, workdir)
     example = data[step]
     shown = jax.tree.map(lambda leaf: leaf[:PANEL_ROWS], data[0])
     images = len(example.image) * jax.process_count()
@@ -102,6 +110,7 @@ def train(
     # Step.
     update = parallel.pmapped(parallel.gradient_step(method.loss, descent))
     update = _compiled(update.lower(state, parallel.share_out(example, mesh)))
+    validate = parallel.pmapped(parallel.loss_step(method.loss), donated=False)
 
     # Loop.
     journal = Journal(workdir, step, config.steps) if first_process else Silence()
@@ -114,6 +123,9 @@ def train(
                 step += 1
                 last, stop = step == config.steps, stopping.after(step)
                 draw, save = last or due(step, config.panels_every), saved.should_save(step)
+                if len(held_out) and (last or save):
+                    losses = [validate(state, parallel.share_out(unseen, mesh)) for unseen in held_out]
+                    metrics = {**metrics, 'validation_loss': jnp.mean(jnp.stack(losses))}
                 meter.add(step, metrics, wait=last or stop or draw or save)
                 if draw and first_process:
                     pictures = method.panels(parallel.local(state.params), parallel.local(state.model_state), shown)

@@ -26,7 +26,7 @@ class Meter:
     """Reads the metrics of steps that are done and writes them to a journal.
 
     Args:
-      journal: gets a line of the first step, of the last, and after every ``config.log_every``.
+      journal: gets a line of the first step, of the last, after every ``config.log_every``, and with a validation loss.
       config: reads ``steps``, ``log_every``, ``max_skipped_in_a_row``.
       rates: learning rates by the name to log them under.
       images: of one step, on all processes.
@@ -80,7 +80,7 @@ class Meter:
                 f'{self._kept()}; lower config.optimiser.learning_rate or look at the data'
             )
         self._journal.advance(step)
-        if step in (1, config.steps) or due(step, config.log_every):
+        if step in (1, config.steps) or due(step, config.log_every) or 'validation_loss' in metrics:
             speed = self._images_a_second(step)
             self._journal.write(step, self._numbers(step, metrics) | {'images_per_second': speed})
 

@@ -83,6 +83,20 @@ def gradient_step(method_loss: Callable[..., Any], optimiser: optax.GradientTran
     return step
 
 
+def loss_step(method_loss: Callable[..., Any], axis: str = AXIS) -> Callable[[TrainState, Batch], jax.Array]:
+    """One device's share of the loss of a batch, mean over the devices; by the same random numbers at every step.
+
+    Args: as of `gradient_step`.
+    """
+
+    def step(state: TrainState, batch: Batch) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(0), lax.axis_index(axis))
+        loss, _ = method_loss(state.params, state.model_state, batch, key, state.step)
+        return lax.pmean(loss, axis)
+
+    return step
+
+
 def _mean(tree: Any, axis: str) -> Any:
     """Means over the axis; integers (counters in a model state) are equal everywhere and keep their type."""
     floating = lambda x: jnp.issubdtype(jnp.result_type(x), jnp.floating)
@@ -106,20 +120,19 @@ def device_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     return jax.make_mesh((len(devices),), (AXIS,), (AxisType.Auto,), devices=devices)
 
 
-def pmapped(step: Step, devices: Sequence[jax.Device] | None = None) -> Any:
+def pmapped(step: Callable[..., Any], devices: Sequence[jax.Device] | None = None, donated: bool = True) -> Any:
     """``step`` with the semantics of `jax.pmap` on whole arrays: what pmap itself has become.
 
-    The state is replicated and donated (the caller's is gone after the call); the batch is split along its
+    The state is replicated and, if ``donated``, the caller's is gone after the call; the batch is split along its
     first axis. As in pmap, check_vma is off: with it, every loop inside a loss whose carry starts as a
     constant is rejected.
     """
     mesh = device_mesh(devices)
-    mapped = jax.shard_map(
-        step, mesh=mesh, in_specs=(EVERYWHERE, SHARED), out_specs=(EVERYWHERE, EVERYWHERE), check_vma=False
-    )
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=(EVERYWHERE, SHARED), out_specs=EVERYWHERE, check_vma=False)
     # The shardings are named so that the program can be lowered from shapes, before there is any array.
     everywhere, shared = NamedSharding(mesh, EVERYWHERE), NamedSharding(mesh, SHARED)
-    return jax.jit(mapped, in_shardings=(everywhere, shared), out_shardings=(everywhere, everywhere), donate_argnums=0)
+    given = (0,) if donated else ()
+    return jax.jit(mapped, in_shardings=(everywhere, shared), out_shardings=everywhere, donate_argnums=given)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

@@ -17,6 +17,7 @@ CONFIG = 'config.json'
 # What says how long a run goes on and what it writes, not what it computes.
 MAY_CHANGE = (
     'steps',
+    'epochs',
     'log_every',
     'panels_every',
     'checkpoint_every',
@@ -29,7 +30,8 @@ MAY_CHANGE = (
 # What configs of earlier layouts lack, and what was done then, by the names of the methods of that time.
 _ADDED: dict[str, Any] = {
     'start_from': None, 'stages': [], 'stage': {}, 'domain': 'linear', 'solve_light': False, 'keep_checkpoints': 3,
-    'keep_checkpoints_every': 0, 'data.frames': 1, 'loss.exposure': 0.0,
+    'keep_checkpoints_every': 0, 'epochs': 0.0, 'data.frames': 1, 'data.masks': None, 'data.split': 'train',
+    'data.held_out': 0.0, 'loss.exposure': 0.0,
 }  # fmt: skip
 # What they have that nothing read.
 _DROPPED: dict[str, tuple[str, ...]] = {
@@ -62,6 +64,9 @@ def current(config: dict[str, Any]) -> dict[str, Any]:
         section, field = _held(config, name)
         if field not in section:
             raise UserError(f'its config has no field {name}: it is of an older jfrecon, train it anew')
+    data = config.setdefault('data', {})
+    if isinstance(data, dict) and 'masks' not in data and data.get('source') == 'synthetic':
+        data['forehead'] = 0.2  # a zero did not take it from the masks that made faces have
     for name, value in _ADDED.items():
         section, field = _held(config, name)
         section.setdefault(field, copy.deepcopy(value))

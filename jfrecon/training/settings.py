@@ -20,7 +20,7 @@ from jfrecon.errors import UserError
 OF_THE_RUN = ('stages', 'start_from')  # not of each of its stages
 #: The least that numbers of every run may be.
 LEAST = {
-    'seed': 0, 'steps': 1, 'batch_size': 1, 'log_every': 0, 'panels_every': 0, 'checkpoint_every': 1,
+    'seed': 0, 'steps': 1, 'epochs': 0, 'batch_size': 1, 'log_every': 0, 'panels_every': 0, 'checkpoint_every': 1,
     'keep_checkpoints': 1, 'keep_checkpoints_every': 0, 'max_skipped_in_a_row': 1,
 }  # fmt: skip
 # What tells which other settings of a section, or of none, have a use; for messages.

@@ -43,14 +43,33 @@ def train(
     workdir = Path(workdir)
     parts = configs(config, workdir)
     check(parts, asked, reads_data=data is None)
+    if data is None:
+        for _, part in parts:
+            by_epochs(part, workdir)
     for number, (folder, part) in enumerate(parts, start=1):
         if number < len(parts) and _finished(folder, part.steps):
             continue
-        faces = data
-        if data is None and folder != workdir:
-            faces = build.training_batches(part, workdir)
-        state = loop.train(part, folder, data=faces)
+        if data is None:
+            faces = build.training_data(part, workdir)
+            state = loop.train(part, folder, data=faces.training, held_out=faces.held_out)
+        else:
+            state = loop.train(part, folder, data=data)
     return state
+
+
+def by_epochs(config: ConfigDict, workdir: Path) -> None:
+    """Let ``steps``, and ``epoch`` where there is one, follow from ``epochs`` and the number of images, unless it is 0.
+
+    A learning rate that changes every epoch goes on to do so.
+    """
+    if not config.epochs:
+        return
+    epoch = max(build.images_a_run(config, workdir) // config.batch_size, 1)
+    config.steps = max(round(config.epochs * epoch), 1)
+    if (before := config.get('epoch')) is not None:
+        if config.optimiser.get('every') == before:
+            config.optimiser.every = epoch
+        config.epoch = epoch
 
 
 def configs(config: ConfigDict, workdir: Path) -> list[tuple[Path, ConfigDict]]:

@@ -152,17 +152,41 @@ def test_a_source_with_nothing_readable():
         pipeline.batches(Faces(0), **OPTIONS, batch_size=1)
 
 
-def test_a_sample_without_landmarks_counts_unless_the_whole_image_is_taken():
+def test_a_sample_with_neither_landmarks_nor_a_mask_is_unreadable():
     blind = sample(1).replace(landmarks=np.full((68, 2), np.nan, np.float32))
     source = InMemory([sample(0), blind])
     assert set(pipeline.batches(source, **OPTIONS, batch_size=4)[0].index) == {0}
     assert source.unreadable == [('1', 'no landmark is known')]
     whole = dict(OPTIONS, rule=pipeline.whole_box())
-    batch = pipeline.batches(source, **whole, batch_size=4)[0]
-    assert set(batch.index) == {0, 1}
-    # Nobody knows where its face is: the mask is the photo, 40 of 48 rows high after padding to a square.
-    share = batch.mask[batch.index == 1].mean(axis=(1, 2))
-    assert np.abs(share - 40 / 48).max() <= 1 / 16
+    source = InMemory([sample(0), blind])
+    assert set(pipeline.batches(source, **whole, batch_size=4)[0].index) == {0}
+    assert 'neither landmarks nor a mask' in source.unreadable[0][1]
+    with pytest.raises(UserError, match='neither landmarks nor a mask'):
+        pipeline.batches(InMemory([blind]), **whole, batch_size=1)[0]
+
+
+def test_the_forehead_is_in_masks_and_hulls_or_in_neither():
+    """Of a face of landmarks on a circle, brows at mid-height; the first has a mask of all pixels."""
+    angles = np.linspace(0, np.pi, 17)
+    jaw = np.stack([20 - 12 * np.cos(angles), 20 + 12 * np.sin(angles)], -1)
+    brows = np.stack([np.linspace(9, 31, 10), np.full(10, 18.0)], -1)
+    landmarks = np.concatenate([jaw, brows, np.full((41, 2), 22.0)]).astype(np.float32)
+    image = np.full((40, 40, 3), 90, np.uint8)
+    masked = Sample(image, landmarks, mask=np.full((40, 40), 255, np.uint8))
+    options = dict(OPTIONS, size=40, rule=pipeline.whole_box(), batch_size=2)
+
+    def rows(forehead):
+        batch = pipeline.batches(InMemory([masked, masked.replace(mask=None)]), **options, forehead=forehead)[0]
+        return batch.mask[np.argsort(batch.index)].any(-1).sum(-1).tolist()
+
+    by_hull = 14  # from the brows at 18 to the chin at 32
+    assert rows(0.0) == [by_hull, by_hull]
+    grown, given = rows(0.5)[1], rows(0.5)[0]
+    assert given == 40 and grown == by_hull + 7  # half of the way from chin to brows
+    blind = masked.replace(landmarks=np.full((68, 2), np.nan, np.float32))
+    assert pipeline.batches(InMemory([blind]), **{**options, 'batch_size': 1}, forehead=0.2)[0].mask.all()
+    with pytest.raises(UserError, match='where its forehead begins'):
+        pipeline.batches(InMemory([blind]), **{**options, 'batch_size': 1}, forehead=0.0)[0]
 
 
 def test_frames_of_a_batch_come_from_one_clip():

@@ -152,6 +152,22 @@ def test_a_diverged_run_ends_and_keeps_the_last_good_state(tmp_path):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
+def test_held_out_faces_are_judged_with_each_checkpoint_and_teach_nothing(tmp_path):
+    settings = toy.config(steps=6, checkpoint_every=4, log_every=5)
+    unseen = [toy.Data()[7], toy.Data()[8]]
+    told = train(settings, tmp_path / 'told', toy.Toy(), toy.Data(), held_out=unseen)
+    silent = train(settings, tmp_path / 'silent', toy.Toy(), toy.Data())
+    assert bits(told) == bits(silent)
+    assert [line['step'] for line in lines(tmp_path / 'silent')] == [1, 5, 6]
+    said = {line['step']: line.get('validation_loss') for line in lines(tmp_path / 'told')}
+    assert list(said) == [1, 4, 5, 6] and said[1] is said[5] is None
+    loss = lambda batch: toy.Toy(axis_name=None).loss(told.params, told.model_state, batch, None, 6)[0]
+    with jax.default_device(jax.devices()[0]):
+        expected = np.mean([loss(batch) for batch in unseen])
+    assert said[6] == pytest.approx(expected, rel=1e-5)
+    assert said[4] != said[6]
+
+
 def test_steps_must_be_positive(tmp_path):
     with pytest.raises(UserError, match=r'config\.checkpoint_every must be at least 1'):
         train(toy.config(checkpoint_every=0), tmp_path, toy.Toy(), toy.Data())

@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 from safetensors import safe_open
 
-from configs import cest, dib21, s2f2, yang21
+from configs import cest, dib21, quickstart, s2f2, yang21
 from jfrecon import methods, pretrained
 from jfrecon.errors import UserError
 from jfrecon.training import record, stages
@@ -73,5 +73,7 @@ def test_configs_of_methods_from_elsewhere_are_left_alone():
 def test_the_network_that_comes_with_jfrecon_has_todays_config():
     with safe_open(pretrained.NETWORK, 'numpy') as file:
         config = json.loads(file.metadata()['config'])
-    assert record.current(config) == config
-    assert methods.build(ConfigDict(config)).energy == 'base'
+    today = record.current(config)
+    assert record._leaves(today).keys() == record._leaves(record.plain(quickstart.get_config())).keys()
+    assert today['data']['forehead'] == 0.2  # what made faces have
+    assert methods.build(ConfigDict(today)).energy == 'base'

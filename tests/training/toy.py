@@ -39,7 +39,7 @@ class Toy:
         return variables.pop('params'), variables
 
     def loss(self, params, model_state, batch, key, step):
-        image = batch.image + self.noise * jax.random.normal(key, batch.image.shape)
+        image = batch.image + (self.noise and self.noise * jax.random.normal(key, batch.image.shape))
         guess, model_state = self.network.apply(
             {'params': params, **model_state}, image, train=True, mutable=['batch_stats']
         )
@@ -83,6 +83,7 @@ def config(**changes) -> ConfigDict:
             method='toy',
             seed=0,
             steps=10,
+            epochs=0.0,
             batch_size=8,
             log_every=1,
             panels_every=0,

@@ -20,7 +20,7 @@ from jfrecon.data.sample import Sample
 from jfrecon.nets import weights
 from jfrecon.nets.unet import UNet
 
-SIZE = 64  # pixels of a crop, 1.8 times as wide as the landmarks' box
+SIZE, SCALE = 64, 1.8  # pixels of a crop, and its side over that of the landmarks' box
 
 
 class ParsingNet(nn.Module):

@@ -91,7 +91,8 @@ def test_training_reads_the_parts(photos, tmp_path):
     for number in (1, 2, 3):
         prepare(photos, tmp_path / 'parts', f'{number}/3')
     (tmp_path / 'parts' / 'slurm-1.out').write_text("a file is in nobody's way")
-    config = build.ConfigDict({'data': {'source': 'shards', 'path': str(tmp_path / 'parts/*'), 'crop': 'prepared'}})
+    data = {'source': 'shards', 'path': str(tmp_path / 'parts/*'), 'crop': 'prepared', 'masks': None}
+    config = build.ConfigDict({'data': data})
     assert len(build.source(config, tmp_path)) == 7
     alone = shards.Shards(tmp_path / 'parts' / 'part-00001-of-00003')
     assert [face.name for face in alone] == ['00.bmp', '01.bmp', '06.bmp']
