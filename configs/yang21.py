@@ -212,7 +212,7 @@ def _cpu() -> ConfigDict:
 def _quicktest() -> ConfigDict:
     """`_cpu`, but that it only shows that it runs: in eight steps a stage."""
     config = _cpu()
-    config.network.texture = 16
+    config.network.texture = 32
     config.data.size = 32
     config.data.faces = 16
     config.batch_size = 4

@@ -35,6 +35,12 @@ from jfrecon.training import loop, stages
 from jfrecon.training.parallel import share_cores
 
 FACES, CONFIG = 'faces.png', 'config.json'  # of one run
+# What a run of the paper's size needs.
+GIVEN = {
+    'data': 'SHARDS of photographs with landmarks, as python -m jfrecon.prepare PHOTOS --out=SHARDS leaves them',
+    'weights': "FILE of ImageNet weights of the paper's ResNet, .pth or .safetensors",
+    'detail_weights': "FILE of torchvision's vgg16_bn, .pth or .safetensors",
+}
 SHOWN = 4  # faces in a figure
 WIDE = 1000  # pixels
 SIGNIFICANT = 0.05  # level of the paired t-tests
@@ -150,6 +156,12 @@ class Ablation:
         """
         if options.quick and options.size is not None:
             raise commands.no_effect('--size', 'with --quick')
+        if options.size == 'paper':
+            photographs(self.config(next(iter(self.variants)), 'paper'), options)
+        else:
+            for flag in GIVEN:
+                if getattr(options, flag) is not None:
+                    raise commands.no_effect(f'--{flag.replace("_", "-")}', 'without --size=paper')
         run = harness.start(self.name, options.out, options.overwrite, adds=True)
         size = 'quick' if options.quick else options.size or 'cpu'
         plan = SIZES[size]
@@ -163,6 +175,8 @@ class Ablation:
         for seed, variant in tqdm(todo, desc=self.name, unit='run', disable=None):
             built = self.config(variant, size)
             built.seed, built.data.faces = seed, plan.faces
+            if size == 'paper':
+                photographs(built, options)
             folders.append(options.out / variant / str(seed))
             scores[variant].append(self._score(built, options.out, folders[-1], plan.tested))
         results = _spreads(scores, self.metrics)
@@ -187,7 +201,9 @@ class Ablation:
         with same.unlocked():
             same.data.frames = self.frames
         faces = build.source(same, out / 'synthetic')
-        trained = _trained(config, out / 'stages', build.batches(config, faces))
+        trained = _trained(config, out / 'stages', build.of(config, faces))
+        # whatever it has learnt from, it is scored on made faces, whose truth is known
+        same.data.update(source='synthetic', path=None, crop='whole')
         rows, pictures = self.judge(prediction.load(trained)[0], same, out, count)
         means = {metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}
         means['seconds_a_step'] = _seconds_a_step(trained, config.batch_size)
@@ -200,6 +216,8 @@ def parser(name: str, description: str) -> argparse.ArgumentParser:
     """The arguments of an experiment that compares variants."""
     made = harness.parser(name, description)
     made.add_argument('--size', choices=[size for size in SIZES if size != 'quick'], help='default: cpu')
+    for flag, what in GIVEN.items():
+        made.add_argument(f'--{flag.replace("_", "-")}', type=Path, help=f'of --size=paper: {what}')
     made.add_argument('--seed', type=int, help='this one alone; several processes may do one each')
     return made
 
@@ -225,7 +243,29 @@ def _spreads(scores: Mapping[str, list[dict[str, float]]], metrics: tuple[str, .
     }
 
 
-def _trained(config: ConfigDict, folder: Path, data: loop.Batches) -> Path:
+def photographs(config: ConfigDict, options: argparse.Namespace) -> None:
+    """Let a config of a paper's size train on photographs, from published weights.
+
+    Raises:
+      UserError: options lack one of these, or have weights for which the method has no use.
+    """
+    for flag in GIVEN:
+        asked, path = f'--{flag.replace("_", "-")}', getattr(options, flag)
+        if flag != 'data' and flag not in config.network:
+            if path is not None:
+                raise commands.no_effect(asked, f'with {config.method}')
+            continue
+        if path is None:
+            raise UserError(f'--size=paper needs {asked}={GIVEN[flag]}')
+        if not path.exists():
+            raise UserError(f'{asked}: no such file or folder: {path}')
+        if flag == 'data':
+            config.data.update(source='shards', path=str(path), crop='prepared')
+        else:
+            config.network[flag] = str(path)
+
+
+def _trained(config: ConfigDict, folder: Path, data: build.Data) -> Path:
     """Trains the stages of a config; the folder of the last. Variants whose first stages are the same share these."""
     chain = hashlib.sha256()
     before = None
@@ -235,7 +275,7 @@ def _trained(config: ConfigDict, folder: Path, data: loop.Batches) -> Path:
         chain.update(json.dumps(part.to_dict(), sort_keys=True, default=str).encode())
         part.start_from = before
         before = str(folder / f'{workdir.name}_{chain.hexdigest()[:12]}')
-        loop.train(part, before, data=data)
+        loop.train(part, before, data=data.training, held_out=data.held_out)
     assert before is not None
     return Path(before)
 

@@ -8,6 +8,8 @@ import sys
 import warnings
 from pathlib import Path
 
+import pytest
+
 # Through the environment, so that the processes that tests start do the same. One device: the tests of the
 # data-parallel step start a process with four.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
@@ -40,6 +42,11 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list) -> None:
     place = {name: k for k, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker('gpu') and os.environ['JAX_PLATFORMS'] == 'cpu':
+        pytest.skip('needs an accelerator: JAX_PLATFORMS=cuda,cpu')
 
 
 def pytest_collection_finish() -> None:

@@ -36,13 +36,15 @@ def test_every_variant_differs_from_the_reference_in_what_it_names(method, size,
 
 def test_variants_that_begin_alike_share_their_first_stages(tmp_path, monkeypatch):
     trained = []
-    monkeypatch.setattr(loop, 'train', lambda config, workdir, data: trained.append((workdir, config.start_from)))
+    monkeypatch.setattr(
+        loop, 'train', lambda config, workdir, data, held_out: trained.append((workdir, config.start_from))
+    )
 
     def stages_of(variant, seed=0, method=s2f2):
         config = method.ABLATION.config(variant, 'quick')
         config.seed = seed
         trained.clear()
-        last = ablations._trained(config, tmp_path, None)
+        last = ablations._trained(config, tmp_path, ablations.build.Data(()))
         folders = [folder for folder, _ in trained]
         assert [before for _, before in trained] == [None, *folders[:-1]] and str(last) == folders[-1]
         return folders
@@ -61,6 +63,33 @@ def test_variants_that_begin_alike_share_their_first_stages(tmp_path, monkeypatc
 def test_a_flag_without_an_effect_is_an_error(flags, tmp_path):
     with pytest.raises(UserError, match=r'--(size|seed) has no effect with --(quick|time)'):
         cest.main([f'--out={tmp_path / "out"}', *flags.split()])
+    assert not (tmp_path / 'out').exists()
+
+
+def test_the_papers_size_is_the_papers_run_on_photographs(tmp_path):
+    shards, weights = tmp_path / 'shards', tmp_path / 'resnet.pth'
+    shards.mkdir(), weights.touch()
+    parse = lambda *flags: ablations.parser('name', '').parse_args(['--out=out', '--size=paper', *flags])
+    options = parse(f'--data={shards}', f'--weights={weights}')
+    config = dib21.ABLATION.config('reference', 'paper')
+    ablations.photographs(config, options)
+    paper = dib21.ABLATION.method('paper')
+    paper.data.update(source='shards', path=str(shards), crop='prepared')
+    paper.network.weights = str(weights)
+    parts = lambda whole: [part.to_dict() for _, part in stages.configs(whole, tmp_path)]
+    assert parts(config) == parts(paper)
+    with pytest.raises(UserError, match=r'--size=paper needs --data=SHARDS of .*jfrecon\.prepare'):
+        ablations.photographs(config, parse(f'--weights={weights}'))
+    with pytest.raises(UserError, match='--size=paper needs --weights=FILE of ImageNet'):
+        ablations.photographs(config, parse(f'--data={shards}'))
+    with pytest.raises(UserError, match='--size=paper needs --detail-weights=FILE'):
+        ablations.photographs(s2f2.ABLATION.config('reference', 'paper'), options)
+    with pytest.raises(UserError, match='--weights has no effect with cest'):
+        ablations.photographs(cest.ABLATION.config('reference', 'paper'), options)
+    with pytest.raises(UserError, match='--data has no effect without --size=paper'):
+        dib21.main([f'--out={tmp_path / "out"}', '--quick', f'--data={shards}'])
+    with pytest.raises(UserError, match='--size=paper needs --data'):
+        dib21.main([f'--out={tmp_path / "out"}', '--size=paper'])
     assert not (tmp_path / 'out').exists()
 
 

@@ -222,7 +222,12 @@ class Data(NamedTuple):
 
 def training_data(config: ConfigDict, workdir: Path) -> Data:
     """What `jfrecon.main` trains on; synthetic faces are kept in ``workdir/synthetic``."""
-    learnt, held_out = parts(config, source(config, workdir / 'synthetic'))
+    return of(config, source(config, workdir / 'synthetic'))
+
+
+def of(config: ConfigDict, faces: Source) -> Data:
+    """Return what a run reads of a source."""
+    learnt, held_out = parts(config, faces)
     if held_out is None:
         return Data(batches(config, learnt))
     unseen = batches(config, held_out, jittered=False)

@@ -13,13 +13,14 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import jax
+from absl import logging
 from ml_collections import ConfigDict
 
 from jfrecon import methods
 from jfrecon.data import build
 from jfrecon.errors import UserError
 from jfrecon.methods.method import AXIS
-from jfrecon.training import checkpoints, loop, optimiser, settings
+from jfrecon.training import checkpoints, departures, loop, optimiser, settings
 from jfrecon.training.train_state import TrainState
 
 FILES = ('identity', 'network.weights', 'network.detail_weights', 'start_from')  # that a run reads, by their fields
@@ -44,6 +45,8 @@ def train(
     parts = configs(config, workdir)
     check(parts, asked, reads_data=data is None)
     if data is None:
+        if told := departures.warning([part for _, part in parts]):
+            logging.warning(told)
         for _, part in parts:
             by_epochs(part, workdir)
     for number, (folder, part) in enumerate(parts, start=1):

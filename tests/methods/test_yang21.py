@@ -286,9 +286,10 @@ def test_every_change_changes_something_and_others_are_named(nobody):
     with pytest.raises(UserError, match=r'config\.loss\.perceptual needs the weights'):
         methods.build(config)
     config = configs.get_config('quicktest')
-    config.network.texture = 40
-    with pytest.raises(UserError, match='40'):
-        methods.build(config)
+    for texture in (16, 40):  # of 16 texels the discriminator's patches would be none, and their mean no number
+        config.network.texture = texture
+        with pytest.raises(UserError, match=f'config.network.texture is {texture}; .* 32, 48'):
+            methods.build(config)
 
 
 def test_the_papers_networks_have_their_sizes(nobody):

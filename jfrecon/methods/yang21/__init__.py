@@ -256,8 +256,11 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Yang21:
     """Unpack a config (see `configs/yang21.py`) into a method."""
     network = config.network
     energy = parts.choice(config, 'energy', STAGES)
-    if not network.texture or network.texture % 16:
-        raise UserError(f'yang21 halves its maps four times: config.network.texture is {network.texture}')
+    if network.texture < 32 or network.texture % 16:
+        raise UserError(
+            f'config.network.texture is {network.texture}; yang21 halves maps four times and its discriminator reads '
+            'patches of more than 16 texels: there are 32, 48, 64, ...'
+        )
     model, portrait = parts.models(config)
     model = matte(model)
     data = parts.data_term(config, model, RENDERERS[energy])
