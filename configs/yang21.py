@@ -31,6 +31,8 @@ CHANGES = {
     'unregularised': 'without the albedo regularisation (figure 10)',
     'no_cross': 'without the cross perceptual loss (figure 11)',
     'white_prior': 'white in place of the prior albedo',
+    'end_to_end': 'the regressor goes on to learn in the second stage (4.3)',
+    'prior300wlp': 'the prior module learns from 300W-LP (4.1), as TFDS has it',
     'bands5': 'five bands in the light map', 'bands9': 'nine',
 }  # fmt: skip
 # What they change in the second stage. The first is the same for all, but for the number of bands.
@@ -49,6 +51,13 @@ def get_config(variant: str = 'paper') -> ConfigDict:
     for change in changes:
         if change in REFINEMENTS:
             config.stage.refine.update(ConfigDict(REFINEMENTS[change]))
+        elif change == 'end_to_end':
+            config.stage.refine.end_to_end = True
+            config.stage.refine.optimiser.groups = ConfigDict()
+        elif change == 'prior300wlp':
+            config.stage.prior.data = ConfigDict({
+                'source': 'tfds', 'path': 'the300w_lp', 'crop': 'landmarks', 'held_out': 0.0,
+            })  # fmt: skip
         else:
             config.light_bands = int(change.removeprefix('bands'))
     return config
@@ -78,6 +87,8 @@ def _paper() -> ConfigDict:
     # A group of outputs learns faster by its scale.
     config.network.scales = ConfigDict({'expression': 0.5, 'albedo': 0.5, 'translation': 0.5, 'light': 4.0})
     config.identity = placeholder(str)  # the identity network of the perceptual terms, .pth, .safetensors or .onnx
+    # aligned by five points, as published networks want it; crop: as those of experiments/identity_network do
+    config.identity_input = 'aligned'
 
     config.energy = 'prior'  # prior: the regressor, refine: eq. 18
     config.renderer = 'raster'  # of the stage prior also raytrace
@@ -86,6 +97,9 @@ def _paper() -> ConfigDict:
     config.roughness = 0.4  # of exported faces: the method's own surfaces are matte
     config.light_bands = 3
     config.light = 'detailed'  # of the pictures: OD, or coarse: OC
+    config.end_to_end = (
+        False  # whether the regressor goes on to learn in the stage refine, its own energy beside eq. 18
+    )
     config.white_prior = False  # whether the refinement module sees white in place of the prior albedo
     config.solve_light = False  # whether predictions have the light that explains the photograph best
 

@@ -26,6 +26,7 @@ from jfrecon.data.synthetic import generate, skins
 from jfrecon.evaluation import held_out, identity, layers
 from jfrecon.geometry import uv
 from jfrecon.methods.yang21 import relit
+from jfrecon.nets import iresnet
 from jfrecon.reconstruction.prediction import Predictor
 from jfrecon.render import panel, surface
 from jfrecon.types import FaceParameters
@@ -120,7 +121,9 @@ def mean_light(chi: FaceParameters, chart: np.ndarray) -> np.ndarray:
 
 def ablation(identity: Path) -> ablations.Ablation:
     """The variants, with an identity network for their perceptual terms."""
-    perceptual = {'identity': str(identity), 'loss.perceptual': 0.2, 'loss.cross': 0.5}
+    # published networks read 112 pixels, aligned; `experiments.identity_network`'s are shown crops
+    seen = 'aligned' if iresnet.load(identity)[2] == iresnet.TEMPLATE_SIZE else 'crop'
+    perceptual = {'identity': str(identity), 'identity_input': seen, 'loss.perceptual': 0.2, 'loss.cross': 0.5}
     return ablations.Ablation(
         name=NAME,
         method=configs.get_config,
@@ -130,7 +133,7 @@ def ablation(identity: Path) -> ablations.Ablation:
         changes={
             'quick': {'network.texture': 32, 'optimiser.every': 500, **perceptual},
             'cpu': {'network.texture': 64, 'optimiser.every': 500, **perceptual},
-            'paper': {'identity': str(identity)},
+            'paper': {'identity': str(identity), 'identity_input': seen},
         },
         stage={
             'quick': {'prior': {'steps': 20}, 'refine': {'steps': 10}},

@@ -17,10 +17,16 @@ from flax.traverse_util import flatten_dict
 
 from jfrecon import files
 from jfrecon.errors import UserError
+from jfrecon.geometry import uv
 from jfrecon.nets import weights
 from jfrecon.nets.resnet import batch_norm, convolution
 
 EPSILON = 1e-5  # of its batch norms
+#: Where insightface brings eyes, tip of the nose and corners of the mouth, in pictures of so many pixels.
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+TEMPLATE_SIZE = 112
 
 
 class PRelu(nn.Module):
@@ -178,19 +184,56 @@ def write(path: Path, variables: dict) -> None:
     files.write_bytes(path, save({name: np.ascontiguousarray(value) for name, value in tensors.items()}))
 
 
-def perceiver(path: str | Path) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def five_points(landmarks: jax.Array) -> jax.Array:
+    """Eyes, tip of the nose, corners of the mouth, [..., 5, 2], of iBUG's landmarks [..., 68, 2]: right first."""
+    eyes = jnp.stack([jnp.mean(landmarks[..., first : first + 6, :], -2) for first in (36, 42)], -2)
+    return jnp.concatenate([eyes, landmarks[..., (30, 48, 54), :]], -2)
+
+
+def aligned(images: jax.Array, points: jax.Array, size: int) -> jax.Array:
+    """Pictures [B, H, W, C] turned, scaled and moved by what brings five points closest to `TEMPLATE`.
+
+    The similarity of the least squares (Umeyama 1991), as insightface aligns; zero beyond the frame. Bilinear, so
+    pictures of more than about twice the resolution alias. points: [B, 5, 2] pixels, see `five_points`.
+
+    Returns:
+      [B, size, size, C].
+    """
+    height, width = images.shape[1:3]
+    target = TEMPLATE * np.float32(size / TEMPLATE_SIZE)
+    middle, centre = jnp.mean(points, -2, keepdims=True), target.mean(0)
+    (x, y), (u, v) = jnp.moveaxis(points - middle, -1, 0), (target - centre).T
+    spread = jnp.sum(x * x + y * y, -1, keepdims=True) + 1e-8
+    cosine = jnp.sum(x * u + y * v, -1, keepdims=True) / spread  # each times the scale
+    sine = jnp.sum(x * v - y * u, -1, keepdims=True) / spread
+    norm = jnp.square(cosine) + jnp.square(sine) + 1e-8
+    rows, columns = np.indices((size, size)).reshape(2, -1).astype(np.float32) + np.float32(0.5)
+    a, b = columns - centre[0], rows - centre[1]
+    pixels = jnp.stack([(cosine * a + sine * b) / norm, (cosine * b - sine * a) / norm], -1) + middle
+    inside = jnp.all((pixels >= 0) & (pixels <= jnp.array([width, height])), -1, keepdims=True)
+    return (uv.sample_image(images, pixels) * inside).reshape(len(images), size, size, -1)
+
+
+def perceiver(path: str | Path) -> Callable[..., jax.Array]:
     """An identity network: pictures [B, H, W, 3] and masks [B, H, W] -> unit codes [B, code] of who they show.
 
-    What is outside of the masks is grey. Differentiable in the pictures.
+    What is outside of the masks is grey. With a third argument, five points [B, 5, 2] in pixels, the pictures are
+    `aligned` by them first, as those that published networks learnt from; without, they are resized. Differentiable in
+    the pictures.
 
     Raises:
       as `load`.
     """
     network, variables, size = load(path)
 
-    def codes(images: jax.Array, masks: jax.Array) -> jax.Array:
+    def codes(images: jax.Array, masks: jax.Array, points: jax.Array | None = None) -> jax.Array:
         kept = masked(images, masks)
-        code = network.apply(variables, jax.image.resize(kept, (len(kept), size, size, 3), 'linear'), train=False)
+        if points is None:
+            kept = jax.image.resize(kept, (len(kept), size, size, 3), 'linear')
+        else:
+            both = aligned(jnp.concatenate([images, masks[..., None]], -1), points, size)
+            kept = masked(both[..., :3], both[..., 3])
+        code = network.apply(variables, kept, train=False)
         assert isinstance(code, jax.Array)  # nothing is mutable
         return unit(code)
 

@@ -72,6 +72,9 @@ def current(config: dict[str, Any]) -> dict[str, Any]:
         section.setdefault(field, copy.deepcopy(value))
     if method != 'yang21':
         config['loss'].setdefault('vertex', config['loss']['photo'])  # one weight for both renderers
+    if method == 'yang21':
+        config.setdefault('end_to_end', False)
+        config.setdefault('identity_input', 'crop')
     if method == 'cest':
         config.setdefault('light_colour', 'white')
     for name in _DROPPED[method]:

@@ -11,6 +11,7 @@ import torch
 
 from configs import yang21 as configs
 from jfrecon import methods
+from jfrecon.data import build
 from jfrecon.errors import UserError
 from jfrecon.methods.yang21 import gradient_cost, light_cost, refinement
 from jfrecon.morphable import linear
@@ -126,6 +127,26 @@ def test_each_energy_is_the_weighted_sum_of_its_terms(said, stage):
     (value, (_, metrics)), _ = now[stage]
     assert metrics.keys() == TERMS[stage] | {'loss'}
     check_sum(value, metrics, weights)
+
+
+def test_end_to_end_the_regressor_learns_by_both_energies(method, variables, batch):
+    both = dataclasses.replace(method, end_to_end=True, weights=WEIGHTS)
+    rest = (variables[1], batch, jax.random.key(1), jnp.int32(0))
+    _, (state, metrics) = jax.eval_shape(lambda params: both.loss(params, *rest), variables[0])
+    assert metrics.keys() == TERMS['prior'] | TERMS['refine'] | {'loss'}
+    assert jax.tree.structure(state) == jax.tree.structure(variables[1])
+
+    def shape(head, own):
+        chi, state = own._prior({'params': {**variables[0], 'head': head}, **variables[1]}, batch)
+        return jnp.sum(jnp.square(chi.identity)), state
+
+    moved = {}
+    for own in (method, both):
+        gradient, state = jax.jit(jax.grad(lambda head, own=own: shape(head, own), has_aux=True))(variables[0]['head'])
+        moved[own.end_to_end] = [np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient)]
+        learnt = jax.tree.map(lambda a, b: bool(np.any(a != b)), state['batch_stats'], variables[1]['batch_stats'])
+        assert any(jax.tree.leaves(learnt)) == (own is both)
+    assert not any(moved[False]) and all(moved[True])
 
 
 def test_the_l1_to_the_prior_ends_with_the_first_epoch(said):
@@ -290,6 +311,23 @@ def test_every_change_changes_something_and_others_are_named(nobody):
         config.network.texture = texture
         with pytest.raises(UserError, match=f'config.network.texture is {texture}; .* 32, 48'):
             methods.build(config)
+
+
+def test_the_regressor_is_fixed_or_learns_and_its_data_may_be_its_own(nobody, tmp_path):
+    prior, refine = (part for _, part in stages.configs(configs.get_config('cpu+end_to_end+prior300wlp'), tmp_path))
+    build.check(prior)
+    assert (prior.data.source, prior.data.path, prior.data.crop) == ('tfds', 'the300w_lp', 'landmarks')
+    assert refine.data.source == 'synthetic' and refine.data.crop == 'whole'
+    assert methods.build(refine).end_to_end and not methods.build(prior).end_to_end
+    refine.optimiser.groups = {'head': 0.0}
+    with pytest.raises(UserError, match=r'end_to_end trains the regressor, whose head config\.optimiser\.groups'):
+        methods.build(refine)
+    _, refine = stages.configs(configs.get_config('cpu'), tmp_path)[-1]
+    assert not methods.build(refine).end_to_end and not methods.build(refine).aligns  # no identity network
+    refine.loss.cross, refine.identity = 0.5, str(nobody)
+    assert methods.build(refine).aligns
+    refine.identity_input = 'crop'
+    assert not methods.build(refine).aligns
 
 
 def test_the_papers_networks_have_their_sizes(nobody):

@@ -6,6 +6,8 @@ import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from scipy import ndimage
+from skimage import transform
 from torch import nn
 
 from jfrecon.errors import UserError
@@ -99,6 +101,39 @@ def test_codes_are_of_the_masked_face_and_have_a_gradient(published):
     np.testing.assert_allclose(codes, others, atol=1e-6)
     assert np.isfinite(gradient).all() and np.abs(gradient[0][12:36, 12:36]).max() > 0
     assert not np.asarray(gradient)[:, :8].any()
+
+
+def test_alignment_is_insightfaces():
+    """Against scikit-image's similarity and its bilinear warp, whose pixels have their centres at whole numbers."""
+    rng = np.random.default_rng(2)
+    turn = 0.4
+    matrix = 1.3 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    points = (iresnet.TEMPLATE @ matrix.T + [40, 20] + rng.normal(size=(5, 2))).astype(np.float32)
+    y, x = np.mgrid[:200, :220]
+    image = np.stack([0.5 + 0.4 * np.sin(x / 9 + k) * np.cos(y / 7) for k in range(3)], -1).astype(np.float32)
+    for size in (112, 56):
+        target = iresnet.TEMPLATE * size / 112
+        found = jax.jit(iresnet.aligned, static_argnums=2)(image[None], points[None], size)[0]
+        motion = transform.SimilarityTransform.from_estimate(points - 0.5, target - 0.5)
+        expected = transform.warp(image, motion.inverse, output_shape=(size, size), order=1)
+        inner = ndimage.binary_erosion(expected.min(-1) > 0, iterations=2)  # it blends into black at the frame's edge
+        assert inner.mean() > 0.5
+        np.testing.assert_allclose(np.asarray(found)[inner], expected[inner], atol=2e-3)  # coordinates in float32
+    landmarks = rng.random((1, 68, 2)).astype(np.float32)
+    five = np.asarray(iresnet.five_points(landmarks))[0]
+    np.testing.assert_allclose(five[1], landmarks[0, 42:48].mean(0), rtol=1e-6)
+    np.testing.assert_array_equal(five[2:], landmarks[0, [30, 48, 54]])
+
+
+def test_an_aligned_face_has_its_code_wherever_it_is(published):
+    codes = jax.jit(iresnet.perceiver(published[1]))
+    y, x = np.mgrid[:96, :96].astype(np.float32) + 0.5
+    draw = lambda x, y: np.stack([0.5 + 0.4 * np.sin(x / 9), 0.5 + 0.4 * np.cos(y / 7), 0.5 + 0 * x], -1)[None]
+    points = np.float32([[[30, 35], [55, 36], [42, 50], [33, 62], [52, 63]]])
+    mask = np.ones((1, 96, 96), np.float32)
+    one, other = codes(draw(x, y), mask, points), codes(draw(x - 8, y - 5), mask, points + np.float32([8, 5]))
+    away = np.abs(codes(draw(x - 8, y - 5), mask, points) - one).max()
+    assert np.abs(one - other).max() < 0.1 * away  # bilinear look-ups
 
 
 class Export:

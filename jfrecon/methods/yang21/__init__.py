@@ -39,12 +39,16 @@ TERMS = {
 STAGES = tuple(TERMS)
 # By pixels both; 'refine' has eq. 18, whose pictures are the rasteriser's.
 RENDERERS = {'prior': ('raster', 'raytrace'), 'refine': ('raster',)}
-PERCEPTUAL = {'prior': 'perceptual', 'refine': 'cross'}  # the terms that need an identity network
+PERCEPTUAL = ('perceptual', 'cross')  # the terms that need an identity network
+REGRESSOR = ('encoder', 'head')  # its parts
 LIGHTS = ('detailed', 'coarse')
 SHARPNESS = 80.0  # alpha of eq. 9
 
-#: Photographs [B, H, W, 3], sRGB, and masks [B, H, W] of what counts -> unit codes [B, C] of who they show.
-Identity = Callable[[jax.Array, jax.Array], jax.Array]
+INPUTS = ('aligned', 'crop')  # what the identity network sees: see `jfrecon.nets.iresnet.perceiver`
+
+#: Photographs [B, H, W, 3], sRGB, masks [B, H, W] of what counts, five points [B, 5, 2] or None -> unit codes [B, C] of
+#: who they show.
+Identity = Callable[[jax.Array, jax.Array, jax.Array | None], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Yang21(parts.Pictured):
       refiner: the detail refinement module, and ``discriminator`` its adversary.
       energy: 'prior' trains the regressor, 'refine' the refinement module and its adversary (eq. 18).
       light: which light the pictures of 'refine' are made with: 'detailed' (OD) or 'coarse' (OC).
+      end_to_end: whether the regressor goes on to learn in 'refine', by eq. 18 and its own energy (4.3).
       white_prior: whether the refinement module sees white in place of the prior albedo (5.4).
       weights: of the terms of that energy, by name; see `configs/yang21.py`.
       epoch: steps after which the L1 to the prior albedo is switched off; 'prior' has none.
@@ -65,6 +70,7 @@ class Yang21(parts.Pictured):
       data: the renderer of the stage 'prior'.
       atlas: of all maps.
       identity_network: that of the perceptual terms, None where their weights are zero.
+      aligns: whether faces are aligned by five points before it sees them.
       published: file of ImageNet weights that the regressor begins with, or None.
     """
 
@@ -77,6 +83,7 @@ class Yang21(parts.Pictured):
     discriminator: refinement.Discriminator
     energy: str
     light: str
+    end_to_end: bool
     white_prior: bool
     weights: Mapping[str, float]
     epoch: int | None
@@ -84,6 +91,7 @@ class Yang21(parts.Pictured):
     data: DataTerm
     atlas: uv.Atlas
     identity_network: Identity | None = None
+    aligns: bool = True
     published: str | None = None
 
     def init(self, key: jax.Array) -> tuple[dict, dict]:
@@ -122,13 +130,15 @@ class Yang21(parts.Pictured):
         chi, updated = self._prior(variables, batch)
         face = surface.posed(self.model, chi, batch.camera)
         seen = surface.rasterise(self.model, face, batch.image.shape[1:3])
-        if self.energy == 'prior':
-            costs = self.data(face, chi.light, batch, key, None, seen)
+        costs = dict[str, jax.Array]()
+        if self.energy == 'prior' or self.end_to_end:
+            costs |= self.data(face, chi.light, batch, key, None, seen)
             costs['landmarks'] = energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
             costs |= energies.priors(chi, self.model)
             if self.identity_network is not None:
                 drawn = surface.layers(self.model, face, chi.light, None, seen, self.data.roughness)
-                costs['perceptual'] = self._unlike(drawn, batch)
+                costs['perceptual'] = self._unlike(drawn, batch, face)
+        if self.energy == 'prior':
             energy, metrics = energies.weighed(costs, self.weights)
             return energy, (updated, {'loss': energy, **metrics})
 
@@ -136,7 +146,7 @@ class Yang21(parts.Pictured):
         draw = lambda maps: surface.layers(self.model, face, chi.light, maps, seen, self.data.roughness)
         detailed, coarse = draw(maps), draw(relit(maps, None))
         light = jnp.asarray(maps.light)
-        costs = self._albedo_terms(params, maps.diffuse, prior)
+        costs |= self._albedo_terms(params, maps.diffuse, prior)
         costs['light_map'] = self._on_chart(light_cost(light, chi.light[:, None, None]))
         mask = jax.lax.stop_gradient(batch.mask * detailed.coverage)  # eq. 14
         costs['gradient'] = gradient_cost(*energies.compared(coarse.radiance, batch, self.data.domain), mask)
@@ -146,16 +156,16 @@ class Yang21(parts.Pictured):
         if self.identity_network is not None:
             # the albedo of each face under the light map of the one before it in the batch
             crossed = draw(relit(maps, jnp.roll(light, 1, axis=0)))
-            costs['cross'] = self._unlike(crossed, batch)
+            costs['cross'] = self._unlike(crossed, batch, face)
         assert self.epoch is not None
         weights: dict[str, Any] = {**self.weights, 'prior': self.weights['prior'] * (step < self.epoch)}
         energy, metrics = energies.weighed(costs, weights)
         return energy, (updated, {'loss': energy, **metrics})
 
     def _prior(self, variables: dict, batch: Batch) -> tuple[FaceParameters, dict]:
-        """The regressor's chi; in 'refine' without gradient for it, and its batch statistics stay."""
+        """The regressor's chi; where it is fixed, without gradient for it, and its batch statistics stay."""
         state = {name: values for name, values in variables.items() if name != 'params'}
-        if self.energy == 'prior':
+        if self.energy == 'prior' or self.end_to_end:
             found: Any = self.network.apply(
                 variables, batch.image, batch.camera, train=True, mutable=list(state)
             )  # fmt: skip
@@ -205,13 +215,22 @@ class Yang21(parts.Pictured):
     def _on_chart(self, values: jax.Array) -> jax.Array:
         return terms.masked_mean(values, jnp.asarray(self.atlas.texels.coverage), axis=(-2, -1))
 
-    def _unlike(self, drawn: surface.Layers, batch: Batch) -> jax.Array:
-        """Eq. 5: how far a rendering is from showing who the photograph shows; [B]. No gradient in the mask."""
+    def _unlike(self, drawn: surface.Layers, batch: Batch, face: surface.Surface) -> jax.Array:
+        """Eq. 5: how far a rendering is from showing who the photograph shows; [B].
+
+        No gradient in the mask, nor in the points by which both are aligned: the photograph's own, or the face's where
+        the photograph has none.
+        """
         assert self.identity_network is not None
         rendered = jnp.clip(colour.linear_to_srgb(drawn.radiance), 0, 1)
         mask = jax.lax.stop_gradient(batch.mask * drawn.coverage)
-        photograph = jax.lax.stop_gradient(self.identity_network(jnp.asarray(batch.image), mask))
-        return 1 - jnp.sum(self.identity_network(rendered, mask) * photograph, -1)
+        points = None
+        if self.aligns:
+            projected = linear.landmarks(self.model, face.pixels)
+            landmarks = jnp.where(batch.landmark_weight[..., None] > 0, batch.landmarks, projected)
+            points = jax.lax.stop_gradient(iresnet.five_points(landmarks))
+        photograph = jax.lax.stop_gradient(self.identity_network(jnp.asarray(batch.image), mask, points))
+        return 1 - jnp.sum(self.identity_network(rendered, mask, points) * photograph, -1)
 
 
 def light_cost(light: jax.Array, coarse: jax.Array) -> jax.Array:
@@ -264,16 +283,22 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Yang21:
     model, portrait = parts.models(config)
     model = matte(model)
     data = parts.data_term(config, model, RENDERERS[energy])
-    photometric = data.terms if energy == 'prior' else ()
-    known = ('photo', *TERMS['prior'], *TERMS['refine'])
-    weights = parts.weights(config, known, (*photometric, *parts.terms(TERMS[energy], model)))
-    wanted = PERCEPTUAL[energy]
-    if weights[wanted] and config.identity is None:
+    refining = energy == 'refine'
+    end_to_end = refining and config.end_to_end
+    if end_to_end and (fixed := [name for name in REGRESSOR if config.optimiser.groups.get(name) == 0]):
         raise UserError(
-            f'config.loss.{wanted} needs the weights of an identity network: --config.identity=FILE, or a weight of 0'
+            f'config.end_to_end trains the regressor, whose {fixed[0]} config.optimiser.groups fixes: '
+            f'leave {fixed[0]} out there, or choose the change +end_to_end of configs/yang21.py'
+        )
+    of_prior = () if refining and not end_to_end else (*data.terms, *TERMS['prior'])
+    used = (*of_prior, *(TERMS['refine'] if refining else ()))
+    weights = parts.weights(config, ('photo', *TERMS['prior'], *TERMS['refine']), parts.terms(used, model))
+    perceptual = [name for name in PERCEPTUAL if weights.get(name)]
+    if perceptual and config.identity is None:
+        raise UserError(
+            f'config.loss.{perceptual[0]} needs the weights of an identity network: --config.identity=FILE, or be 0'
         )
     dtype = parts.dtype(config)
-    refining = energy == 'refine'
     return Yang21(
         model=model,
         portrait=dataclasses.replace(portrait, model=matte(portrait.model)),
@@ -282,13 +307,15 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Yang21:
         discriminator=refinement.Discriminator(parts.least(config, 'network.discriminator', 1), dtype),
         energy=energy,
         light=parts.choice(config, 'light', LIGHTS) if refining else LIGHTS[0],
+        end_to_end=end_to_end,
         white_prior=config.white_prior if refining else False,
         weights=weights,
         epoch=parts.least(config, 'epoch', 1) if refining else None,
         size=parts.least(config, 'data.size', 1),
         data=data,
         atlas=uv.atlas(model.topology, np.asarray(model.mean), network.texture),
-        identity_network=_when_asked(config.identity) if weights[wanted] else None,
+        identity_network=_when_asked(config.identity) if perceptual else None,
+        aligns=bool(perceptual) and parts.choice(config, 'identity_input', INPUTS) == 'aligned',
         published=parts.published(config),
     )
 
@@ -301,4 +328,4 @@ def _when_asked(path: str) -> Identity:
         with jax.ensure_compile_time_eval():
             return iresnet.perceiver(path)
 
-    return lambda images, masks: load()(images, masks)
+    return lambda *pictures: load()(*pictures)
