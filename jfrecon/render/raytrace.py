@@ -27,6 +27,7 @@ gradient.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -34,12 +35,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 
 from jfrecon.geometry import cameras, mesh, uv, vectors
 from jfrecon.render import interpolation, raster, sampling, trace, tree
 from jfrecon.render.interpolation import MeshPoints
-from jfrecon.render.sampling import Sampler
+from jfrecon.render.sampling import Draws, Sampler
 from jfrecon.shading import brdf, environment
 from jfrecon.types import Array, Camera, Pinhole, Topology
 
@@ -186,37 +186,56 @@ def _estimate(
     chunk: int,
 ) -> Picture:
     """F: the picture of all images of a scene at once, ``chunk`` pixels of each at a time."""
-    # Once for each image: what it shows, what there is to know about its light, its tree.
+    # Once for each image: what it shows, and what there is to know about its light.
     view = _project(scene, size)
     light = scene.light if scene.light.ndim == 4 else environment.from_sh(scene.light, ENVIRONMENT, ENVIRONMENT)
     draw = sampler(light, keys)
-    bvh = tree.refit(scene.leaves, scene.topology.triangles, scene.vertices) if shadows else None
 
-    def estimate(pixel: jax.Array) -> Picture:
-        """The layers at pixels [B, N], by number; H W stands for no pixel."""
+    def look(pixel: jax.Array) -> tuple[_Points, Draws, jax.Array]:
+        """The points that pixels [B, N] show, the directions drawn for them, which of these are above."""
         # ---------------- 1. See: the surface point x that each pixel shows ----------------
         points = _see(scene, view, pixel)
-        x, n, n_g = points.x, points.n, points.n_g
 
         # ---------------- 2. Draw light: directions l with the density p ----------------
-        l, L, p = draw(jnp.minimum(pixel, view.pixels - 1), lax.stop_gradient(n), samples)
+        l, L, p = draw(jnp.minimum(pixel, view.pixels - 1), lax.stop_gradient(points.n), samples)
         l, p = lax.stop_gradient((l, p))
+        return points, Draws(l, L, p), points.covered & (vectors.dot(points.n_g, l) > HORIZON)
 
-        # ---------------- 3. Find what is blocked: V(x, l) ----------------
-        above = points.covered & (vectors.dot(n_g, l) > HORIZON)
-        V = above if bvh is None else above & ~_blocked(bvh, x + view.lift[:, None, None] * n_g, l, above)
-        V = checkpoint_name(V, 'V')
+    def rays(pixel: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        points, draws, above = look(pixel)
+        return lax.stop_gradient((points.x + view.lift[:, None, None] * points.n_g, draws.direction, above))
+
+    def estimate(shown: tuple[jax.Array, jax.Array | None]) -> Picture:
+        """The layers at pixels [B, N] from which V [S, B, N] is free; None: all that is above the horizon."""
+        pixel, V = shown
+        points, (l, L, p), above = look(pixel)
+        V = above if V is None else V
 
         # ---------------- 4. Integrate: L_o, and the irradiance E, which has no f ----------------
         L_o, E = _integrate(points, scene.roughness, l, L, p, V)
 
         arriving = V.sum(0) / jnp.maximum(above.sum(0), 1)
         covered = points.covered[..., None].astype(L_o.dtype)
-        layers = (L_o, covered, points.c, points.s, n, E / jnp.pi, arriving[..., None])
+        layers = (L_o, covered, points.c, points.s, points.n, E / jnp.pi, arriving[..., None])
         return Picture(*(jnp.where(points.covered[..., None], layer, 0) for layer in layers))
 
-    picture = _over_covered(estimate, view.triangle >= 0, chunk)
-    picture = jax.tree.map(lambda layer: layer.reshape(len(layer), *size, -1), picture)
+    where = _covered_first(view.triangle >= 0, size)
+    chunks = _chunks(where, chunk, view.pixels)
+    # ---------------- 3. Find what is blocked: V(x, l), once for the forward and the backward pass ----------------
+    V = None
+    if shadows:
+        bvh = tree.refit(scene.leaves, scene.topology.triangles, scene.vertices)
+        V = _free(bvh, *_map_covered(rays, chunks, chunks, view.pixels))
+    picture = _map_covered(jax.checkpoint(estimate) if len(chunks) > 1 else estimate, (chunks, V), chunks, view.pixels)
+
+    def spread(layer: jax.Array) -> jax.Array:
+        """[chunks, B, N, C] of the covered pixels to [B, H, W, C]."""
+        values = jnp.moveaxis(layer, 0, 1).reshape(len(where), -1, layer.shape[-1])[:, : view.pixels]
+        blank = jnp.zeros((view.pixels, layer.shape[-1]), layer.dtype)
+        put = lambda w, values: blank.at[w].set(values, mode='drop', unique_indices=True)
+        return jax.vmap(put)(where, values).reshape(len(where), *size, -1)
+
+    picture = jax.tree.map(spread, picture)
     return dataclasses.replace(picture, coverage=picture.coverage[..., 0], visibility=picture.visibility[..., 0])
 
 
@@ -342,15 +361,16 @@ def _see(scene: Scene, view: _View, pixel: jax.Array) -> _Points:
     )
 
 
-def _blocked(bvh: tree.Tree, start: jax.Array, l: jax.Array, above: jax.Array) -> jax.Array:
-    """Which shadow rays meet the face, [S, B, N] bool; False for those that are not above the horizon. No gradient.
+def _free(bvh: tree.Tree, start: jax.Array, l: jax.Array, above: jax.Array) -> jax.Array:
+    """Which shadow rays that are above the horizon meet nothing, [chunks, S, B, N] bool. No gradient.
 
-    start: [B, N, 3] mm; l: [S, B, N, 3]; above: [S, B, N], the rays to be traced.
+    start: [chunks, B, N, 3] mm; l: [chunks, S, B, N, 3]; above: [chunks, S, B, N], the rays to be traced.
     """
-    samples, images, points = above.shape
-    rays = lambda x: jnp.moveaxis(x, 0, 1).reshape(images, samples * points, *x.shape[3:])
-    blocked = trace.occluded(bvh, rays(jnp.broadcast_to(start, l.shape)), rays(l), rays(above))
-    return jnp.moveaxis(blocked.reshape(images, samples, points), 1, 0)
+    images = above.shape[2]
+    rays = lambda x: jnp.moveaxis(x, 2, 0).reshape(images, -1, *x.shape[4:])
+    blocked = trace.occluded(bvh, rays(jnp.broadcast_to(start[:, None], l.shape)), rays(l), rays(above))
+    count, samples, _, points = above.shape
+    return above & ~jnp.moveaxis(blocked.reshape(images, count, samples, points), 0, 2)
 
 
 def _integrate(
@@ -362,49 +382,44 @@ def _integrate(
     the backward pass computes them again.
     """
 
-    @jax.checkpoint
+    split = vectors.components
+    n, v, c, s = (split(x) for x in (points.n, points.v, points.c, points.s))
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
     def add(total, draw):
         l, L, p, V = draw
-        f = brdf.evaluate(points.n, l, points.v, points.c, points.s, roughness)
-        E = vectors.scale(jnp.maximum(vectors.dot(points.n, l), 0) * V / p, L)
-        return (total[0] + f * E, total[1] + E), None
+        f = brdf.evaluate(n, l, v, c, s, roughness)
+        E = vectors.scale(jnp.maximum(vectors.dot(n, l), 0) * V / p, L)
+        return jax.tree.map(jnp.add, total, ([a * b for a, b in zip(f, E)], E)), None
 
-    nothing = jnp.zeros(points.c.shape)
-    (L_o, E), _ = lax.scan(add, (nothing, nothing), (l, L, p, V))
-    return L_o / len(l), E / len(l)
-
-
-def _over_covered(estimate: Callable[[jax.Array], Picture], covered: jax.Array, chunk: int) -> Picture:
-    """Layers [B, H W, C] of what a function of pixel numbers [B, N] gives, which is asked for covered pixels alone.
-
-    covered: [B, H W]; chunk: pixels of an image to be asked for at once.
-    """
-    images, pixels = covered.shape
-    where = _covered_first(covered)
-    if chunk < pixels:
-        # Chunks without anything to see are left out, in the gradient as well; the rays are not traced again for it.
-        estimate = jax.checkpoint(estimate, policy=jax.checkpoint_policies.save_only_these_names('V'))
-        where = jnp.pad(where, ((0, 0), (0, -pixels % chunk)), constant_values=pixels)
-        chunks = jnp.moveaxis(where.reshape(images, -1, chunk), 1, 0)
-        empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(estimate, chunks[0]))
-        layers = lax.map(lambda w: lax.cond((w < pixels).any(), estimate, lambda w: empty, w), chunks)
-        layers = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(images, where.shape[1], -1), layers)
-    else:
-        layers = estimate(where)
-
-    def spread(layer: jax.Array) -> jax.Array:
-        blank = jnp.zeros((pixels, layer.shape[-1]), layer.dtype)
-        return jax.vmap(lambda w, values: blank.at[w].set(values, mode='drop', unique_indices=True))(where, layer)
-
-    return jax.tree.map(spread, layers)
+    nothing = [jnp.zeros(points.covered.shape, points.x.dtype)] * 3
+    (L_o, E), _ = lax.scan(add, (nothing, nothing), (split(l), split(L), p, V))
+    return jnp.stack(L_o, -1) / len(l), jnp.stack(E, -1) / len(l)
 
 
-def _covered_first(covered: jax.Array) -> jax.Array:
-    """The numbers of the pixels [B, N] that show something, in order, then N for none; [B, N] int32."""
-    count = covered.shape[-1]
+def _covered_first(covered: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """The numbers of the pixels [B, H W] that show something, neighbours together, then H W for none; int32."""
+    curve = jnp.asarray(sampling.curve(*size))
+    covered = covered[:, curve]
+    count = len(curve)
     rank = jnp.where(covered, jnp.cumsum(covered, -1, dtype=jnp.int32) - 1, count)
-    numbers = jnp.arange(count, dtype=jnp.int32)
-    return jax.vmap(lambda r: jnp.full(count, count, jnp.int32).at[r].set(numbers, mode='drop'))(rank)
+    return jax.vmap(lambda r: jnp.full(count, count, jnp.int32).at[r].set(curve, mode='drop'))(rank)
+
+
+def _chunks(where: jax.Array, chunk: int, nothing: int) -> jax.Array:
+    """Pixel numbers [B, N] as [chunks, B, chunk], the last one filled up with ``nothing``."""
+    where = jnp.pad(where, ((0, 0), (0, -where.shape[1] % chunk)), constant_values=nothing)
+    return jnp.moveaxis(where.reshape(len(where), -1, chunk), 1, 0)
+
+
+def _map_covered(function: Callable[[Any], Any], arguments: Any, chunks: jax.Array, nothing: int) -> Any:
+    """What a function gives for each chunk; zeros for those with nothing to see, for which it is not asked."""
+    if len(chunks) == 1:
+        return jax.tree.map(lambda x: x[None], function(jax.tree.map(lambda x: x[0], arguments)))
+    one = jax.tree.map(lambda x: x[0], arguments)
+    empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, one))
+    ask = lambda given: lax.cond((given[0] < nothing).any(), function, lambda _: empty, given[1])
+    return lax.map(ask, (chunks, arguments))
 
 
 def _rows(values: jax.Array, index: jax.Array) -> jax.Array:

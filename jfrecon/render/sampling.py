@@ -110,7 +110,7 @@ def table(light: jax.Array, keys: jax.Array, guide: jax.Array | None = None) -> 
     guide: as in `by_radiance`.
     """
     height, width = light.shape[1:3]
-    along = _curve(height, width)
+    along = curve(height, width)
     flat = lambda maps: maps.reshape(len(maps), height * width, 3)[:, along]
     angles = jnp.asarray(environment.solid_angles(height, width).reshape(-1)[along])
 
@@ -163,8 +163,8 @@ def uniforms(keys: jax.Array, pixel: jax.Array, samples: int, stream: int = 1) -
     return (noise >> 8).astype(jnp.float32) * 2.0**-24
 
 
-def _curve(height: int, width: int) -> np.ndarray:
-    """The texels of a map in Morton's order, [height width] int32."""
+def curve(height: int, width: int) -> np.ndarray:
+    """The numbers of the texels or pixels of a map in Morton's order, which keeps neighbours together, [h w] int32."""
     row, column = np.divmod(np.arange(height * width), width)
     spread = lambda x: sum(((x >> bit) & 1) << (2 * bit) for bit in range(16))
     return np.argsort(spread(row) * 2 + spread(column), kind='stable').astype(np.int32)

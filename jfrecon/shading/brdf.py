@@ -4,7 +4,7 @@
 
 with GGX normals D, alpha = roughness², the separable Smith shadowing G = G1(l) G1(v) and no Fresnel term
 (F = 1). The paper names neither D nor G. Directions are unit, of one frame, and point away from the surface;
-batch axes broadcast.
+batch axes broadcast. Vectors are arrays or lists of components, see `jfrecon.geometry.vectors`.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from jfrecon.geometry.vectors import dot, scale
+from jfrecon.geometry.vectors import Vectors, add, alike, components, cross, dot, scale
 
 #: Below this the lobe is a mirror at every resolution in use, and single precision loses its peak.
 MIN_ROUGHNESS = 0.03
 
 
 def evaluate(
-    normal: jax.Array,
-    light: jax.Array,
-    view: jax.Array,
-    diffuse: jax.Array,
-    specular: jax.Array,
+    normal: Vectors,
+    light: Vectors,
+    view: Vectors,
+    diffuse: Vectors,
+    specular: Vectors,
     roughness: jax.Array | float,
-) -> jax.Array:
+) -> Vectors:
     """The BRDF f, 1/sr, without the cosine: [..., C]; 0 where the light or the viewer is below the horizon.
 
     Args:
@@ -35,33 +35,32 @@ def evaluate(
       roughness: [...] or a number, at least `MIN_ROUGHNESS` (clamped).
     """
     above = (dot(normal, light) > 0) & (dot(normal, view) > 0)
-    body = jnp.where(above[..., None], diffuse / jnp.pi, 0.0)
+    body = scale(jnp.where(above, 1 / jnp.pi, 0.0), diffuse)
     gloss = lobe(normal, light, view, roughness)
-    return blend(specular, body, jnp.stack([gloss] * body.shape[-1], -1))
+    return blend(specular, body, alike(body, [gloss] * len(components(body))))
 
 
-def blend(specular: jax.Array, body: jax.Array, gloss: jax.Array) -> jax.Array:
+def blend(specular: Vectors, body: Vectors, gloss: Vectors) -> Vectors:
     """(1 - s) body + s gloss of [..., C], for weights s [..., 1] or [..., C]."""
-    if specular.shape[-1] == 1:
-        weight = specular[..., 0]
-        return scale(1.0 - weight, body) + scale(weight, gloss)
-    return (1.0 - specular) * body + specular * gloss
+    weights, matte, shine = components(specular), components(body), components(gloss)
+    weights = weights * (len(matte) // len(weights))
+    return alike(body, [(1.0 - s) * m + s * g for s, m, g in zip(weights, matte, shine, strict=True)])
 
 
-def lobe(normal: jax.Array, light: jax.Array, view: jax.Array, roughness: jax.Array | float) -> jax.Array:
+def lobe(normal: Vectors, light: Vectors, view: Vectors, roughness: jax.Array | float) -> jax.Array:
     """The specular part D G / (4 n·l n·v), [...]; finite, with finite gradients, down to grazing angles.
 
     G1(mu) / mu is evaluated as one bounded expression, so nothing divides by a cosine.
     """
     alpha2 = squared_alpha(roughness)
     cos_l, cos_v = dot(normal, light), dot(normal, view)
-    half = light + view
-    # Opposite directions have no half vector; any will do, since one of the two is below the horizon.
-    half = jnp.where((dot(half, half) > 1e-12)[..., None], half, normal)
-    half = scale(jax.lax.rsqrt(dot(half, half)), half)
-    cross = jnp.cross(normal, half)
+    half = add(light, view)
+    square = dot(half, half)
+    # Opposite directions have no half vector; any length will do, since one of the two is below the horizon.
+    inverse = 1 / jnp.where(square > 1e-12, square, 1.0)
     # The sine from the cross product: 1 - cos² would cancel just where a narrow lobe has its peak.
-    density = distribution(dot(normal, half) ** 2, dot(cross, cross), alpha2)
+    across = cross(normal, half)
+    density = distribution((cos_l + cos_v) ** 2 * inverse, dot(across, across) * inverse, alpha2)
     shadowing = _shadowing_over_cosine(cos_l, alpha2) * _shadowing_over_cosine(cos_v, alpha2)
     return jnp.where((cos_l > 0) & (cos_v > 0), 0.25 * density * shadowing, 0.0)
 
