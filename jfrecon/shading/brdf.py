@@ -41,10 +41,11 @@ def evaluate(
 
 
 def blend(specular: Vectors, body: Vectors, gloss: Vectors) -> Vectors:
-    """(1 - s) body + s gloss of [..., C], for weights s [..., 1] or [..., C]."""
-    weights, matte, shine = components(specular), components(body), components(gloss)
-    weights = weights * (len(matte) // len(weights))
-    return alike(body, [(1.0 - s) * m + s * g for s, m, g in zip(weights, matte, shine, strict=True)])
+    """(1 - s) body + s gloss of [..., C], for weights s [..., 1] or [..., C]; one channel stands for all."""
+    parts = [components(x) for x in (specular, body, gloss)]
+    channels = max(map(len, parts))
+    parts = [part * (channels // len(part)) for part in parts]
+    return alike(body, [(1.0 - s) * matte + s * shine for s, matte, shine in zip(*parts, strict=True)])
 
 
 def lobe(normal: Vectors, light: Vectors, view: Vectors, roughness: jax.Array | float) -> jax.Array:
