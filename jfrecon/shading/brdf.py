@@ -56,12 +56,13 @@ def lobe(normal: Vectors, light: Vectors, view: Vectors, roughness: jax.Array | 
     alpha2 = squared_alpha(roughness)
     cos_l, cos_v = dot(normal, light), dot(normal, view)
     half = add(light, view)
-    square = dot(half, half)
-    # Opposite directions have no half vector; any length will do, since one of the two is below the horizon.
-    inverse = 1 / jnp.where(square > 1e-12, square, 1.0)
+    # Opposite directions have no half vector; any will do, since one of the two is below the horizon.
+    meet = dot(half, half) > 1e-12
+    half = alike(half, [jnp.where(meet, h, n) for h, n in zip(components(half), components(normal), strict=True)])
+    inverse = 1 / dot(half, half)
     # The sine from the cross product: 1 - cos² would cancel just where a narrow lobe has its peak.
     across = cross(normal, half)
-    density = distribution((cos_l + cos_v) ** 2 * inverse, dot(across, across) * inverse, alpha2)
+    density = distribution(dot(normal, half) ** 2 * inverse, dot(across, across) * inverse, alpha2)
     shadowing = _shadowing_over_cosine(cos_l, alpha2) * _shadowing_over_cosine(cos_v, alpha2)
     return jnp.where((cos_l > 0) & (cos_v > 0), 0.25 * density * shadowing, 0.0)
 
