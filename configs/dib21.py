@@ -135,9 +135,7 @@ def _paper() -> ConfigDict:
     config.data.forehead = 0.2  # how far the landmarks' hull grows where there is no mask; 0: no mask has a forehead
     config.data.masks = placeholder(str)  # folder of masks of a folder's images, or parser: the embedded network
     config.data.split = 'train'  # of a TFDS data set
-    config.data.held_out = (
-        0.008  # share of persons, or images, whose loss is logged as validation_loss: 2,000 of 252,000
-    )
+    config.data.held_out = 0.008  # 2,000 of 252,000: share of persons, or images, behind validation_loss
     config.data.focal = 4.5  # of a photo whose focal length is unknown, in widths of the crop
     config.data.jitter = ConfigDict({'scale': 0.1, 'shift': 0.05, 'flip': 0.5, 'colour': 0.1})
     config.data.faces = 100_000  # synthetic ones

@@ -98,6 +98,17 @@ def test_terms_of_maps_keep_the_papers_proportion_to_the_photometric_term():
         assert config.loss.smoothness_normal == config.loss.photo * (config.network.texture / 256) ** 2
 
 
+@named
+def test_the_readme_says_which_weights_the_small_size_changes(configs):
+    name = configs.__name__.removeprefix('configs.')
+    text = (ROOT / 'jfrecon' / 'methods' / name / 'README.md').read_text(encoding='utf-8')
+    table = text.partition('| `config.loss` | `:paper` | `:cpu` |\n| --- | ---: | ---: |\n')[2].partition('\n\n')[0]
+    paper, cpu = configs.get_config().loss, configs.get_config('cpu').loss
+    changed = {name: (f'{paper[name]:.3g}', f'{cpu[name]:.3g}') for name in paper if paper[name] != cpu[name]}
+    rows = [[cell.strip() for cell in row.strip('|').split('|')] for row in table.splitlines()]
+    assert {row[0]: tuple(row[1:]) for row in rows} == changed
+
+
 def test_stages_last_as_many_epochs_as_the_papers_say():
     epochs = lambda config: [config.stage[name].steps / config.epoch for name in config.stages]
     assert epochs(dib21.get_config()) == [10, 5, 5] and dib21.get_config().epoch * 8 == 250_000

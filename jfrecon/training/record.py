@@ -65,6 +65,11 @@ def current(config: dict[str, Any]) -> dict[str, Any]:
         if field not in section:
             raise UserError(f'its config has no field {name}: it is of an older jfrecon, train it anew')
     data = config.setdefault('data', {})
+    if 'masks' not in data and config['network'].get('texture') == 256 and _decodes(config):
+        raise UserError(
+            'its decoders of maps of 256 texels are of an older jfrecon, whose first layer was narrower than that of '
+            "s2f2's table 4: train it anew"
+        )
     if isinstance(data, dict) and 'masks' not in data and data.get('source') == 'synthetic':
         data['forehead'] = 0.2  # a zero did not take it from the masks that made faces have
     for name, value in _ADDED.items():
@@ -81,6 +86,13 @@ def current(config: dict[str, Any]) -> dict[str, Any]:
         section, field = _held(config, name)
         section.pop(field, None)
     return config
+
+
+def _decodes(config: dict[str, Any]) -> bool:
+    """Whether maps come from `jfrecon.nets.decoder.Decoder`."""
+    if config['method'] == 'cest':  # what does not see the photograph in UV
+        return 'viewpoint' not in config.get('factors', {}).get('reflectance', ())
+    return config['method'] in ('dib21', 's2f2')
 
 
 def _held(config: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:

@@ -22,11 +22,15 @@ def older(config):
     found = record.plain(config)
     for name in LATER:
         del found[name]
-    del found['data']['frames'], found['loss']['exposure']
+    del found['data']['frames'], found['loss']['exposure'], found['epochs']
+    for name in ('masks', 'split', 'held_out'):
+        del found['data'][name]
+    found['data']['forehead'] = 0.0
     if found['method'] != 'yang21':
         del found['loss']['vertex']
     if found['method'] == 'yang21':
         found['network']['decoders'] = 2
+        del found['end_to_end'], found['identity_input']
     if found['method'] == 'cest':
         del found['light_colour']
         found['model']['albedo'] = 0
@@ -39,6 +43,8 @@ def test_an_older_config_becomes_todays_and_describes_the_same_network(configs, 
     built = configs.get_config('quicktest')
     if configs is cest:
         built.data.frames = 1
+    if configs is yang21:
+        built.identity_input = 'crop'
     built.loss.exposure = 0.0
     _, part = stages.configs(built, tmp_path)[-1]
     part.start_from = None
@@ -55,6 +61,12 @@ def test_a_config_that_is_too_old_says_so():
     del before['network']['scales']
     with pytest.raises(UserError, match=r'no field network\.scales: it is of an older jfrecon, train it anew'):
         record.current(before)
+    before = older(dib21.get_config('paper+base'))
+    assert record.current(before)['network']['texture'] == 0
+    for whole in (dib21.get_config(), cest.get_config('iest')):
+        with pytest.raises(UserError, match='decoders of maps of 256 texels are of an older jfrecon'):
+            record.current(older(whole))
+    assert record.current(record.plain(dib21.get_config())) and record.current(older(cest.get_config()))
 
 
 @pytest.mark.parametrize(
