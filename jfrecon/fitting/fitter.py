@@ -1,13 +1,14 @@
 """A face fitted to one photograph, or to several of the same person.
 
-    landmarks     pose, shape and expression from the landmarks alone
+    landmarks     pose, shape and expression from the landmarks, then from landmarks and the outline (`outline`)
     coefficients  dib21's eq. 2, from the light that explains the photograph best (`lighting`): skin, light and pose by
-                  the vertex renderer, then all of chi by the ray tracer
+                  the vertex renderer, then, where shades may say more of the identity, all of chi by the ray tracer
+    skin          skin and light once more, by vertices with the shadows that the face throws on itself
     maps          what the morphable model does not span: albedo and relief in UV, and the light, under the regularisers
                   of dib21's eq. 3 and s2f2's eq. 6
 
-In the last stage shape and pose are fixed, and with them what each pixel sees and which share of the light reaches it
-(`render.portraits`): its steps need neither rays nor a rasteriser.
+In the last two stages shape and pose are fixed, and with them what each pixel sees and which share of the light reaches
+it (`render.portraits`): their steps need neither rays nor a rasteriser.
 
 Pixels that show something in front of the face (`occluders`) do not count: where there are many, the coefficients are
 fitted once more without them, and no map is fitted to them. What they hide is symmetry's and smoothness' to fill.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,16 +27,17 @@ import numpy as np
 from flax import struct
 
 from jfrecon.data.detection import skin
-from jfrecon.fitting import black_and_white, identity, lighting, occluders, start
+from jfrecon.fitting import black_and_white, identity, lighting, occluders, outline, start
 from jfrecon.fitting.descent import Descent, Energy
 from jfrecon.fitting.identity import Expected
-from jfrecon.geometry import mesh, uv
+from jfrecon.fitting.outline import Outline
+from jfrecon.geometry import cameras, mesh, uv
 from jfrecon.losses import energies, terms
 from jfrecon.losses.data_term import DataTerm
 from jfrecon.morphable import linear
-from jfrecon.render import portraits, surface, tree
+from jfrecon.render import portraits, surface, tree, vertex
 from jfrecon.render.portraits import Portrait
-from jfrecon.shading import colour
+from jfrecon.shading import brdf, colour, sh
 from jfrecon.types import Batch, FaceParameters, Fragments, Maps, MorphableModel
 
 Progress = Callable[[], None]
@@ -42,6 +45,7 @@ Progress = Callable[[], None]
 TEXTURE = 256  # texels of the side of a map
 SAMPLES = 8  # directions of light for each pixel of the ray tracer
 ROUGHNESS = 0.4  # of skin, as in `configs/dib21.py`
+OUTLINES = 2  # how often the outline is looked for
 AGAIN = 0.02  # of a face that is hidden by something within it, from which on coefficients are fitted again
 ROW, ROWS = 128, 32  # pixels that count come in multiples of so many
 
@@ -49,8 +53,8 @@ ROW, ROWS = 128, 32  # pixels that count come in multiples of so many
 # skin, rather than eyes and the rim, is what the picture lacks most; looked at on three training portraits. The
 # relief is so smooth that a low sun does not break up on it; looked at on scikit-image's astronaut.
 WEIGHTS: Mapping[str, float] = {
-    'photo': 1.0, 'vertex': 1.0, 'landmarks': 5.0,
-    'identity': 5e-4, 'albedo': 1e-4, 'expression': 1.5e-2, 'box': 1.0, 'light': 1e-5, 'exposure': 0.05,
+    'photo': 1.0, 'vertex': 1.0, 'landmarks': 5.0, 'outline': 2.5,
+    'identity': 5e-4, 'albedo': 3e-4, 'expression': 1.5e-2, 'box': 1.0, 'light': 1e-5, 'hue': 1e-3, 'exposure': 0.05,
     'symmetry': 2.0, 'consistency_diffuse': 0.5, 'consistency_specular': 0.5, 'smoothness': 0.1, 'albedo_box': 1.0,
     'smoothness_normal': 1.0, 'symmetry_normal': 0.0, 'consistency_normal': 0.05, 'behind': 0.01,
 }  # fmt: skip
@@ -59,6 +63,7 @@ LANDMARK_RATES = FaceParameters(identity=0.05, expression=0.02, albedo=0.0, rota
 # By vertices, without shadows, shape explains shades: of the heads in `experiments.real_heads` it came out worse.
 VERTEX_RATES = FaceParameters(identity=0.0, expression=0.0, albedo=0.05, rotation=0.003, translation=0.5, light=0.02)
 RATES = FaceParameters(identity=0.03, expression=0.01, albedo=0.05, rotation=0.003, translation=0.5, light=0.02)
+SKIN_RATES = (0.05, 0.05)  # of albedo and light
 MAP_RATES = (Maps(diffuse=0.01, specular=0.005, normal=0.02, behind=0.01), 0.01)
 MAPS = ('diffuse', 'specular', 'normal', 'behind')
 FREEZABLE = ('diffuse', 'specular', 'normal', 'light')
@@ -83,6 +88,33 @@ class Sight:
     weight: jax.Array
 
 
+@struct.dataclass
+class Transfer:
+    """How the V vertices of faces answer to light, and what photographs show of them.
+
+    Attributes:
+      irradiance: [B, V, L²] over pi, under each harmonic of unit amplitude, with shadows.
+      gloss: [B, V, L²] of the specular lobe.
+      wanted: [B, V, 3] the photograph, linear.
+      weight: [B, V] 1 where a vertex is visible and counts.
+      grey: [B] bool: the photograph is black and white.
+    """
+
+    irradiance: jax.Array
+    gloss: jax.Array
+    wanted: jax.Array
+    weight: jax.Array
+    grey: jax.Array
+
+
+class Known(NamedTuple):
+    """What the landmarks' and the coefficients' stages know of photographs of one person."""
+
+    batch: Batch
+    expected: Expected
+    outline: Outline
+
+
 @dataclasses.dataclass(frozen=True)
 class Fitter:
     """A morphable model, ready to be fitted to crops of photographs.
@@ -103,7 +135,7 @@ class Fitter:
     traced: DataTerm
     atlas: uv.Atlas
     bands: int
-    steps: tuple[int, int, int, int] = (200, 150, 40, 120)
+    steps: tuple[int, int, int, int, int] = (200, 150, 40, 150, 120)
     weights: Mapping[str, float] = dataclasses.field(default_factory=lambda: WEIGHTS)
     frozen: tuple[str, ...] = ()
 
@@ -137,22 +169,30 @@ class Fitter:
 
         Returns all leaves [B, ...], maps included.
         """
-        keys = jax.random.split(jax.random.key(0), 4)
+        key = jax.random.key(0)
         start = _greyed(start, batch)
         if expected is None:
             expected = identity.anybody(start.identity.shape[-1])
         else:
             start = dataclasses.replace(start, identity=jnp.asarray(expected.mean)[None])
-        placed = self._lit(self._landmarks(start, (batch, expected), keys[0], progress), batch)
-        chi = self._coefficients(placed, (batch, expected), keys[1], progress)
+        known = Known(batch, expected, outline.nothing(len(batch.image)))
+        placed = self._landmarks(start, known, key, progress)
+        for _ in range(OUTLINES):
+            known = known._replace(outline=self.outline(_each(placed, batch), batch))
+            placed = self._landmarks(placed, known, key, progress)
+        placed = self._lit(placed, batch)
+        chi = self._coefficients(placed, known, key, progress)
         hidden, shown = self.hidden(_each(chi, batch), batch)
         if hidden.sum() > AGAIN * shown.sum():
-            seen = dataclasses.replace(batch, mask=np.asarray(batch.mask) * ~hidden)
-            chi = self._coefficients(placed, (seen, expected), keys[1])
-            chi = self._ray_traced(chi, (seen, expected), keys[2], progress)
-        else:
-            chi = self._ray_traced(chi, (batch, expected), keys[2], progress)
-        return self._detailed(chi, batch, self._nothing(), keys[3], progress)
+            known = known._replace(batch=dataclasses.replace(batch, mask=np.asarray(batch.mask) * ~hidden))
+            chi = self._coefficients(placed, known, key)
+        if expected.shading:
+            chi = self._ray_traced(chi, known, key, progress)
+        elif progress is not None:
+            for _ in range(self.steps[2]):
+                progress()
+        chi = self._reflecting(chi, known.batch, key, progress)
+        return self._detailed(chi, batch, self._nothing(), key, progress)
 
     def go_on(self, batch: Batch, start: FaceParameters, progress: Progress | None = None) -> FaceParameters:
         """The last stage again, from a face with maps of the atlas' size; what is `frozen` stays as it is.
@@ -190,15 +230,14 @@ class Fitter:
     @property
     def total(self) -> int:
         """How often ``progress`` is called."""
-        return sum(self.steps)
+        return sum(self.steps) + OUTLINES * self.steps[0]
 
     @functools.cached_property
     def _landmarks(self) -> Descent:
-        def energy(chi: FaceParameters, known: tuple[Batch, Expected], _: jax.Array) -> jax.Array:
-            batch, expected = known
-            chi = _each(chi, batch)
-            face = surface.posed(self.model, chi, batch.camera)
-            return self._weighed({'landmarks': self._distance(face, *known), **self._priors(chi, expected)})
+        def energy(chi: FaceParameters, known: Known, _: jax.Array) -> jax.Array:
+            chi = _each(chi, known.batch)
+            face = surface.posed(self.model, chi, known.batch.camera)
+            return self._weighed({**self._placed(face, known), **self._priors(chi, known.expected)})
 
         return Descent(energy, LANDMARK_RATES, self.steps[0])
 
@@ -216,14 +255,14 @@ class Fitter:
         return lit
 
     def _photographed(self, data: DataTerm) -> Energy:
-        def energy(chi: FaceParameters, known: tuple[Batch, Expected], key: jax.Array) -> jax.Array:
-            batch, expected = known
+        def energy(chi: FaceParameters, known: Known, key: jax.Array) -> jax.Array:
+            batch, expected, _ = known
             chi = _each(dataclasses.replace(chi, identity=expected.kept(chi.identity)), batch)
             face = surface.posed(self.model, chi, batch.camera)
             grey = black_and_white.found(batch.image)
             light, diffuse = (black_and_white.shown(values, grey) for values in (chi.light, face.diffuse))
             costs = data(dataclasses.replace(face, diffuse=diffuse), light, batch, key)
-            return self._weighed({**costs, 'landmarks': self._distance(face, *known), **self._priors(chi, expected)})
+            return self._weighed({**costs, **self._placed(face, known), **self._priors(chi, expected)})
 
         return energy
 
@@ -234,6 +273,85 @@ class Fitter:
     @functools.cached_property
     def _ray_traced(self) -> Descent:
         return Descent(self._photographed(self.traced), jax.tree.map(lambda rate: rate / 2, RATES), self.steps[2])
+
+    @functools.cached_property
+    def _skin(self) -> Descent:
+        """Albedo and light that explain visible vertices best, of a face whose answer to light is known."""
+
+        def energy(unknowns: tuple[jax.Array, jax.Array], known: Transfer, _: jax.Array) -> jax.Array:
+            albedo, light = unknowns
+            light = black_and_white.shown(light, known.grey)
+            diffuse, specular = linear.albedo(self.model, jnp.broadcast_to(albedo, (len(light), albedo.shape[-1])))
+            body = black_and_white.shown(diffuse, known.grey) * (known.irradiance @ light)
+            radiance = brdf.blend(specular, body, known.gloss @ light)
+            away = terms.photometric(radiance, known.wanted)
+            costs = {
+                'vertex': terms.masked_mean(away, known.weight, axis=-1),
+                'albedo': jnp.sum(terms.prior(albedo), -1),
+                'light': jnp.sum(jnp.square(light[:, 1:]), (-2, -1)),
+                'hue': jnp.sum(jnp.square(light - jnp.mean(light, -1, keepdims=True)), (-2, -1)),
+                'exposure': jnp.sum(jnp.square(light[:, 0] / sh.GREY - 1.0), -1),
+            }
+            return self._weighed(costs)
+
+        return Descent(energy, SKIN_RATES, self.steps[3])
+
+    def _reflecting(
+        self, chi: FaceParameters, batch: Batch, key: jax.Array, progress: Progress | None = None
+    ) -> FaceParameters:
+        """chi with the albedo and the light that its shadows suggest, found from everybody's skin and white light."""
+        known = self._transfer(_each(chi, batch), batch)
+        white = jnp.zeros_like(chi.light).at[:, 0].set(sh.GREY)
+        albedo, light = self._skin((jnp.zeros_like(chi.albedo), white), known, key, progress)
+        return _greyed(dataclasses.replace(chi, albedo=albedo, light=light), batch)
+
+    @functools.cached_property
+    def _transfer(self):
+        @jax.jit
+        def transfer(chi: FaceParameters, batch: Batch) -> Transfer:
+            count, bands = len(self.model.mean), sh.bands_of(chi.light)
+            whole = surface.posed(self.portrait.model, chi, batch.camera)
+            size = batch.image.shape[1:3]
+            fragments = surface.rasterise(self.portrait.model, whole, size)
+            irradiance, share = portraits.transfer(self.portrait, whole, fragments, bands)
+            face = surface.posed(self.model, chi, batch.camera)
+            visible = surface.visible(self.model, face, surface.rasterise(self.model, face, size))
+            pixels = jnp.where(visible[..., None], face.pixels, 0.5)
+            view = cameras.towards(face.camera, face.vertices)
+            lobe = lambda harmonic: vertex.gloss(face.normals, view, harmonic[:, None], ROUGHNESS)[..., 0]
+            gloss = jax.vmap(lobe, out_axes=-1)(jnp.eye(bands**2)) * share[:, :count, None]
+            mask = uv.sample_image(jnp.asarray(batch.mask)[..., None], pixels)[..., 0]
+            wanted = uv.sample_image(colour.srgb_to_linear(jnp.asarray(batch.image)), pixels)
+            grey = black_and_white.found(batch.image)
+            return Transfer(irradiance[:, :count], gloss, wanted, mask * visible, grey)
+
+        return transfer
+
+    def outline(self, chi: FaceParameters, batch: Batch) -> Outline:
+        """Where the edges of faces are in their photographs, leaves [B, K, ...]; chi has leaves [B, ...]."""
+        fragments, normals, view = (jax.tree.map(np.asarray, x) for x in self._rim(chi, batch))
+        triangles, images = np.asarray(self.model.topology.triangles), np.asarray(batch.image)
+        pictures = zip(images, fragments.triangle, fragments.barycentric, normals, view)
+        edges = [outline.found(*picture, triangles, self._inner) for picture in pictures]
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *edges)
+
+    @functools.cached_property
+    def _inner(self) -> np.ndarray:
+        """[F] bool: triangles that are far enough from the border of the mesh."""
+        away = outline.from_border(self.model.topology, np.asarray(self.model.mean))
+        return (away[np.asarray(self.model.topology.triangles)] > outline.MARGIN).all(-1)
+
+    @functools.cached_property
+    def _rim(self):
+        @jax.jit
+        def rim(chi: FaceParameters, batch: Batch) -> tuple[Fragments, jax.Array, jax.Array]:
+            face = surface.posed(self.model, chi, batch.camera)
+            fragments = surface.rasterise(self.model, face, batch.image.shape[1:3])
+            normals, _ = surface.picture(self.model, fragments, face.normals)
+            view, _ = surface.picture(self.model, fragments, cameras.towards(face.camera, face.vertices))
+            return fragments, normals, view
+
+        return rim
 
     @functools.cached_property
     def _maps(self) -> Descent:
@@ -262,7 +380,7 @@ class Fitter:
         still = lambda name, rate: 0.0 if name in self.frozen else rate
         increments, light = MAP_RATES
         rates = Maps(**{name: still(name, getattr(increments, name)) for name in MAPS}), still('light', light)
-        return Descent(energy, rates, self.steps[3])
+        return Descent(energy, rates, self.steps[4])
 
     def hidden(self, chi: FaceParameters, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         """The pixels in front of which something is, within faces without maps, and all pixels of the faces.
@@ -333,8 +451,12 @@ class Fitter:
         )
         return dataclasses.replace(chi, maps=maps, light=light)
 
-    def _distance(self, face: surface.Surface, batch: Batch, expected: Expected) -> jax.Array:
-        return expected.landmarks * energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
+    def _placed(self, face: surface.Surface, known: Known) -> dict[str, jax.Array]:
+        """How far landmarks and outlines of faces are from where they should be, [B]."""
+        batch, expected, edges = known
+        landmarks = energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
+        away = outline.distance(face.pixels, edges, batch.image.shape[-2])
+        return {'landmarks': expected.landmarks * landmarks, 'outline': away}
 
     def _priors(self, chi: FaceParameters, expected: Expected) -> dict[str, jax.Array]:
         """Those of `energies.priors`, of which identity's is about the expected one."""

@@ -62,31 +62,66 @@ def photo(
     return jnp.clip(colour.linear_to_srgb(drawn.radiance), 0, 1) * drawn.coverage[..., None], drawn.coverage
 
 
+def transfer(
+    portrait: Portrait, face: surface.Surface, fragments: Fragments, bands: int
+) -> tuple[jax.Array, jax.Array]:
+    """How vertices answer to light of so many bands when the face throws shadows on itself; no gradient.
+
+    Precomputed radiance transfer of a matte surface (Sloan, Kautz and Snyder, SIGGRAPH 2002). Only visible skin is
+    traced; all other vertices answer as if nothing kept the light from them.
+
+    Returns:
+      [B, V, L²] irradiance over pi under each harmonic of unit amplitude, as `render.vertex.irradiance` has it without
+      shadows, and [B, V] the share of even light that arrives.
+    """
+    directions = jnp.asarray(sphere.fibonacci(DIRECTIONS), jnp.float32)
+    harmonics = sh.basis(directions, bands)
+
+    def one(image):
+        cosine, blocked = _looked(portrait, directions, *image)
+        kept = cosine * (1 - blocked)
+        share = kept.sum(-1) / jnp.maximum(cosine.sum(-1), 1e-6)
+        return 4 / DIRECTIONS * jnp.dot(kept, harmonics, precision=lax.Precision.HIGHEST), share
+
+    return lax.stop_gradient(lax.map(one, (face.vertices, face.normals, fragments.triangle)))
+
+
 def _arriving(portrait: Portrait, face: surface.Surface, light: jax.Array, fragments: Fragments) -> jax.Array:
     """Share of the irradiance that reaches the vertices of visible skin, [B, V, 3] in 0..1; 1 at all others.
 
     What is behind lids and lips has its shade in its colours (`jfrecon.morphable.heads.SHADE`). Both irradiances are
     sums over the same even directions, each of which every vertex sees or does not.
     """
-    topology = portrait.model.topology
-    triangles = jnp.asarray(topology.triangles)
-    skin = jnp.zeros(len(portrait.model.mean), bool).at[triangles].max(surface.mapped(topology)[:, None])
     directions = jnp.asarray(sphere.fibonacci(DIRECTIONS), jnp.float32)
 
     def one(image):
-        vertices, normals, light, triangle = image
-        shown = jnp.zeros(len(vertices), bool).at[triangles[triangle]].max((triangle >= 0)[..., None])
-        cosine = normals @ directions.T
-        bvh = tree.refit(portrait.leaves, triangles, vertices[None])
-        start = vertices + raytrace.LIFT * jnp.ptp(vertices, axis=0).max() * normals
-        every = (*cosine.shape, 3)
-        flat = lambda x: jnp.broadcast_to(x, every).reshape(1, -1, 3)
-        tried = (cosine > raytrace.HORIZON) & (shown & skin)[:, None]
-        blocked = trace.occluded(bvh, flat(start[:, None]), flat(directions), tried.reshape(1, -1))
+        *seen, light = image
+        cosine, blocked = _looked(portrait, directions, *seen)
         radiance = sh.evaluate(light, directions)
-        cosine = jnp.maximum(cosine, 0)
-        whole, kept = cosine @ radiance, (cosine * blocked.reshape(cosine.shape)) @ radiance
+        whole, kept = cosine @ radiance, (cosine * blocked) @ radiance
         # Radiance of spherical harmonics is signed: where there is no light on the whole none can be kept away.
         return jnp.clip(1 - jnp.where(whole > 0, kept / jnp.where(whole > 0, whole, 1), 0), 0, 1)
 
-    return lax.map(one, (face.vertices, face.normals, light, fragments.triangle))
+    return lax.map(one, (face.vertices, face.normals, fragments.triangle, light))
+
+
+def _looked(
+    portrait: Portrait, directions: jax.Array, vertices: jax.Array, normals: jax.Array, triangle: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """[V, N] cosines of directions to the normals, 0 below the horizon, and whether the face is in the way, bool.
+
+    vertices, normals: [V, 3] of one face; triangle: [H, W] that a pixel sees: only the skin of these is traced.
+    """
+    topology = portrait.model.topology
+    triangles = jnp.asarray(topology.triangles)
+    skin = jnp.zeros(len(portrait.model.mean), bool).at[triangles].max(surface.mapped(topology)[:, None])
+    shown = jnp.zeros(len(vertices), bool).at[triangles[triangle]].max((triangle >= 0)[..., None])
+    cosine = normals @ directions.T
+    assert portrait.leaves is not None
+    bvh = tree.refit(portrait.leaves, triangles, vertices[None])
+    start = vertices + raytrace.LIFT * jnp.ptp(vertices, axis=0).max() * normals
+    every = (*cosine.shape, 3)
+    flat = lambda x: jnp.broadcast_to(x, every).reshape(1, -1, 3)
+    tried = (cosine > raytrace.HORIZON) & (shown & skin)[:, None]
+    blocked = trace.occluded(bvh, flat(start[:, None]), flat(directions), tried.reshape(1, -1))
+    return jnp.maximum(cosine, 0), blocked.reshape(cosine.shape)
