@@ -42,7 +42,7 @@ from jfrecon.render import panel
 
 NAME = 'occluders'
 SIZE = photograph.SIZE
-STEPS = (200, 150, 0, 120)  # of a fit without the ray tracer's, which take most of its time
+STEPS = (200, 150, 0, 300, 120)  # of a fit without the ray tracer's, which take most of its time
 FACES = 1  # synthetic ones
 KINDS = ('glasses', 'microphone', 'hand')
 BESIDE = 30  # squares of each photograph that are tried

@@ -63,7 +63,7 @@ LANDMARK_RATES = FaceParameters(identity=0.05, expression=0.02, albedo=0.0, rota
 # By vertices, without shadows, shape explains shades: of the heads in `experiments.real_heads` it came out worse.
 VERTEX_RATES = FaceParameters(identity=0.0, expression=0.0, albedo=0.05, rotation=0.003, translation=0.5, light=0.02)
 RATES = FaceParameters(identity=0.03, expression=0.01, albedo=0.05, rotation=0.003, translation=0.5, light=0.02)
-SKIN_RATES = (0.05, 0.05)  # of albedo and light
+SKIN_RATES = (0.1, 0.1)  # of albedo and light
 MAP_RATES = (Maps(diffuse=0.01, specular=0.005, normal=0.02, behind=0.01), 0.01)
 MAPS = ('diffuse', 'specular', 'normal', 'behind')
 FREEZABLE = ('diffuse', 'specular', 'normal', 'light')
@@ -135,7 +135,7 @@ class Fitter:
     traced: DataTerm
     atlas: uv.Atlas
     bands: int
-    steps: tuple[int, int, int, int, int] = (200, 150, 40, 150, 120)
+    steps: tuple[int, int, int, int, int] = (200, 150, 40, 300, 120)
     weights: Mapping[str, float] = dataclasses.field(default_factory=lambda: WEIGHTS)
     frozen: tuple[str, ...] = ()
 

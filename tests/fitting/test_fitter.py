@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jfrecon import morphable
-from jfrecon.fitting import black_and_white, identity, occluders
-from jfrecon.fitting.fitter import WEIGHTS, Fitter, _each
+from jfrecon.fitting import black_and_white, identity, occluders, outline
+from jfrecon.fitting.fitter import WEIGHTS, Fitter, Known, _each
 from jfrecon.geometry import mesh
 from jfrecon.morphable import linear
 from jfrecon.render import portraits, surface
@@ -30,7 +30,7 @@ def made():
     pair = (linear.truncate(load(), 3, 8, 2) for load in (morphable.load, morphable.load_portrait))
     # blotches are anything but symmetric and smooth, and the drawn units are stronger than the prior would have them
     weights = {**WEIGHTS, 'expression': 2e-4, 'symmetry': 0.1, 'smoothness': 0.01, 'consistency_diffuse': 0.01}
-    return dataclasses.replace(Fitter.of(*pair, bands=3, texture=TEXTURE), steps=(150, 1, 1, 60), weights=weights)
+    return dataclasses.replace(Fitter.of(*pair, bands=3, texture=TEXTURE), steps=(150, 1, 1, 100, 60), weights=weights)
 
 
 @pytest.fixture(scope='module')
@@ -69,11 +69,16 @@ def person(fitter):
     return batch, chi, whole
 
 
+def known(batch):
+    """Of a batch nothing but its landmarks is known."""
+    return Known(batch, identity.anybody(3), outline.nothing(len(batch.image)))
+
+
 def test_landmarks_find_pose_and_expression(fitter, person):
     batch, chi, _ = person
     start = fitter.upright(batch)
     assert start.identity.shape == (1, 3) and start.expression.shape == (IMAGES, 8)
-    found = _each(fitter._landmarks(start, (batch, identity.anybody(3)), jax.random.key(0)), batch)
+    found = _each(fitter._landmarks(start, known(batch), jax.random.key(0)), batch)
     pixels = linear.landmarks(fitter.model, surface.posed(fitter.model, found, batch.camera).pixels)
     before = linear.landmarks(fitter.model, surface.posed(fitter.model, _each(start, batch), batch.camera).pixels)
     distance = lambda points: float(np.linalg.norm(np.asarray(points) - batch.landmarks, axis=-1).mean())
@@ -91,10 +96,49 @@ def test_an_identity_that_is_expected_is_where_a_fit_begins(shading, fitter, per
     expected = identity.Expected(mean, np.eye(3, dtype=np.float32), np.float32(0), np.float32(shading))
     spied = dataclasses.replace(fitter)
     vars(spied).update({name: getattr(fitter, name) for name in ('_landmarks', '_coefficients', '_ray_traced')})
-    vars(spied)['_detailed'] = lambda chi, *_: _each(chi, batch)
+    vars(spied).update(_detailed=lambda chi, *_: _each(chi, batch), _reflecting=lambda chi, *_: chi)
+    vars(spied)['outline'] = lambda chi, batch: outline.nothing(len(batch.image))
     found = np.asarray(spied(batch, fitter.upright(batch), expected=expected).identity)
     assert np.allclose(found, mean, atol=1e-6) == (not shading)
     np.testing.assert_allclose(found, np.broadcast_to(mean, found.shape), atol=0.1)
+
+
+def test_a_face_is_drawn_to_its_outline(fitter, person):
+    """One vertex should be 1.5 pixels further right, and nothing else is known."""
+    batch = person[0]
+    start, vertex = fitter.upright(batch), 700
+    where = lambda chi: surface.posed(fitter.model, _each(chi, batch), batch.camera).pixels[:, vertex]
+    edges = outline.nothing(IMAGES)
+    edges.corners[:] = vertex
+    edges.weights[..., 0], edges.outward[..., 0], edges.share[:] = 1, 1, 1 / outline.POINTS
+    edges.place[:] = np.asarray(where(start))[:, None] + [1.5, 9.0]
+    weightless = dataclasses.replace(batch, landmark_weight=np.zeros_like(batch.landmark_weight))
+    found = fitter._landmarks(start, known(weightless)._replace(outline=edges), jax.random.key(0))
+    np.testing.assert_allclose(where(found) - where(start), [[1.5, 0.0]] * IMAGES, atol=0.4)
+
+
+def test_skin_and_light_are_found_where_the_face_shades_itself(fitter, person):
+    """From the true shape and pose: albedo unlike everybody's, under light from two sides."""
+    batch, chi, _ = person
+    true = dataclasses.replace(chi, albedo=np.repeat(np.array([[3.0, -2.0]], np.float32), IMAGES, 0))
+    image, coverage = portraits.photo(fitter.portrait, true, batch.camera, (SIZE, SIZE))
+    batch = dataclasses.replace(batch, image=np.asarray(image), mask=np.asarray(coverage))
+    start = dataclasses.replace(chi, identity=chi.identity[:1], albedo=np.zeros_like(chi.albedo[:1]))
+    found = fitter._reflecting(start, batch, jax.random.key(0))
+    np.testing.assert_array_equal(found.rotation, chi.rotation)
+    away = lambda x, y: float(np.abs(np.asarray(x) - np.asarray(y)).mean())
+
+    def skin(albedo):
+        """But for its brightness, which light and skin share."""
+        values = np.asarray(linear.albedo(fitter.model, jnp.asarray(albedo))[0])
+        return values / values.mean()
+
+    assert away(skin(found.albedo), skin(true.albedo[:1])) < 0.5 * away(skin(start.albedo), skin(true.albedo[:1]))
+    white = jnp.zeros_like(chi.light).at[:, 0].set(sh.GREY)
+    inside = np.asarray(coverage) > 0
+    drawn = lambda chi: np.asarray(portraits.photo(fitter.portrait, _each(chi, batch), batch.camera, (SIZE, SIZE))[0])
+    error = lambda chi: away(drawn(chi)[inside], batch.image[inside])
+    assert error(found) < 0.3 * error(dataclasses.replace(start, light=white))
 
 
 def test_maps_take_what_the_morphable_model_lacks(fitter, person):
@@ -147,28 +191,33 @@ def test_what_is_in_front_of_a_face_is_not_fitted_to(share, fitter, person, monk
     columns = np.arange(SIZE) < share * SIZE
     monkeypatch.setattr(occluders, 'at_rim', lambda drawn, photo, face, forehead: face & False)
     monkeypatch.setattr(occluders, 'within', lambda drawn, photo, face, *_: face & columns)
-    masks: dict[str, list] = {'_landmarks': [], '_coefficients': [], '_ray_traced': [], '_maps': []}
+    masks: dict[str, list] = {'_landmarks': [], '_coefficients': [], '_ray_traced': [], '_reflecting': [], '_maps': []}
+    edges: list[outline.Outline] = []
     spied = dataclasses.replace(fitter)
-    vars(spied).update(_seen=fitter._seen, _lit=lambda chi, batch: chi)
+    vars(spied)['outline'] = lambda chi, batch: outline.nothing(IMAGES).replace(share=np.float32(1 + len(edges)))
+    vars(spied).update(_seen=fitter._seen, _rim=fitter._rim, _inner=fitter._inner, _lit=lambda chi, batch: chi)
 
     def step(name):
         def made(unknowns, known, *_):
-            masks[name].append(np.asarray(known[2].weight if name == '_maps' else known[0].mask).sum())
+            mask = known.mask if name == '_reflecting' else known[2].weight if name == '_maps' else known[0].mask
+            masks[name].append(np.asarray(mask).sum())
+            edges.extend([known.outline] if name == '_landmarks' else [])
             return unknowns
 
         return made
 
     vars(spied).update({name: step(name) for name in masks})
     spied(batch, dataclasses.replace(chi, identity=chi.identity[:1], albedo=chi.albedo[:1]))
+    assert [float(np.max(each.share)) for each in edges] == [0, 2, 3]
     whole = batch.mask.sum()
     if not share:
-        assert masks['_coefficients'] == masks['_ray_traced'] == [whole]
+        assert masks['_coefficients'] == masks['_ray_traced'] == masks['_reflecting'] == [whole]
         return
     seen = batch.mask[:, :, ~columns].sum()
-    assert masks['_landmarks'] == [whole] and masks['_coefficients'][0] == whole
+    assert masks['_landmarks'] == 3 * [whole] and masks['_coefficients'][0] == whole
     # at the silhouette the mask, which is drawn by another renderer, reaches a pixel beyond the face
     assert len(masks['_coefficients']) == 2
-    for found in (masks['_coefficients'][1], masks['_ray_traced'][0], masks['_maps'][0]):
+    for found in (masks['_coefficients'][1], *(masks[name][0] for name in ('_ray_traced', '_reflecting', '_maps'))):
         assert found == pytest.approx(seen, rel=0.03) and found < 0.95 * whole
 
 
@@ -226,7 +275,6 @@ def test_the_colours_of_a_black_and_white_photograph_do_not_count(fitter, person
     start = dataclasses.replace(chi, identity=chi.identity[:1], albedo=chi.albedo[:1])
     weights = {name: weight * (name in ('photo', 'vertex')) for name, weight in fitter.weights.items()}
     energy = dataclasses.replace(fitter, weights=weights)._photographed(fitter.vertex)
-    known = lambda batch: (batch, identity.anybody(3))
     cost = lambda light, batch: energy(start.replace(light=light), known(batch), jax.random.key(0))
     slope = jax.jit(jax.grad(cost))
     for photographs, same in ((grey, True), (batch, False)):

@@ -9,7 +9,7 @@ import pytest
 
 from jfrecon import morphable
 from jfrecon.morphable import linear
-from jfrecon.render import portraits, raytrace, tree
+from jfrecon.render import portraits, raytrace, surface, tree
 from jfrecon.render.portraits import Portrait
 from jfrecon.shading import sh
 from jfrecon.types import FaceParameters, Pinhole
@@ -60,19 +60,28 @@ def test_shadows_are_the_ray_tracers(head, chi):
         traced = lambda shadows: raytrace.render(
             scene, (SIZE, SIZE), jax.random.PRNGKey(1), samples=256, shadows=shadows
         )
-        return drawn, traced(True).image, traced(False)
+        fragments = surface.rasterise(portrait.model, face, (SIZE, SIZE))
+        answer, _ = portraits.transfer(portrait, face, fragments, 9)
+        return (
+            drawn,
+            surface.picture(portrait.model, fragments, face.diffuse * (answer @ chi.light))[0],
+            traced(True).image,
+            traced(False),
+        )
 
-    drawn, shadowed, lit = every(head, chi)
+    drawn, transferred, shadowed, lit = every(head, chi)
     np.testing.assert_array_equal(drawn.coverage, lit.coverage)
     blocks = lambda image: np.asarray(image[0]).reshape(SIZE // 6, 6, SIZE // 6, 6, -1).mean((1, 3, 4))
     full = blocks(lit.coverage) == 1
-    ours = blocks(drawn.radiance)[full] / blocks(drawn.radiance / jnp.maximum(drawn.arriving, 1e-6))[full]
+    open_sky = blocks(drawn.radiance / jnp.maximum(drawn.arriving, 1e-6))[full]
     theirs = blocks(shadowed)[full] / blocks(lit.image)[full]
     assert full.sum() > 20 and theirs.min() < 0.8 and theirs.max() > 0.99
     # Theirs are a percent or two from their mean over many samples; ours do not see edges of shadows between vertices,
     # which are 5 mm apart where a pixel is 4 mm wide.
-    assert np.abs(ours - theirs).mean() < 0.02
-    np.testing.assert_allclose(ours, theirs, atol=0.08)
+    for image in (drawn.radiance, transferred):
+        ours = blocks(image)[full] / open_sky
+        assert np.abs(ours - theirs).mean() < 0.02
+        np.testing.assert_allclose(ours, theirs, atol=0.08)
 
 
 def test_without_a_tree_there_are_no_shadows(head, chi):
