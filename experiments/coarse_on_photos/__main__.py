@@ -65,6 +65,7 @@ def photo_config(synthetic: ConfigDict, start: Path, quick: bool) -> ConfigDict:
     """Stage I on the photographs, from where the synthetic faces led."""
     config = synthetic.copy_and_resolve_references()
     config.data.source = 'folder'
+    config.data.forehead = 0.0  # the skin between brows and hairline is not looked at
     config.start_from = str(start)
     # Compared on 18 of the training people, held out: weaker priors, and landmarks that keep mouths shut, behind which
     # a photometric loss over vertices sees nothing.

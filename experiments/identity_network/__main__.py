@@ -157,6 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
         default_focal=FOCAL,
         rule=pipeline.whole_box(),
         jitter=cropping.Jitter(scale=0.05, shift=0.03, flip=0.5, colour=0.1),
+        anywhere=True,  # people's crops are folders of pictures, of which nothing is known
         frames=BESIDE,
     )
     people = np.unique(train.groups, return_inverse=True)[1]

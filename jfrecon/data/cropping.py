@@ -23,6 +23,7 @@ from jfrecon.errors import UserError
 MIN_SIDE, MAX_SIDE = 8, 16  # of a box: in pixels, and in sides of the photo
 CHIN, BROWS = 8, slice(17, 27)  # iBUG
 BRIDGE, EYES, LIPS = 27, (36, 45), ((61, 67), (62, 66), (63, 65))
+FOREHEAD = 0.2  # see `hull_mask`; stays below most hairlines
 AJAR = 0.05  # how far apart detectors leave shut lips, in distances of the outer corners of the eyes
 
 
@@ -230,7 +231,7 @@ def hull_mask(landmarks: np.ndarray, size: int, forehead: float = 0.0) -> np.nda
     """[size, size] bool: the pixels whose centre lies in the convex hull of the known landmarks.
 
     The hull ends at the brows. ``forehead`` > 0 adds the brow points moved away from the chin by that
-    fraction of the distance from the chin to the middle of the brows (0.2 stays below most hairlines).
+    fraction of the distance from the chin to the middle of the brows.
     """
     points = landmarks[np.isfinite(landmarks).all(axis=1)].astype(np.float64)
     if forehead > 0 and np.isfinite(landmarks[[CHIN, *range(17, 27)]]).all():

@@ -15,6 +15,7 @@ import numpy as np
 from absl import logging
 
 from jfrecon.data.cropping import (
+    FOREHEAD,
     Box,
     Jitter,
     below_brows,
@@ -66,9 +67,16 @@ class Boxed(Source):
     anew in every epoch and to cut its photos at full resolution costs a small network on a CPU as much as half a step.
     """
 
-    def __init__(self, source: Source, rule: BoxRule, size: int | None = None, forehead: float = 0.0):
+    def __init__(
+        self,
+        source: Source,
+        rule: BoxRule,
+        size: int | None = None,
+        forehead: float = FOREHEAD,
+        anywhere: bool = False,
+    ):
         super().__init__()
-        self._forehead = forehead
+        self._forehead, self._anywhere = forehead, anywhere
         self._source, self.rule = source, rule
         self._size, self._room = size, MEMORY
         self._kept: dict[int, Sample] = {}
@@ -85,7 +93,7 @@ class Boxed(Source):
         if self._size is None:
             return sample
         known = np.isfinite(sample.landmarks).all(axis=-1).any()
-        if sample.mask is None and not known:
+        if sample.mask is None and not (known or self._anywhere):
             raise Unreadable('it has neither landmarks nor a mask: nothing says where the face is')
         if not (self._forehead or known):
             raise Unreadable('without landmarks nothing says where its forehead begins: set config.data.forehead=0.2')
@@ -124,8 +132,9 @@ def batches(
     default_focal: float,
     rule: BoxRule = landmark_box(),  # noqa: B008 (a pure function)
     jitter: Jitter | None = None,
-    forehead: float = 0.0,
+    forehead: float = FOREHEAD,
     detected: bool = False,
+    anywhere: bool = False,
     frames: int = 1,
     process_index: int = 0,
     process_count: int = 1,
@@ -144,6 +153,7 @@ def batches(
       jitter: random changes of each crop, or None.
       forehead: see ``crop.hull_mask``; 0 takes the forehead from masks that are given, too.
       detected: whether a detector found the landmarks, see ``crop.shut_lips``.
+      anywhere: whether the mask of a sample with neither landmarks nor a mask is all of it; else it is unreadable.
       frames: so many consecutive rows come from one group (clip), drawn anew each time; cest needs several.
       process_index, process_count: of ``jax.process_index()`` and ``jax.process_count()``.
 
@@ -153,7 +163,7 @@ def batches(
     if batch_size % (process_count * frames):
         raise UserError(f'batch size {batch_size} is not divisible by {process_count} processes x {frames} frames')
     clips = _clips(source, frames)
-    boxed = Boxed(source, rule, size, forehead)
+    boxed = Boxed(source, rule, size, forehead, anywhere)
 
     def load(clip: int, rng: np.random.Generator) -> list[tuple[int, Sample]]:
         rows, mirrored = [], None  # a clip is mirrored whole: what a person keeps is the same in all frames

@@ -23,10 +23,11 @@ def warning(parts: Sequence[ConfigDict]) -> str:
 
 
 def _lacks(config: ConfigDict, first: bool) -> list[str]:
-    data, network, found = config.data, config.network, []
-    if encoder.is_published(network.backbone):
+    data, network, found = config.data, config.get('network', {}), []
+    loss, backbone = config.get('loss', {}), network.get('backbone')
+    if backbone in encoder.BACKBONES and encoder.is_published(backbone):
         if first and config.start_from is None and network.get('weights', '') is None:
-            found.append(f'{network.backbone} from nothing (--config.network.weights=FILE of ImageNet weights)')
+            found.append(f'{backbone} from nothing (--config.network.weights=FILE of ImageNet weights)')
         if (
             first
             and network.get('detail') in vgg.STAGES
@@ -39,12 +40,12 @@ def _lacks(config: ConfigDict, first: bool) -> list[str]:
                 'on made faces (--config.data.source=folder --config.data.path=PHOTOS '
                 '--config.data.landmarks=LANDMARKS.npz --config.data.crop=landmarks)'
             )
-    if config.loss.get('landmarks') and (
+    if loss.get('landmarks') and (
         (data.source == 'folder' and data.landmarks is None)
         or (data.source == 'tfds' and tfds_sources.LANDMARKS.get(data.path) is None)
     ):
         found.append(LANDMARKS)
-    if not config.loss.get('expression', 1) and config.get('energy') not in ('albedo', 'fine', 'refine'):
+    if not loss.get('expression', 1) and config.get('energy') not in ('albedo', 'fine', 'refine'):
         model = morphable.load(config.model.name, config.model.path)
         if model.expression_prior == 'gaussian':
             found.append(

@@ -163,6 +163,9 @@ def test_a_sample_with_neither_landmarks_nor_a_mask_is_unreadable():
     assert 'neither landmarks nor a mask' in source.unreadable[0][1]
     with pytest.raises(UserError, match='neither landmarks nor a mask'):
         pipeline.batches(InMemory([blind]), **whole, batch_size=1)[0]
+    # If it may be anywhere the mask is the photo, 40 of 48 rows high after padding to a square.
+    share = pipeline.batches(InMemory([blind]), **whole, batch_size=1, anywhere=True)[0].mask.mean()
+    assert abs(share - 40 / 48) <= 1 / 16
 
 
 def test_the_forehead_is_in_masks_and_hulls_or_in_neither():
@@ -183,6 +186,8 @@ def test_the_forehead_is_in_masks_and_hulls_or_in_neither():
     assert rows(0.0) == [by_hull, by_hull]
     grown, given = rows(0.5)[1], rows(0.5)[0]
     assert given == 40 and grown == by_hull + 7  # half of the way from chin to brows
+    whole = pipeline.batches(InMemory([masked]), **{**options, 'batch_size': 1})[0]
+    assert whole.mask.all()  # by default it is in
     blind = masked.replace(landmarks=np.full((68, 2), np.nan, np.float32))
     assert pipeline.batches(InMemory([blind]), **{**options, 'batch_size': 1}, forehead=0.2)[0].mask.all()
     with pytest.raises(UserError, match='where its forehead begins'):
