@@ -254,7 +254,7 @@ def test_a_sampler_is_a_function():
             image = raytrace.render(balls, size, key, samples=64, sampler=sampler).image
             return image.reshape(4, size[0] // 4, 4, size[1] // 4, 3).mean((1, 3))
 
-        keys = jax.random.split(jax.random.key(seed), 24)
+        keys = jax.random.split(jax.random.key(seed), 12)
         drawn = np.asarray(jax.jit(lambda keys: jax.lax.map(one, keys))(keys), np.float64)
         return drawn.mean(0), drawn.std(0, ddof=1) / np.sqrt(len(keys))
 
@@ -266,7 +266,7 @@ def test_a_sampler_is_a_function():
 
     (expected, its_error), (found, error) = blocks(sampling.by_radiance, 0), blocks(by_cosine, 1)
     lit, error = expected > 0.02, np.sqrt(error**2 + its_error**2)
-    # some 30 numbers, whose errors are below a percent and are themselves known from 24 pictures each
-    assert lit.sum() > 25 and np.median(error[lit] / expected[lit]) < 0.01
-    assert np.abs((found - expected)[lit] / error[lit]).max() < 4.5
+    # some 30 numbers, whose errors are below 1.5 percent and are themselves known from 12 pictures each
+    assert lit.sum() > 25 and np.median(error[lit] / expected[lit]) < 0.015
+    assert np.abs((found - expected)[lit] / error[lit]).max() < 5
     assert asked == [(1, 12, 24, 3)]

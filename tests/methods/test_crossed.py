@@ -28,12 +28,6 @@ BATCH = Batch(
 )
 
 
-@pytest.fixture(scope='module')
-def gaussian():
-    """MakeHuman, as if its expressions were the modes of a Gaussian basis."""
-    return dataclasses.replace(morphable.load('makehuman', None), expression_prior='gaussian')
-
-
 def built(configs, renderer, model, tmp_path, change=''):
     """The last stage of a method, with a renderer and a morphable model."""
     if MODELS[model] is not None and not MODELS[model].exists():
@@ -52,7 +46,7 @@ def built(configs, renderer, model, tmp_path, change=''):
 
 @pytest.mark.parametrize('configs', [cest, dib21, s2f2, yang21], ids=lambda configs: configs.__name__)
 @pytest.mark.parametrize('model', ['makehuman', pytest.param('ict', marks=pytest.mark.slow)])
-def test_every_method_runs_with_every_renderer_and_every_model(configs, model, tmp_path, gaussian, monkeypatch):
+def test_every_method_runs_with_every_renderer_and_every_model(configs, model, tmp_path):
     weights = configs.get_config('quicktest').loss
     renderers = [name for name, terms in RENDERERS.items() if set(terms) <= set(weights)]
     assert len(renderers) == (2 if configs is yang21 else 4)  # yang21 has no term over vertices
@@ -60,16 +54,25 @@ def test_every_method_runs_with_every_renderer_and_every_model(configs, model, t
     variables = jax.eval_shape(method.init, jax.random.key(0))
     chi = jax.eval_shape(method.predict, *variables, BATCH.image, BATCH.camera)
     assert chi.identity.shape == (COUNT, 5)
-    monkeypatch.setattr(morphable, 'load', lambda name, path: gaussian)
-    of_gaussian = built(configs, renderers[-1], model, tmp_path)
+    # as if its expressions were the modes of a Gaussian basis: a box would forbid half of them
+    gaussian = dataclasses.replace(method.model, expression_prior='gaussian')
+    unboxed = {name: weight for name, weight in method.weights.items() if name != 'box'}
+    of_gaussian = dataclasses.replace(method, model=gaussian, weights=unboxed)
     for k, renderer in enumerate(renderers):
-        # a box would forbid half of the expressions of a Gaussian basis
         chosen = method if k < len(renderers) / 2 else of_gaussian
         own = dataclasses.replace(chosen, data=dataclasses.replace(chosen.data, renderer=renderer))
         loss, (_, metrics) = jax.eval_shape(own.loss, *variables, BATCH, jax.random.key(0), jnp.int32(0))
         assert loss.shape == ()
-        bounded = chosen is method and configs is not s2f2  # whose last stage has no priors
-        assert ('box' in metrics) == ('box' in own.weights) == bounded
+        assert ('box' in metrics) == (chosen is method and configs is not s2f2)  # whose last stage has no priors
+
+
+def test_a_box_that_a_model_has_no_use_for_has_no_weight(tmp_path, monkeypatch):
+    boxed = morphable.load('makehuman', None)
+    for prior in ('box', 'gaussian'):
+        chosen = dataclasses.replace(boxed, expression_prior=prior)
+        monkeypatch.setattr(morphable, 'load', lambda name, path, chosen=chosen: chosen)
+        for configs in (yang21, cest):
+            assert ('box' in built(configs, 'raster', 'makehuman', tmp_path).weights) == (prior == 'box')
 
 
 @pytest.mark.slow

@@ -140,13 +140,10 @@ def test_end_to_end_the_regressor_learns_by_both_energies(method, variables, bat
         chi, state = own._prior({'params': {**variables[0], 'head': head}, **variables[1]}, batch)
         return jnp.sum(jnp.square(chi.identity)), state
 
-    moved = {}
-    for own in (method, both):
-        gradient, state = jax.jit(jax.grad(lambda head, own=own: shape(head, own), has_aux=True))(variables[0]['head'])
-        moved[own.end_to_end] = [np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient)]
-        learnt = jax.tree.map(lambda a, b: bool(np.any(a != b)), state['batch_stats'], variables[1]['batch_stats'])
-        assert any(jax.tree.leaves(learnt)) == (own is both)
-    assert not any(moved[False]) and all(moved[True])
+    gradient, state = jax.jit(jax.grad(lambda head: shape(head, both), has_aux=True))(variables[0]['head'])
+    assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient))
+    learnt = jax.tree.map(lambda a, b: bool(np.any(a != b)), state['batch_stats'], variables[1]['batch_stats'])
+    assert any(jax.tree.leaves(learnt))
 
 
 def test_the_l1_to_the_prior_ends_with_the_first_epoch(said):
