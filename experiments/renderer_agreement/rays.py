@@ -46,11 +46,11 @@ def compare(scene: Scene, size: int, key: jax.Array) -> dict[str, int]:
     lift = raytrace.LIFT * float(np.ptp(np.asarray(scene.vertices[0]), axis=0).max())
     facing = -jnp.sign(jnp.sum(face * towards[0][hit], -1, keepdims=True))
     start = towards[0][hit] * distance[hit][:, None] + lift * facing * face
-    start, face, facing = (jnp.repeat(x, SHADOWS, 0) for x in (start, face, facing))
+    start, face, facing, leaving = (jnp.repeat(x, SHADOWS, 0) for x in (start, face, facing, found[hit]))
     chosen = jax.random.randint(key, (len(start),), 0, sampling.TABLE)
     direction = lights.direction[0][chosen]
     above = jnp.sum(facing * face * direction, -1) > raytrace.HORIZON
-    blocked = jax.jit(trace.occluded)(bvh, start[None], direction[None], above[None])
+    blocked = jax.jit(trace.occluded)(bvh, start[None], direction[None], above[None], leaving=leaving[None])
     start, direction, above = np.asarray(start), np.asarray(direction), np.asarray(above)
     also = peer.run(start[above], direction[above], query='OCCLUDED') >= 0
     return {

@@ -45,6 +45,7 @@ from jfrecon.types import Array, Camera, Pinhole, Topology
 
 ENVIRONMENT = 64  # rows and columns of the map that spherical harmonics are turned into (dib21 3.1)
 CHUNK = 4096  # pixels of an image that are shaded at a time where one image follows another
+RAYS = 2**19  # shadow rays that are traced at a time there: the last ones of each time leave lanes idle
 VIEWS, MOST = 32, 64  # pictures that a final frame is the mean of at least, and samples of each at most
 GRAZING = 0.1  # cosine between the view and the face of a triangle
 HORIZON = 1e-3  # cosine between a shadow ray and the triangle that it leaves
@@ -201,9 +202,10 @@ def _estimate(
         l, p = lax.stop_gradient((l, p))
         return points, Draws(l, L, p), points.covered & (vectors.dot(points.n_g, l) > HORIZON)
 
-    def rays(pixel: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def rays(pixel: jax.Array) -> _Rays:
         points, draws, above = look(pixel)
-        return lax.stop_gradient((points.x + view.lift[:, None, None] * points.n_g, draws.direction, above))
+        start = points.x + view.lift[:, None, None] * points.n_g
+        return lax.stop_gradient(_Rays(start, points.triangle, draws.direction, above))
 
     def estimate(shown: tuple[jax.Array, jax.Array | None]) -> Picture:
         """The layers at pixels [B, N] from which V [S, B, N] is free; None: all that is above the horizon."""
@@ -225,7 +227,8 @@ def _estimate(
     V = None
     if shadows:
         bvh = tree.refit(scene.leaves, scene.topology.triangles, scene.vertices)
-        V = _free(bvh, *_map_covered(rays, chunks, chunks, view.pixels))
+        find = lambda chunks: _free(bvh, _map_covered(rays, chunks, chunks, view.pixels))
+        V = _in_groups(find, chunks, max(1, RAYS // (chunk * samples)), view.pixels)
     picture = _map_covered(jax.checkpoint(estimate) if len(chunks) > 1 else estimate, (chunks, V), chunks, view.pixels)
 
     def spread(layer: jax.Array) -> jax.Array:
@@ -269,6 +272,7 @@ class _Points(NamedTuple):
 
     Attributes:
       covered: [B, N] bool, whether the pixel shows a surface.
+      triangle: [B, N] int32, the one that it shows; any where it shows none.
       x: [B, N, 3] mm, camera space.
       v: [B, N, 3] unit, towards the camera.
       n: [B, N, 3] unit shading normal: interpolated, and bent by the normal map.
@@ -278,6 +282,7 @@ class _Points(NamedTuple):
     """
 
     covered: jax.Array
+    triangle: jax.Array
     x: jax.Array
     v: jax.Array
     n: jax.Array
@@ -352,6 +357,7 @@ def _see(scene: Scene, view: _View, pixel: jax.Array) -> _Points:
         n = mesh.bend(mapped(scene.normal_map), geometry[..., 6:9], geometry[..., 9:], n)
     return _Points(
         covered=covered,
+        triangle=jnp.maximum(triangle, 0),
         x=x,
         v=cameras.towards(scene.camera, x),
         n=vectors.normalise(n),
@@ -361,16 +367,26 @@ def _see(scene: Scene, view: _View, pixel: jax.Array) -> _Points:
     )
 
 
-def _free(bvh: tree.Tree, start: jax.Array, l: jax.Array, above: jax.Array) -> jax.Array:
-    """Which shadow rays that are above the horizon meet nothing, [chunks, S, B, N] bool. No gradient.
+class _Rays(NamedTuple):
+    """Shadow rays; without the first axis for one chunk.
 
-    start: [chunks, B, N, 3] mm; l: [chunks, S, B, N, 3]; above: [chunks, S, B, N], the rays to be traced.
+    Attributes:
+      start: [chunks, B, N, 3] mm, triangle: [chunks, B, N] that is there.
+      l: [chunks, S, B, N, 3] their directions.
+      above: [chunks, S, B, N] bool, those above the horizon, which are to be traced.
     """
-    images = above.shape[2]
-    rays = lambda x: jnp.moveaxis(x, 2, 0).reshape(images, -1, *x.shape[4:])
-    blocked = trace.occluded(bvh, rays(jnp.broadcast_to(start[:, None], l.shape)), rays(l), rays(above))
-    count, samples, _, points = above.shape
-    return above & ~jnp.moveaxis(blocked.reshape(images, count, samples, points), 0, 2)
+
+    start: jax.Array
+    triangle: jax.Array
+    l: jax.Array
+    above: jax.Array
+
+
+def _free(bvh: tree.Tree, rays: _Rays) -> jax.Array:
+    """Which shadow rays are above the horizon and meet nothing, [chunks, S, B, N] bool. No gradient."""
+    image_first = lambda x: jnp.moveaxis(x, 2, 0)
+    start, triangle, l, above = map(image_first, (rays.start[:, None], rays.triangle[:, None], rays.l, rays.above))
+    return rays.above & ~jnp.moveaxis(trace.occluded(bvh, start, l, above, leaving=triangle), 0, 2)
 
 
 def _integrate(
@@ -410,6 +426,16 @@ def _chunks(where: jax.Array, chunk: int, nothing: int) -> jax.Array:
     """Pixel numbers [B, N] as [chunks, B, chunk], the last one filled up with ``nothing``."""
     where = jnp.pad(where, ((0, 0), (0, -where.shape[1] % chunk)), constant_values=nothing)
     return jnp.moveaxis(where.reshape(len(where), -1, chunk), 1, 0)
+
+
+def _in_groups(function: Callable[[jax.Array], jax.Array], chunks: jax.Array, together: int, nothing: int) -> jax.Array:
+    """What a function gives for chunks, [chunks, ...], of which it is given so many at a time."""
+    count = len(chunks)
+    if count <= together:
+        return function(chunks)
+    chunks = jnp.pad(chunks, ((0, -count % together), (0, 0), (0, 0)), constant_values=nothing)
+    values = lax.map(function, chunks.reshape(-1, together, *chunks.shape[1:]))
+    return values.reshape(-1, *values.shape[2:])[:count]
 
 
 def _map_covered(function: Callable[[Any], Any], arguments: Any, chunks: jax.Array, nothing: int) -> Any:

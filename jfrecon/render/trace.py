@@ -34,7 +34,7 @@ class Pool(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """First hits, leaves [B, N].
+    """First hits, leaves [B, ...].
 
     Attributes:
       triangle: int32, -1 for a ray that hits nothing.
@@ -53,17 +53,24 @@ def default_pool(rays: int) -> Pool:
 
 
 def occluded(
-    tree: Tree, origins: jax.Array, directions: jax.Array, active: jax.Array, pool: Pool | None = None
+    tree: Tree,
+    origins: jax.Array,
+    directions: jax.Array,
+    active: jax.Array,
+    pool: Pool | None = None,
+    leaving: jax.Array | None = None,
 ) -> jax.Array:
-    """Which rays hit anything in front of their origin, bool [B, N]; False where not active. No gradient.
+    """Which rays hit anything in front of their origin, bool [B, ...]; False where not active. No gradient.
 
     Args:
-      tree: of B meshes; ray b, n meets mesh b.
-      origins, directions: [B, N, 3] mm; directions of any length but 0.
-      active: [B, N] bool, the rays to be traced.
+      tree: of B meshes; ray b, ... meets mesh b.
+      origins, directions: [B, ..., 3] mm, or broadcasting to the shape of active; directions of any length but 0.
+      active: [B, ...] bool, the rays to be traced. It takes less time when neighbours are alike.
       pool: by default `default_pool`.
+      leaving: [B, ...] or broadcasting to it, int32 triangles that the rays start at. Any will do, but from there the
+        walk saves the boxes around the origin, which are hit for certain.
     """
-    return _trace(tree, origins, directions, active, pool, closest=False).triangle >= 0
+    return _trace(tree, origins, directions, active, pool, leaving, closest=False).triangle >= 0
 
 
 def closest(tree: Tree, origins: jax.Array, directions: jax.Array, active: jax.Array, pool: Pool | None = None) -> Hits:
@@ -71,13 +78,19 @@ def closest(tree: Tree, origins: jax.Array, directions: jax.Array, active: jax.A
 
     Of triangles at exactly the same distance any may be named.
     """
-    return _trace(tree, origins, directions, active, pool, closest=True)
+    return _trace(tree, origins, directions, active, pool, None, closest=True)
 
 
 class _Lanes(NamedTuple):
-    """The pool's state: nodes to look at (negative: a leaf to be tested; 0: idle), rays [W], what they have found."""
+    """The pool's state: nodes to look at (negative: a leaf to be tested; 0: idle), rays [W], what they have found.
+
+    Each ray has a numbering of the nodes of its own, in which the leaf that it starts at is the first one: that of the
+    tree, with the bits of the way to this leaf, ``home``, turned over. So a walk that starts there goes through the
+    whole tree but for the nodes above it.
+    """
 
     node: jax.Array
+    home: jax.Array
     ray: jax.Array
     origin: tuple[jax.Array, ...]
     direction: tuple[jax.Array, ...]
@@ -85,13 +98,10 @@ class _Lanes(NamedTuple):
     found: jax.Array
 
 
-def _trace(tree, origins, directions, active, pool, closest):
-    batch, count = active.shape
-    total = batch * count
+def _trace(tree, origins, directions, active, pool, leaving, closest):
+    batch, total = len(active), active.size
     pool = default_pool(total) if pool is None else pool
-    origins, directions = lax.stop_gradient((origins, directions))
-    axes = lambda x: tuple(x[..., axis].reshape(-1) for axis in range(3))
-    origins, directions = axes(origins), axes(directions)
+    origins, directions = lax.stop_gradient((jnp.asarray(origins), jnp.asarray(directions)))
 
     # The rays to be traced, first to last, so that no lane is spent on others.
     wanted = active.reshape(-1)
@@ -103,10 +113,21 @@ def _trace(tree, origins, directions, active, pool, closest):
     boxes = tuple(values.reshape(-1) for values in tree.boxes)
     corners = tuple(values.reshape(-1) for values in tree.corners)
     leaves, per_leaf = tree.leaves, tree.per_leaf
+    first = 1 if leaving is None else -leaves
 
     def mesh_of(ray):
         """Which mesh of the batch; without a batch a constant, and the offsets below cost nothing."""
-        return jnp.int32(0) if batch == 1 else jnp.minimum(ray, total - 1) // count
+        return jnp.int32(0) if batch == 1 else jnp.minimum(ray, total - 1) // (total // batch)
+
+    def vector(values, ray):
+        """x, y and z of rays [W]; three gathers from the array as it is, which broadcasts to all rays."""
+        place = 3 * _place(ray, active.shape, values.shape[:-1])
+        return tuple(_get(values.reshape(-1), place + axis) for axis in range(3))
+
+    def home(ray):
+        if leaving is None:
+            return jnp.zeros_like(ray)
+        return _get(tree.leaf, _get(leaving.reshape(-1), _place(ray, active.shape, leaving.shape)))
 
     def refill(started, lanes, found, distance):
         """Write down what finished lanes have found, and give them the next rays of the queue."""
@@ -121,21 +142,25 @@ def _trace(tree, origins, directions, active, pool, closest):
         ray = lax.optimization_barrier(ray)
         fetch = jnp.minimum(ray, total - 1)
         lanes = _Lanes(
-            node=jnp.where(new, 1, jnp.where(done, 0, lanes.node)),
+            node=jnp.where(new, first, jnp.where(done, 0, lanes.node)),
+            home=home(fetch),
             ray=ray,
-            origin=tuple(_get(values, fetch) for values in origins),
-            direction=tuple(_get(values, fetch) for values in directions),
+            origin=vector(origins, fetch),
+            direction=vector(directions, fetch),
             distance=jnp.where(new, jnp.inf, lanes.distance),
             found=jnp.where(new, -1, lanes.found),
         )
         return jnp.minimum(started + done.sum(dtype=jnp.int32), waiting), lanes, found, distance
 
+    last = 32 - leaves.bit_length()  # leading zeros of a leaf's number
+
     def walk(lanes, mesh, start, slope):
         """One node: into its first child or, at a leaf, to its triangles, if the box is hit; else past it."""
         node = jnp.maximum(lanes.node, 0)
+        place = mesh * (2 * leaves) + (node ^ _shift(lanes.home, lax.clz(node) - last))
         near = far = None
         for axis in range(3):
-            box = _get(boxes[axis], mesh * (2 * leaves) + node)
+            box = _get(boxes[axis], place)
             low, high = (box & 0xFFFF).astype(jnp.float32), (box >> 16).astype(jnp.float32)
             a, b = (low - start[axis]) * slope[axis], (high - start[axis]) * slope[axis]
             enter, leave = jnp.minimum(a, b), jnp.maximum(a, b)
@@ -151,10 +176,10 @@ def _trace(tree, origins, directions, active, pool, closest):
     def test(lanes, mesh):
         """The triangles of the leaves that lanes stand at."""
         there = (lanes.node < 0) & (lanes.node != _BLOCKED)
-        node = jnp.where(there, -lanes.node, leaves)
+        node = jnp.where(there, -lanes.node, leaves ^ lanes.home)
         distance, found = lanes.distance, lanes.found
         for k in range(per_leaf):
-            slot = (node - leaves) * per_leaf + k
+            slot = ((node ^ lanes.home) - leaves) * per_leaf + k
             triangle = tuple(_get(values, mesh * (leaves * per_leaf) + slot) for values in corners)
             hit, t = intersect(triangle, lanes.origin, lanes.direction)
             hit &= there & (t < distance)
@@ -165,6 +190,7 @@ def _trace(tree, origins, directions, active, pool, closest):
     def body(state):
         started, lanes, found, distance = refill(*state)
         mesh = mesh_of(lanes.ray)
+        lanes = test(lanes, mesh)
         scale = tree.scale[mesh]
         start = tuple((o - tree.origin[mesh, axis]) * scale for axis, o in enumerate(lanes.origin))
         slope = tuple(1 / (jnp.where(jnp.abs(d) < 1e-12, 1e-12, d) * scale) for d in lanes.direction)
@@ -172,11 +198,12 @@ def _trace(tree, origins, directions, active, pool, closest):
         for _ in range(pool.steps):
             # XLA on a CPU would repeat the gathers for each use of their results
             node = lax.optimization_barrier(walk(lanes._replace(node=node), mesh, start, slope))
-        return started, test(lanes._replace(node=node), mesh), found, distance
+        return started, lanes._replace(node=node), found, distance
 
     width = pool.lanes
     zeros = (jnp.zeros(width),) * 3
     idle = _Lanes(
+        jnp.zeros(width, jnp.int32),
         jnp.zeros(width, jnp.int32),
         jnp.full(width, total, jnp.int32),
         zeros,
@@ -215,6 +242,20 @@ def _past(node: jax.Array) -> jax.Array:
     after = node + 1
     after = after >> (31 - lax.clz(after & -after))
     return jnp.where(after == 1, 0, after)
+
+
+def _shift(x: jax.Array, places: jax.Array) -> jax.Array:
+    return lax.shift_right_logical(x, jnp.minimum(places, 31))
+
+
+def _place(number: jax.Array, whole: tuple[int, ...], part: tuple[int, ...]) -> jax.Array:
+    """Where an array of shape ``part`` that broadcasts to ``whole`` has what is at a number there; row by row."""
+    place, stride, over = jnp.zeros_like(number), 1, 1
+    for size, own in zip(whole[::-1], part[::-1], strict=True):
+        if own > 1:
+            place += lax.rem(lax.div(number, jnp.int32(over)), jnp.int32(size)) * stride
+        stride, over = stride * own, over * size
+    return number if whole == part else place
 
 
 def _get(values: jax.Array, index: jax.Array) -> jax.Array:

@@ -33,12 +33,14 @@ class Tree:
       corners: nine arrays [B, L K] of triangles in the order of the leaves: x, y, z of the first corner, then of the
         edges from it to the second and to the third. Separate, because nine 1-D gathers cost a third of a 2-D one.
       ids: [L K] int32, the mesh's number of each of them.
+      leaf: [T] int32, the leaf 0 ... L - 1 of each triangle of the mesh.
       origin: [B, 3] mm and scale: [B], quantised units per mm, of the boxes.
     """
 
     boxes: tuple[jax.Array, ...]
     corners: tuple[jax.Array, ...]
     ids: Array
+    leaf: Array
     origin: jax.Array
     scale: jax.Array
 
@@ -112,6 +114,9 @@ def refit(leaves: Array, triangles: Array, vertices: jax.Array) -> Tree:
         boxes=tuple(packed[..., axis] for axis in range(3)),
         corners=tuple(edges[..., k] for k in range(9)),
         ids=ids,
+        leaf=jnp.zeros(len(triangles), jnp.int32)
+        .at[ids]
+        .set(jnp.arange(count * per_leaf, dtype=jnp.int32) // per_leaf),
         origin=origin,
         scale=scale,
     )

@@ -81,7 +81,8 @@ def test_finds_what_brute_force_finds(mesh):
     bvh = build(vertices, triangles)
     active = jnp.ones((1, len(origins)), bool)
     found = closest(bvh, origins[None], directions[None], active, pool=trace.Pool(512, 6))
-    blocked = occluded(bvh, origins[None], directions[None], active, pool=trace.Pool(512, 6))
+    anywhere = jnp.asarray(RNG.integers(len(triangles), size=(1, len(origins))))  # where rays start only saves time
+    blocked = occluded(bvh, origins[None], directions[None], active, pool=trace.Pool(512, 6), leaving=anywhere)
     ids, distance, doubt = brute_force(vertices, triangles, origins, directions)
     sure = ~doubt
     assert sure.mean() > 0.9 and (ids[sure] >= 0).mean() > 0.5
@@ -110,6 +111,20 @@ def test_pool_and_batch_do_not_matter():
         np.testing.assert_array_equal(together.distance[i], alone.distance[0])
     assert (together.triangle[~active] == -1).all() and np.isinf(together.distance[~active]).all()
     assert (together.triangle[active] >= 0).mean() > 0.3
+
+
+def test_origins_and_directions_broadcast_to_the_rays():
+    vertices, triangles = sphere()
+    bvh = jax.jit(tree.refit)(tree.order(vertices, triangles), triangles, np.stack([vertices, vertices * 0.8]))
+    origins, directions = rays(24)
+    origins, directions = origins.reshape(2, 3, 1, 4, 3), directions[:20].reshape(1, 1, 5, 4, 3)
+    active = RNG.random((2, 3, 5, 4)) < 0.8
+    leaving = RNG.integers(len(triangles), size=(2, 3, 1, 4))
+    whole = lambda x: np.broadcast_to(x, (*active.shape, 3)).reshape(2, 60, 3)
+    expected = occluded(bvh, whole(origins), whole(directions), active.reshape(2, 60), pool=trace.Pool(64, 4))
+    found = occluded(bvh, origins, directions, active, pool=trace.Pool(64, 4), leaving=leaving)
+    np.testing.assert_array_equal(found.reshape(2, 60), expected)
+    assert 0.1 < expected.mean() < 0.9
 
 
 def test_order_holds_every_triangle_in_balanced_leaves():
