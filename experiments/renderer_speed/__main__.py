@@ -27,8 +27,9 @@ from jax.sharding import NamedSharding
 from tqdm import tqdm
 
 from experiments import harness, peers, scenes
+from experiments.renderer_agreement import rays
 from jfrecon import commands, morphable
-from jfrecon.render import raytrace
+from jfrecon.render import raytrace, trace, tree
 from jfrecon.training import parallel
 
 NAME = 'renderer_speed'
@@ -63,13 +64,20 @@ def main(arguments: list[str] | None = None) -> None:
     for size, samples, triangles in tqdm(settings, desc='settings', disable=None):
         rows[f'{size}², {samples} samples, {triangles} triangles'] = measure(size, samples, triangles, options.ict)
         print(list(rows)[-1], rows[list(rows)[-1]], flush=True)
+    ratio = lambda row, what: row[f'ours {what}'] / row[f'mitsuba {what}']
     first = rows[next(iter(rows))]
+    embree = shadow_rays(*settings[0], options.ict)
+    print(embree, flush=True)
     with tempfile.TemporaryDirectory() as cache:
         compiling = peak_of('ours', options.ict, cache)
         memory = {who: peak_of(who, options.ict, cache) for who in ('ours', 'mitsuba')}
     results = {
-        'forward_backward_ratio': first['ours forward+backward'] / first['mitsuba forward+backward'],
-        'forward_ratio': first['ours forward'] / first['mitsuba forward'],
+        'forward_backward_ratio': ratio(first, 'forward+backward'),
+        'forward_ratio': ratio(first, 'forward'),
+        'worst_forward_backward_ratio': max(ratio(row, 'forward+backward') for row in rows.values()),
+        'worst_forward_ratio': max(ratio(row, 'forward') for row in rows.values()),
+        'embree_ratio': embree['ours'] / embree['embree'],
+        'milliseconds_for_shadow_rays': embree,
         'milliseconds_per_image': rows,
         'peak_memory_mb': {**memory, 'ours, compiling': compiling},
     }
@@ -100,6 +108,30 @@ def measure(size: int, samples: int, triangles: str, ict: Path) -> dict[str, flo
         if turn >= REPEATS and time.perf_counter() - begun > SECONDS:
             break
     return {name: float(np.median(times)) for name, times in taken.items()}
+
+
+def shadow_rays(size: int, samples: int, triangles: str, ict: Path) -> dict[str, float]:
+    """Milliseconds that a picture's shadow rays take, ours and Embree's one core, in turn; trees are built before."""
+    scene, key = face(size, triangles, ict), jax.random.key(0)
+    bvh = jax.jit(tree.refit)(scene.leaves, scene.topology.triangles, scene.vertices)
+    peer = peers.embree(np.asarray(scene.vertices[0]), np.asarray(scene.topology.triangles))
+    towards = rays.through_pixels(scene, size)
+    seen = jax.jit(trace.closest)(bvh, jnp.zeros_like(towards), towards, jnp.ones(towards.shape[:2], bool))
+    start, direction, above, leaving = rays.to_the_light(scene, towards, seen, key, samples)
+    start, direction, leaving = start[above], direction[above], leaving[above]
+    ask = jax.jit(trace.occluded)
+    active = jnp.ones((1, len(start)), bool)
+    runs = {
+        'ours': lambda: jax.block_until_ready(ask(bvh, start[None], direction[None], active, leaving=leaving[None])),
+        'embree': lambda: peer.run(np.asarray(start), np.asarray(direction), query='OCCLUDED'),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(REPEATS + 1):
+        for name, run in runs.items():
+            begun = time.perf_counter()
+            run()
+            taken[name].append(1000 * (time.perf_counter() - begun))
+    return {'rays': len(start), **{name: float(np.median(times[1:])) for name, times in taken.items()}}
 
 
 def ours(scene: raytrace.Scene, size: int, samples: int) -> dict[str, Callable[[int], None]]:
