@@ -142,7 +142,8 @@ def test_every_change_of_every_size_can_be_trained(configs, tmp_path):
         config = configs.get_config(f'quicktest+{change}')
         try:
             for _, part in stages.configs(config, tmp_path):
-                methods.build(part, AXIS)
-                build.check(part)
+                watched = settings.Watched(part, set())  # as before a training
+                methods.build(watched, AXIS)
+                build.check(watched)
         except ValueError as error:  # pragma: no cover
             pytest.fail(f'{change}: {error}')

@@ -285,7 +285,8 @@ def build(config: ConfigDict, axis_name: str | None = None) -> Yang21:
     data = parts.data_term(config, model, RENDERERS[energy])
     refining = energy == 'refine'
     end_to_end = refining and config.end_to_end
-    if end_to_end and (fixed := [name for name in REGRESSOR if config.optimiser.groups.get(name) == 0]):
+    groups = dict(config.optimiser.groups) if end_to_end else {}
+    if fixed := [name for name in REGRESSOR if groups.get(name) == 0]:
         raise UserError(
             f'config.end_to_end trains the regressor, whose {fixed[0]} config.optimiser.groups fixes: '
             f'leave {fixed[0]} out there, or choose the change +end_to_end of configs/yang21.py'
