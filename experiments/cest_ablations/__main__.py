@@ -4,8 +4,9 @@
 
 Trained on clips of eight frames in which person and skin stay and pose, expression and light change, and scored on
 clips of other people made the same way, against what these were made of. The network knows the head that they were
-drawn with, so the errors of shape tell variants apart and say nothing of people. `--size=cpu`, the default, is for two
-CPU cores, `--size=paper` for GPUs, `--quick` shows that it runs. A run that was stopped goes on.
+drawn with, so the errors of shape tell variants apart and say nothing of people. `--size=cpu`, the default, is for
+two CPU cores, `--size=paper` the paper's run, for GPUs (with `--data=SHARDS` of photographs), `--quick` shows that it
+runs. A run that was stopped goes on.
 
 `--time` measures instead what a step costs by the number of frames (3.3, stochastic optimization), side by side.
 """

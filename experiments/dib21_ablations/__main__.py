@@ -2,8 +2,9 @@
 
     python -m experiments.dib21_ablations --out=runs/dib21_ablations
 
-Nine variants on MakeHuman, three seeds each, in the stages of `configs/dib21.py`. `--size=cpu`, the default, is for two
-CPU cores, `--size=paper` for GPUs, `--quick` shows that it runs. A run that was stopped goes on.
+Nine variants on MakeHuman, three seeds each, in the stages of `configs/dib21.py`. `--size=cpu`, the default, is for
+two CPU cores, `--size=paper` the paper's run, for GPUs (with `--data=SHARDS` of photographs and `--weights=FILE`),
+`--quick` shows that it runs. A run that was stopped goes on.
 """
 
 from __future__ import annotations

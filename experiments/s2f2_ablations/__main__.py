@@ -3,8 +3,9 @@
     python -m experiments.s2f2_ablations --out=runs/s2f2_ablations
 
 Variants on MakeHuman, three seeds each, in up to three stages (`configs/s2f2.py`); those that begin alike share their
-first stages. `--size=cpu`, the default, is for two CPU cores, `--size=paper` for GPUs, `--quick` shows that it runs. A
-run that was stopped goes on.
+first stages. `--size=cpu`, the default, is for two CPU cores, `--size=paper` the paper's run, for GPUs (with
+`--data=SHARDS` of photographs, `--weights=FILE` and `--detail-weights=FILE`), `--quick` shows that it runs. A run
+that was stopped goes on.
 """
 
 from __future__ import annotations

@@ -3,11 +3,12 @@
     python -m experiments.identity_network --network=losses --out=runs/identity_network_losses
     python -m experiments.yang21_ablations --out=runs/yang21_ablations
 
-One prior module for all variants of a seed, then the refinement module of each; scored on faces of other people. OD is
-the rendering under the light map, OC under the coarse light (5.2), and whether both show the person in the photograph
-is judged by a network that no loss uses (`experiments.identity_network`). The faces wear painted skins, so the albedo
-is known in every texel, seen or not. `--size=cpu`, the default, is for two CPU cores, `--size=paper` for GPUs,
-`--quick` shows that it runs. A run that was stopped goes on.
+One prior module for all variants of a seed, then the refinement module of each; scored on faces of other people. OD
+is the rendering under the light map, OC under the coarse light (5.2), and whether both show the person in the
+photograph is judged by a network that no loss uses (`experiments.identity_network`). The faces wear painted skins, so
+the albedo is known in every texel, seen or not. `--size=cpu`, the default, is for two CPU cores, `--size=paper` the
+paper's run, for GPUs (with `--data=SHARDS` of photographs and `--weights=FILE`), `--quick` shows that it runs. A run
+that was stopped goes on.
 """
 
 from __future__ import annotations
