@@ -26,15 +26,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jfrecon import morphable
 from jfrecon.data.detection import skin
-from jfrecon.fitting import black_and_white, identity, lighting, occluders, outline, start
+from jfrecon.fitting import black_and_white, gaze, identity, lighting, occluders, outline, start
 from jfrecon.fitting.descent import Descent, Energy
+from jfrecon.fitting.gaze import Gaze
 from jfrecon.fitting.identity import Expected
 from jfrecon.fitting.outline import Outline
 from jfrecon.geometry import cameras, mesh, uv
 from jfrecon.losses import energies, terms
 from jfrecon.losses.data_term import DataTerm
-from jfrecon.morphable import linear
+from jfrecon.morphable import heads, linear
 from jfrecon.render import portraits, surface, tree, vertex
 from jfrecon.render.portraits import Portrait
 from jfrecon.shading import brdf, colour, sh
@@ -53,7 +55,7 @@ ROW, ROWS = 128, 32  # pixels that count come in multiples of so many
 # skin, rather than eyes and the rim, is what the picture lacks most; looked at on three training portraits. The
 # relief is so smooth that a low sun does not break up on it; looked at on scikit-image's astronaut.
 WEIGHTS: Mapping[str, float] = {
-    'photo': 1.0, 'vertex': 1.0, 'landmarks': 5.0, 'outline': 2.5,
+    'photo': 1.0, 'vertex': 1.0, 'landmarks': 5.0, 'outline': 2.5, 'gaze': 2.0,
     'identity': 5e-4, 'albedo': 3e-4, 'expression': 1.5e-2, 'box': 1.0, 'light': 1e-5, 'hue': 1e-3, 'exposure': 0.05,
     'symmetry': 2.0, 'consistency_diffuse': 0.5, 'consistency_specular': 0.5, 'smoothness': 0.1, 'albedo_box': 1.0,
     'smoothness_normal': 1.0, 'symmetry_normal': 0.0, 'consistency_normal': 0.05, 'behind': 0.01,
@@ -113,6 +115,7 @@ class Known(NamedTuple):
     batch: Batch
     expected: Expected
     outline: Outline
+    gaze: Gaze
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,12 +163,17 @@ class Fitter:
         return dataclasses.replace(chi, identity=chi.identity[:1], albedo=chi.albedo[:1])
 
     def __call__(
-        self, batch: Batch, start: FaceParameters, progress: Progress | None = None, expected: Expected | None = None
+        self,
+        batch: Batch,
+        start: FaceParameters,
+        progress: Progress | None = None,
+        expected: Expected | None = None,
+        looks: Gaze | None = None,
     ) -> FaceParameters:
         """Fits one person to all images of a batch.
 
         start: identity and albedo have leaves [1, ...], what differs from image to image [B, ...]. expected: the
-        identity that is known beforehand; None: anybody's.
+        identity that is known beforehand; None: anybody's. looks: where the eyes look; None: nobody knows.
 
         Returns all leaves [B, ...], maps included.
         """
@@ -175,7 +183,8 @@ class Fitter:
             expected = identity.anybody(start.identity.shape[-1])
         else:
             start = dataclasses.replace(start, identity=jnp.asarray(expected.mean)[None])
-        known = Known(batch, expected, outline.nothing(len(batch.image)))
+        count = len(batch.image)
+        known = Known(batch, expected, outline.nothing(count), gaze.nothing(count) if looks is None else looks)
         placed = self._landmarks(start, known, key, progress)
         for _ in range(OUTLINES):
             known = known._replace(outline=self.outline(_each(placed, batch), batch))
@@ -237,7 +246,7 @@ class Fitter:
         def energy(chi: FaceParameters, known: Known, _: jax.Array) -> jax.Array:
             chi = _each(chi, known.batch)
             face = surface.posed(self.model, chi, known.batch.camera)
-            return self._weighed({**self._placed(face, known), **self._priors(chi, known.expected)})
+            return self._weighed({**self._placed(chi, face, known), **self._priors(chi, known.expected)})
 
         return Descent(energy, LANDMARK_RATES, self.steps[0])
 
@@ -256,13 +265,13 @@ class Fitter:
 
     def _photographed(self, data: DataTerm) -> Energy:
         def energy(chi: FaceParameters, known: Known, key: jax.Array) -> jax.Array:
-            batch, expected, _ = known
+            batch, expected, *_ = known
             chi = _each(dataclasses.replace(chi, identity=expected.kept(chi.identity)), batch)
             face = surface.posed(self.model, chi, batch.camera)
             grey = black_and_white.found(batch.image)
             light, diffuse = (black_and_white.shown(values, grey) for values in (chi.light, face.diffuse))
             costs = data(dataclasses.replace(face, diffuse=diffuse), light, batch, key)
-            return self._weighed({**costs, **self._placed(face, known), **self._priors(chi, expected)})
+            return self._weighed({**costs, **self._placed(chi, face, known), **self._priors(chi, expected)})
 
         return energy
 
@@ -451,12 +460,21 @@ class Fitter:
         )
         return dataclasses.replace(chi, maps=maps, light=light)
 
-    def _placed(self, face: surface.Surface, known: Known) -> dict[str, jax.Array]:
-        """How far landmarks and outlines of faces are from where they should be, [B]."""
-        batch, expected, edges = known
+    @functools.cached_property
+    def _irises(self) -> gaze.Bases | None:
+        """None where no head is known around the portrait's face."""
+        head = morphable.head_around(self.portrait.model)
+        return None if head is None else heads.irises(head)
+
+    def _placed(self, chi: FaceParameters, face: surface.Surface, known: Known) -> dict[str, jax.Array]:
+        """How far landmarks, outlines and irises of faces are from where they should be, [B]."""
+        batch, expected, edges, looks = known
+        width = batch.image.shape[-2]
         landmarks = energies.landmark_distance(linear.landmarks(self.model, face.pixels), batch)
-        away = outline.distance(face.pixels, edges, batch.image.shape[-2])
-        return {'landmarks': expected.landmarks * landmarks, 'outline': away}
+        found = {'landmarks': expected.landmarks * landmarks, 'outline': outline.distance(face.pixels, edges, width)}
+        if self._irises is not None:
+            found['gaze'] = gaze.distance(self.model, self._irises, chi, face, looks, width)
+        return found
 
     def _priors(self, chi: FaceParameters, expected: Expected) -> dict[str, jax.Array]:
         """Those of `energies.priors`, of which identity's is about the expected one."""

@@ -31,6 +31,7 @@ from scipy.sparse import linalg
 from scipy.spatial.transform import Rotation
 
 from jfrecon.data import landmark_layout
+from jfrecon.fitting import gaze
 from jfrecon.geometry import alignment, rotations
 from jfrecon.geometry.cameras import NEAR
 from jfrecon.morphable import linear
@@ -61,7 +62,6 @@ SLUGGISH = ('brow', 'cheek', 'nose', 'eyeSquint')
 PAIRED, TIED = tuple(('eyeLook' + a, 'eyeLook' + b) for a, b in (
     ('InLeft', 'OutRight'), ('InRight', 'OutLeft'), ('UpLeft', 'UpRight'), ('DownLeft', 'DownRight'),
 )), 0.05  # fmt: skip
-SHUT, AJAR = 0.1, 0.2  # lids' distance over the eye's width, up to where there is no iris, from where on there is
 JUMP = 0.35  # sizes of the face by which its landmarks move, or change their size, at a cut
 
 STEPS, ENOUGH = 40, 1e-4  # iterations at most; the share of the energy, and of 1 a frame, that a step has to promise
@@ -207,9 +207,7 @@ def _frames(fixed: _Person, seen: Seen) -> _Frames:
     known = np.isfinite(seen.landmarks).all(-1)
     ways = np.concatenate([seen.openings, seen.gaze[:, None]], 1)
     known_ways = (np.isfinite(ways).all(-1) & (np.abs(np.asarray(fixed.ways)).sum(-1) > 0)).astype(float)
-    width = np.linalg.norm(np.diff(seen.landmarks[:, np.array(landmark_layout.CORNERS)], axis=2), axis=-1).mean((1, 2))
-    lids = np.linalg.norm(seen.openings[:, : landmark_layout.OF_EYES], axis=-1).mean(-1) / np.maximum(width, 1e-6)
-    known_ways[:, -1] *= np.clip((np.nan_to_num(lids) - SHUT) / (AJAR - SHUT), 0, 1)
+    known_ways[:, -1] *= gaze.open_share(seen.openings, seen.landmarks)
     zero = lambda values: np.nan_to_num(values).astype(np.float32)
     confidence = np.where(known, np.nan_to_num(seen.confidence), 0)
     leaves = seen.landmarks, confidence, ways, known_ways, _similar(fixed, seen)[:, 0]

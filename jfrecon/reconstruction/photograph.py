@@ -14,7 +14,7 @@ from jfrecon import morphable
 from jfrecon.data import cropping, detection, images, landmark_layout, pipeline
 from jfrecon.data.detection import Given
 from jfrecon.data.sample import Sample, Unreadable
-from jfrecon.fitting import black_and_white, identity
+from jfrecon.fitting import black_and_white, gaze, identity
 from jfrecon.fitting.fitter import TEXTURE, Fitter
 from jfrecon.fitting.identity import Expected
 from jfrecon.geometry import uv
@@ -188,7 +188,7 @@ class Reconstructor:
                 raise Unreadable(
                     f'{known} of its landmarks are known, too few for a fit to start from without a network'
                 )
-            chi = self.fitter(batch, self.fitter.upright(batch), progress, self.expected(faces))
+            chi = self.fitter(batch, self.fitter.upright(batch), progress, self.expected(faces), looks(faces))
             return self.placed(faces, chi, batch)
 
         batch = cut(faces, self.network.size)
@@ -201,7 +201,7 @@ class Reconstructor:
         more = max(0, self.fitter.bands**2 - chi.light.shape[-2])
         light = jnp.pad(jnp.asarray(chi.light), ((0, 0), (0, more), (0, 0)))
         chi = dataclasses.replace(chi, light=light, maps=None)
-        return self.placed(faces, self.fitter(batch, chi, progress, self.expected(faces)), batch)
+        return self.placed(faces, self.fitter(batch, chi, progress, self.expected(faces), looks(faces)), batch)
 
     def expected(self, faces: Sequence[Face]) -> Expected | None:
         """The identity that the meshes of one person's faces suggest; None where there is no mesh."""
@@ -233,6 +233,11 @@ class Reconstructor:
             height, width = face.sample.image.shape[:2]
             placed.append(Reconstruction(chi_k, vertices, landmarks, camera, face.box, (height, width)))
         return placed
+
+
+def looks(faces: Sequence[Face]) -> gaze.Gaze:
+    """Where the eyes of faces look, as far as they have a mesh."""
+    return gaze.of_meshes([face.dense for face in faces], [face.box.side for face in faces])
 
 
 def _of_one_person(chi: FaceParameters) -> FaceParameters:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jfrecon import morphable
-from jfrecon.fitting import black_and_white, identity, occluders, outline
+from jfrecon.fitting import black_and_white, gaze, identity, occluders, outline
 from jfrecon.fitting.fitter import WEIGHTS, Fitter, Known, _each
 from jfrecon.geometry import mesh
 from jfrecon.morphable import linear
@@ -71,7 +71,7 @@ def person(fitter):
 
 def known(batch):
     """Of a batch nothing but its landmarks is known."""
-    return Known(batch, identity.anybody(3), outline.nothing(len(batch.image)))
+    return Known(batch, identity.anybody(3), outline.nothing(len(batch.image)), gaze.nothing(len(batch.image)))
 
 
 def test_landmarks_find_pose_and_expression(fitter, person):
