@@ -123,6 +123,7 @@ def mask():
     }
 
 
+@pytest.mark.slow
 def test_a_morphable_model_is_a_module(added, monkeypatch, tmp_path):
     added(models, 'jfrecon/morphable/models/mine.py')
     assert 'mine' in morphable.names() and 'mine' not in morphable.names(with_head=True)
@@ -241,6 +242,7 @@ def test_a_cest_factor_is_a_class_and_a_line(monkeypatch):
         assert np.abs(photo(predict({**params, **away(2.0)}, state, image, camera)) - photo(before)).max() > 1 / 255
 
 
+@pytest.mark.slow
 def test_a_sampler_is_a_function():
     """Another one's pictures of shadows and gloss converge to the default's, block by block."""
     named = {}

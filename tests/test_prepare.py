@@ -151,7 +151,7 @@ def test_hostile_files_are_listed_and_the_others_prepared(hostile, brightest, tm
 
 
 def test_training_reads_it(alone, tmp_path):
-    config = build.ConfigDict({'data': {'source': 'shards', 'path': str(alone), 'crop': 'prepared'}})
+    config = build.ConfigDict({'data': {'source': 'shards', 'path': str(alone), 'crop': 'prepared', 'masks': None}})
     faces = build.source(config, tmp_path)
     assert len(faces) == 11 and build.rule(config)(faces[0]) == faces[0].box
     options = {'size': 16, 'batch_size': 11, 'default_focal': 4.0}
