@@ -80,6 +80,7 @@ def train(config, faces, workdir):
     return state, predictor
 
 
+@pytest.mark.slow
 def test_a_method_is_a_package_and_a_config(added, tmp_path):
     added(methods, 'jfrecon/methods/mean_colour/__init__.py')
     assert 'mean_colour' in methods.names()
@@ -195,6 +196,7 @@ class Relief(factors.nn.Module):
         return {'normal': jnp.broadcast_to(bent, (len(sight.image), *self.settings.shape('normal')))}
 
 
+@pytest.mark.slow
 def test_a_cest_factor_is_a_class_and_a_line(monkeypatch):
     namespace = dict(vars(factors))
     exec(example('jfrecon/methods/cest/factors.py'), namespace)

@@ -216,6 +216,7 @@ def test_shadow_rays_meet_head_torso_and_hair(scenery, lit):
     assert (found[facing] == free[facing]).mean() > 0.98  # rays through an edge may differ
 
 
+@pytest.mark.slow
 def test_a_soft_shadow_is_the_share_of_the_light_that_arrives(scenery, lit):
     """A wide lamp: tiles that share their rays against its Gaussian, drawn in NumPy."""
     posed, side, visible = lit
@@ -366,6 +367,7 @@ def test_the_mask_lies_where_the_true_face_projects(shots):
         assert (normals[:, 2] > -0.3).mean() > 0.98
 
 
+@pytest.mark.slow
 def test_shards_hold_what_was_drawn_and_are_made_once(tmp_path, head, monkeypatch, shots):
     monkeypatch.setattr(dataset, 'CHUNK', FACES)
     monkeypatch.setattr(generate, 'TEXTURE', 48)

@@ -32,6 +32,7 @@ def average(function, count, seed=0):
     return images.mean(0), images.std(0) / np.sqrt(count)
 
 
+@pytest.mark.slow
 def test_matte_ball_is_what_spherical_harmonics_say():
     """Convex and diffuse: no shadow, so the radiance is c times irradiance over pi (dib21 eq. 4)."""
     ball = scene((0, 0, 0, 60), level=4)
@@ -46,6 +47,7 @@ def test_matte_ball_is_what_spherical_harmonics_say():
     assert wrong < 1.5 * np.sqrt(np.mean(np.square(error[inside])) / np.mean(np.square(expected[inside]))) + 2e-3
 
 
+@pytest.mark.slow
 def test_uniform_light_on_a_glossy_ball_matches_the_integral_of_the_brdf():
     """At normal incidence under unit light the specular part is the lobe's albedo, quadrature by SciPy."""
     up = jnp.array([0.0, 0.0, 1.0])
