@@ -61,10 +61,11 @@ def prepared_box() -> BoxRule:
 class Boxed(Source):
     """A source in which samples that the box rule cannot cut are unreadable too.
 
-    With ``size`` samples are for training on crops of so many pixels. One with neither landmarks nor a mask is
-    unreadable, for the terms of both would be zero without a word. Samples are shrunk to what crops need
-    (`crop.shrink`), without ground truth, and the first `MEMORY` bytes of images are remembered. To decode a small set
-    anew in every epoch and to cut its photos at full resolution costs a small network on a CPU as much as half a step.
+    If ``size`` is given, samples are prepared for training on square crops of ``size`` pixels. A sample with neither
+    landmarks nor a mask is then unreadable, since both of its terms would be zero. Samples are shrunk to what crops
+    need (`crop.shrink`), without ground truth, and the first `MEMORY` bytes of images are remembered. To decode a
+    small set anew in every epoch and to cut its photos at full resolution costs a small network on a CPU as much as
+    half a step.
     """
 
     def __init__(

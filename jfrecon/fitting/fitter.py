@@ -110,7 +110,14 @@ class Transfer:
 
 
 class Known(NamedTuple):
-    """What the landmarks' and the coefficients' stages know of photographs of one person."""
+    """What the stages of landmarks and coefficients know of B photographs of one person; leaves [B, ...].
+
+    Attributes:
+      batch: crops, landmarks, masks and cameras.
+      expected: distribution of the identity, not batched.
+      outline: edges of the face.
+      gaze: directions of the eyes.
+    """
 
     batch: Batch
     expected: Expected
@@ -170,12 +177,17 @@ class Fitter:
         expected: Expected | None = None,
         looks: Gaze | None = None,
     ) -> FaceParameters:
-        """Fits one person to all images of a batch.
+        """Fit one person to all images of a batch.
 
-        start: identity and albedo have leaves [1, ...], what differs from image to image [B, ...]. expected: the
-        identity that is known beforehand; None: anybody's. looks: where the eyes look; None: nobody knows.
+        Args:
+          batch: B crops with landmarks in pixels.
+          start: where the fit begins; identity and albedo have leaves [1, ...], all others [B, ...].
+          progress: called after each step.
+          expected: prior distribution of the identity; None for the morphable model's own.
+          looks: direction of the eyes in each image; None if unknown.
 
-        Returns all leaves [B, ...], maps included.
+        Returns:
+          The fitted parameters and maps, leaves [B, ...].
         """
         key = jax.random.key(0)
         start = _greyed(start, batch)
@@ -285,7 +297,7 @@ class Fitter:
 
     @functools.cached_property
     def _skin(self) -> Descent:
-        """Albedo and light that explain visible vertices best, of a face whose answer to light is known."""
+        """Fit albedo coefficients [1, A] and light [B, L², 3] to visible vertices by their known transfer."""
 
         def energy(unknowns: tuple[jax.Array, jax.Array], known: Transfer, _: jax.Array) -> jax.Array:
             albedo, light = unknowns
@@ -308,7 +320,7 @@ class Fitter:
     def _reflecting(
         self, chi: FaceParameters, batch: Batch, key: jax.Array, progress: Progress | None = None
     ) -> FaceParameters:
-        """chi with the albedo and the light that its shadows suggest, found from everybody's skin and white light."""
+        """Return chi with albedo and light fitted anew, from the mean albedo and white light, with self-shadowing."""
         known = self._transfer(_each(chi, batch), batch)
         white = jnp.zeros_like(chi.light).at[:, 0].set(sh.GREY)
         albedo, light = self._skin((jnp.zeros_like(chi.albedo), white), known, key, progress)

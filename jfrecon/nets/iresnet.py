@@ -22,7 +22,7 @@ from jfrecon.nets import weights
 from jfrecon.nets.resnet import batch_norm, convolution
 
 EPSILON = 1e-5  # of its batch norms
-#: Where insightface brings eyes, tip of the nose and corners of the mouth, in pictures of so many pixels.
+#: Positions of the eyes, the tip of the nose and the corners of the mouth in insightface's crops, pixels [5, 2].
 TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )

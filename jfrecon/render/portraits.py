@@ -65,10 +65,16 @@ def photo(
 def transfer(
     portrait: Portrait, face: surface.Surface, fragments: Fragments, bands: int
 ) -> tuple[jax.Array, jax.Array]:
-    """How vertices answer to light of so many bands when the face throws shadows on itself; no gradient.
+    """Return each vertex's response to spherical harmonics of light, with the shadows of the face on itself.
 
-    Precomputed radiance transfer of a matte surface (Sloan, Kautz and Snyder, SIGGRAPH 2002). Only visible skin is
-    traced; all other vertices answer as if nothing kept the light from them.
+    This is the precomputed radiance transfer of a matte surface (Sloan, Kautz and Snyder, SIGGRAPH 2002). Rays are
+    traced for visible skin; all other vertices are unshadowed. The result has no gradient.
+
+    Args:
+      portrait: with a tree.
+      face: posed surface of the portrait's model, leaves [B, V, ...], mm in camera space.
+      fragments: what each pixel sees of it, leaves [B, H, W, ...].
+      bands: L, the number of bands of the light.
 
     Returns:
       [B, V, L²] irradiance over pi under each harmonic of unit amplitude, as `render.vertex.irradiance` has it without

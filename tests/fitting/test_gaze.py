@@ -28,10 +28,10 @@ def face(**moves):
     return model, chi, surface.posed(model, chi, camera)
 
 
-def off(look, **moves):
+def off(look, share=1.0, **moves):
     model, chi, posed = face(**moves)
     irises = heads.irises(morphable.load_head())
-    known = gaze.Gaze(np.array([look], np.float32), np.ones(1, np.float32))
+    known = gaze.Gaze(np.array([look], np.float32), np.full(1, share, np.float32))
     return float(gaze.distance(model, irises, chi, posed, known, WIDTH)[0])
 
 
@@ -44,7 +44,11 @@ def test_eyes_are_off_by_what_their_irises_have_to_move():
     flat = lambda points: FOCAL / WIDTH * points[..., :2] * [1, -1] / (DEPTH - points[..., 2:])
     way = lambda irises: (flat(irises) - flat(corners).mean(1)).mean(0)
     ahead = way(mean)
-    assert off(ahead) < 1e-4
+    assert (
+        off(ahead) < 1e-4
+        and off(ahead + 1, share=0.5) == pytest.approx(1.0, rel=1e-3)
+        and off(ahead + 1, share=0.0) == 0
+    )
     left = {'eyeLookOutLeft': 1.0, 'eyeLookInRight': 1.0}
     moved = way(mean + sum(modes[names.index(name)] for name in left)) - ahead
     assert moved[0] > 0.01 and abs(moved[1]) < 0.3 * moved[0]
