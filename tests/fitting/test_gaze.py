@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -55,6 +56,18 @@ def test_eyes_are_off_by_what_their_irises_have_to_move():
     # corners of the eyes move a little with their lids
     assert off(ahead, **left) == pytest.approx(np.abs(moved).sum(), rel=0.2)
     assert off(ahead + moved, **left) < 0.2 * np.abs(moved).sum()
+
+
+def test_only_expressions_follow_the_irises():
+    model, chi, _ = face()
+    irises = heads.irises(morphable.load_head())
+    camera = Pinhole(np.array([FOCAL], np.float32), np.full((1, 2), WIDTH / 2, np.float32))
+    known = gaze.Gaze(np.array([[0.1, 0.1]], np.float32), np.ones(1, np.float32))
+    cost = lambda chi: gaze.distance(model, irises, chi, surface.posed(model, chi, camera), known, WIDTH)[0]
+    slope = jax.jit(jax.grad(cost))(jax.tree.map(jnp.asarray, chi))
+    assert np.abs(slope.expression).max() > 0
+    for name in ('identity', 'rotation', 'translation'):
+        np.testing.assert_array_equal(getattr(slope, name), 0, err_msg=name)
 
 
 def test_meshes_say_where_eyes_look_unless_they_are_shut():
